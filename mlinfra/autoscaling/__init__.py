@@ -1,0 +1,1 @@
+"""Autoscalers, each deciding as its upstream controller does."""

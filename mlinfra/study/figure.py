@@ -1,0 +1,173 @@
+"""Small hand-made SVG figures: the same bytes on every machine, a description always, colour never alone."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+MIME = "application/vnd.mlinfra.svg"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
+DASHES = ("", "7 3", "2 3", "9 3 2 3")
+INK, SOFT, GRID = "#111111", "#444444", "#dddddd"
+FONT = "Bitstream Vera Sans, DejaVu Sans, Verdana, sans-serif"
+WIDTH, LEFT, RIGHT = 660, 56, 14
+PNG_ZOOM = 1.5
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG with the sentence that says what it shows."""
+
+    svg: str
+    description: str
+
+    def png(self) -> bytes:
+        """The picture as PNG, drawn with a font that a package ships, so that it is the same everywhere."""
+        import resvg_py
+
+        files = [str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")]
+        drawn = resvg_py.svg_to_bytes(
+            svg_string=self.svg,
+            zoom=PNG_ZOOM,
+            skip_system_fonts=True,
+            font_family="Bitstream Vera Sans",
+            font_files=files,
+        )
+        return bytes(drawn)
+
+    def bundle(self) -> dict[str, str]:
+        """The description, the SVG under a private type, and the PNG that every viewer can show."""
+        return {"text/plain": self.description, MIME: self.svg, "image/png": base64.b64encode(self.png()).decode()}
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+        return self.bundle(), {"image/png": {"width": WIDTH}}
+
+
+def font_folder() -> Path:
+    """Where reportlab keeps Bitstream Vera; looked up without importing it."""
+    spec = find_spec("reportlab")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError('figures need the font that reportlab ships: pip install "mlinfra[notebooks]"')
+    return Path(spec.submodule_search_locations[0]) / "fonts"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One band of a figure: a y axis, named lines, and level marks such as a target or a limit."""
+
+    label: str
+    lines: Mapping[str, Points]
+    marks: Mapping[str, float] | None = None
+    steps: bool = True
+    height: int = 130
+
+
+def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") -> Figure:
+    """Bands over one time axis, drawn as steps where a value holds until the next one."""
+    if not title or not description:
+        raise ValueError("a figure needs a title and a description")
+    span = _span(rows)
+    body, top = [_text(LEFT, 20, title, size=14, weight="bold")], 34
+    for row in rows:
+        body.append(_band(row, span, top))
+        top += row.height + 26
+    body += _x_axis(span, top - 26, x_label)
+    return Figure(_svg(top + 22, title, description, "".join(body)), description)
+
+
+def _svg(height: int, title: str, description: str, body: str) -> str:
+    label = escape(f"{title}. {description}")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        f'role="img" aria-label="{label}" font-family="{FONT}" font-size="12" style="max-width:100%;height:auto">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>{body}</svg>'
+    )
+
+
+def _span(rows: Sequence[Row]) -> tuple[float, float]:
+    times = [t for row in rows for points in row.lines.values() for t, _ in points]
+    return min(times), max(times)
+
+
+def _x(t: float, span: tuple[float, float]) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * (t - span[0]) / ((span[1] - span[0]) or 1)
+
+
+def _band(row: Row, span: tuple[float, float], top: int) -> str:
+    """Grid, marks, lines and legend of one row."""
+    marks = row.marks or {}
+    highest = max([v for points in row.lines.values() for _, v in points] + list(marks.values()))
+    ticks = _ticks(highest)
+
+    def y(value: float) -> float:
+        return top + 18 + (row.height - 18) * (1 - value / ticks[-1])
+
+    parts = [_rule(y(tick), GRID) + _text(LEFT - 6, y(tick) + 4, _number(tick), anchor="end") for tick in ticks]
+    for name, level in marks.items():
+        parts.append(_rule(y(level), SOFT, "4 3") + _text(WIDTH - RIGHT, y(level) - 4, name, anchor="end"))
+    for i, points in enumerate(row.lines.values()):
+        parts.append(_path([(_x(t, span), y(v)) for t, v in points], i, row.steps))
+    return _text(LEFT, top + 10, row.label, colour=INK) + _legend(row, top + 10) + "".join(parts)
+
+
+def _legend(row: Row, y: int) -> str:
+    """A dash and a name for each line, right-aligned, when there is more than one."""
+    parts, x = [], WIDTH - RIGHT
+    for i, name in reversed(list(enumerate(row.lines)) if len(row.lines) > 1 else []):
+        parts.append(_text(x, y, name, anchor="end", colour=COLOURS[i]))
+        x -= 7 * len(name) + 34
+        parts.append(_path([(x, y - 4), (x + 26, y - 4)], i, steps=False))
+        x -= 14
+    return "".join(parts)
+
+
+def _x_axis(span: tuple[float, float], y: int, label: str) -> list[str]:
+    ticks = [t for t in _ticks(span[1]) if span[0] <= t <= span[1]]
+    numbers = [_text(_x(t, span), y + 16, _number(t), anchor="middle") for t in ticks]
+    return [*numbers, _text((LEFT + WIDTH - RIGHT) / 2, y + 34, label, anchor="middle")]
+
+
+def _ticks(highest: float) -> list[float]:
+    """Four to seven round numbers from 0 up to at least the highest value."""
+    rough = max(highest, 1e-9) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1 if highest > 0 else 2)]
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _path(points: Points, i: int, steps: bool) -> str:
+    (x0, y0), *rest = points
+    path, last = f"M{x0:.1f} {y0:.1f}", y0
+    for x, y in rest:
+        if steps:
+            path += f"H{x:.1f}" + (f"V{y:.1f}" if y != last else "")
+        else:
+            path += f"L{x:.1f} {y:.1f}"
+        last = y
+    dash = f' stroke-dasharray="{DASHES[i]}"' if DASHES[i] else ""
+    return f'<path d="{path}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"{dash}/>'
+
+
+def _rule(y: float, colour: str, dash: str = "") -> str:
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{colour}"{dashes}/>'
+
+
+def _text(
+    x: float, y: float, text: str, anchor: str = "start", size: int = 12, weight: str = "normal", colour: str = SOFT
+) -> str:
+    style = (f' font-size="{size}"' if size != 12 else "") + (f' font-weight="{weight}"' if weight != "normal" else "")
+    place = f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}"{place}{style}>{escape(text)}</text>'

@@ -1,0 +1,52 @@
+"""Renews the README's table of conformance: cases a file, how many agree, and the known differences."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from test_conformance import ADAPTERS, disagreements
+
+CASES = Path(__file__).parent / "cases"
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
+
+UPSTREAM = {
+    "hpa_behavior.json": "HPA: policies, stabilization, defaults (`horizontal.go`, `defaults.go`)",
+    "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
+    "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
+    "hpa_replica_calculator.json": "HPA: replica calculator (`replica_calculator.go`)",
+}
+
+KNOWN_DIFFERENCES = [
+    "HPA: a scale target that cannot be read (FailedGetScale) and ambiguous selectors are not modelled.",
+    "HPA: label selectors have `matchLabels` only, and every pod given is one that the selector matches.",
+    "HPA: of equal proposals the first metric is named; the controller may name a later one when all are 0.",
+    "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
+]
+
+
+def table() -> str:
+    rows = ["| cases | what | agree |", "| --- | --- | --- |"]
+    for file in sorted(ADAPTERS):
+        cases = json.loads((CASES / file).read_text("utf-8"))["cases"]
+        agreed = sum(not disagreements(file, case) for case in cases)
+        rows.append(f"| `{file}` | {UPSTREAM[file]} | {agreed} of {len(cases)} |")
+    return "\n".join([*rows, "", "Known differences:", "", *(f"- {line}" for line in KNOWN_DIFFERENCES)])
+
+
+def renewed(text: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main() -> int:
+    README.write_text(renewed(README.read_text("utf-8")), "utf-8")
+    print(f"renewed  {README.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Every case of a folder, run through the adapter of its file: `pytest tests/conformance --cases DIR`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import hpa_adapter
+import pytest
+
+Case = dict[str, Any]
+
+ADAPTERS = {
+    "hpa_behavior.json": hpa_adapter,
+    "hpa_controller.json": hpa_adapter,
+    "hpa_generated.json": hpa_adapter,
+    "hpa_replica_calculator.json": hpa_adapter,
+}
+"""Files that run, and what translates them."""
+
+PLANNED = {
+    "fgd_expected.json",
+    "kpa.json",
+    "kserve_keda.json",
+    "manifest_semantics.json",
+    "mig_placements.json",
+    "nodefit_scoring.json",
+    "preemption.json",
+    "ray_serve.json",
+    "vpa_histogram.json",
+    "vpa_recommender.json",
+}
+"""Files whose topic is not built yet; empty when all topics stand."""
+
+REMARKS = {"id", "name", "upstream", "since", "note", "upstream_legacy_test", "expected"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    folder = Path(metafunc.config.getoption("cases"))
+    params = [param for path in sorted(folder.glob("*.json")) for param in _params(path)]
+    if not params:
+        raise pytest.UsageError(f"--cases {folder}: no case files there")
+    metafunc.parametrize(("file", "case"), params)
+
+
+def _params(path: Path) -> list[Any]:
+    if path.name in PLANNED:
+        planned = pytest.mark.skip(reason=f"planned: the topic of {path.name} is not built yet")
+        return [pytest.param(path.name, {}, marks=planned, id=path.name)]
+    if path.name not in ADAPTERS:
+        raise pytest.UsageError(f"{path}: neither in ADAPTERS nor in PLANNED")
+    cases = json.loads(path.read_text("utf-8"))["cases"]
+    return [pytest.param(path.name, case, id=case["id"]) for case in cases]
+
+
+def disagreements(file: str, case: Case) -> list[str]:
+    """Where our answer differs from what the case expects; unknown fields count."""
+    adapter = ADAPTERS[file]
+    if unknown := set(case) - REMARKS - adapter.FIELDS:
+        return [f"unknown fields: {sorted(unknown)}"]
+    got = adapter.answer(case)
+    return [
+        f"{field}: upstream {expected}, we {got.get(field, 'nothing')}"
+        for field, expected in case["expected"].items()
+        if field not in got or not _agree(field, expected, got[field])
+    ]
+
+
+def _agree(field: str, expected: Any, got: Any) -> bool:
+    if field == "error_contains":
+        return expected in got
+    if isinstance(expected, float):
+        return math.isclose(expected, got, rel_tol=1e-9)
+    return bool(expected == got)
+
+
+def test_agrees_with_upstream(file: str, case: Case) -> None:
+    assert not disagreements(file, case)

@@ -1,0 +1,86 @@
+"""Runs every check, one after the other, and ends with one summary: `make test`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "build" / "reports"
+
+
+@dataclass
+class Part:
+    """One check: its command, and after the run its outcome and what it counted."""
+
+    name: str
+    command: list[str]
+    passed: bool = False
+    seconds: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        print(f"\n=== {self.name}", flush=True)
+        report = REPORTS / f"{self.name.replace(' ', '_').replace(',', '')}.xml"
+        report.unlink(missing_ok=True)
+        reporting = [f"--junit-xml={report}"] if "pytest" in self.command else []
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-m", *self.command, *reporting], cwd=ROOT, check=False)
+        self.seconds, self.passed = time.monotonic() - started, done.returncode == 0
+        if reporting:
+            self.counts = _counts(report) if report.exists() else Counter(failed=1)
+        else:
+            self.counts = Counter(passed=self.passed, failed=not self.passed)
+
+
+def pytest_part(name: str, *arguments: str) -> Part:
+    return Part(name, ["pytest", "-q", *arguments])
+
+
+PARTS = [
+    Part("style", ["ruff", "check", "."]),
+    Part("format", ["ruff", "format", "--check", "."]),
+    Part("types", ["mypy"]),
+    pytest_part("unit, property and conformance tests", "tests"),
+    pytest_part("notebooks compared cell by cell", "--nbval", "notebooks"),
+    pytest_part("notebooks run again and corrupted", "-m", "slow", "tests/notebooks"),
+]
+
+
+def _counts(report: Path) -> Counter[str]:
+    """Outcomes of a pytest run, conformance cases and cells by name, and what tests recorded."""
+    counts: Counter[str] = Counter()
+    for case in ElementTree.parse(report).iter("testcase"):
+        outcome = next((o for o in ("failure", "error", "skipped") if case.find(o) is not None), "passed")
+        counts["failed" if outcome in ("failure", "error") else outcome] += 1
+        if outcome == "passed":
+            counts["conformance cases agreed"] += case.get("name", "").startswith("test_agrees_with_upstream")
+            counts["cells compared"] += ".ipynb" in case.get("classname", "") + case.get("name", "")
+        for noted in case.iter("property"):
+            counts[noted.get("name", "")] += int(noted.get("value", "0"))
+    return counts
+
+
+def main() -> int:
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        part.run()
+    total = sum((part.counts for part in PARTS), Counter[str]())
+    print("\n=== summary")
+    for part in PARTS:
+        noted = ", ".join(f"{n} {what}" for what, n in part.counts.items() if n and what not in ("passed", "failed"))
+        print(
+            f"{'ok    ' if part.passed else 'FAILED'} {part.seconds:6.1f} s  {part.name}{': ' + noted if noted else ''}"
+        )
+    print(f"\nin all {sum(part.seconds for part in PARTS):.0f} s")
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return int(not all(part.passed for part in PARTS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

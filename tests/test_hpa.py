@@ -1,0 +1,199 @@
+"""The HPA beyond upstream's cases: invariants, clear errors, and the manifest that it writes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra import manifest
+from mlinfra.autoscaling import hpa
+
+BERT = manifest.ObjectReference("Deployment", "bert-classifier")
+
+
+def autoscaler(**given: Any) -> hpa.HorizontalPodAutoscaler:
+    parts: dict[str, Any] = {"name": "bert", "scale_target_ref": BERT, "max_replicas": 20}
+    return hpa.HorizontalPodAutoscaler(**parts | given)
+
+
+def observe(replicas: int, total_milli: int) -> hpa.Observation:
+    pods = hpa.running_pods(replicas, cpu="500m")
+    return hpa.Observation(replicas, pods, (hpa.evenly(total_milli, pods),))
+
+
+policies = st.builds(hpa.ScalingPolicy, st.sampled_from(["Pods", "Percent"]), st.integers(1, 200), st.integers(1, 1800))
+rules = st.builds(
+    hpa.ScalingRules,
+    st.none() | st.lists(policies, min_size=1, max_size=3).map(tuple),
+    st.sampled_from([None, "Max", "Min", "Disabled"]),
+    st.none() | st.integers(0, 3600),
+    st.sampled_from([None, "0", "0.05", "0.5"]),
+)
+behaviors = st.none() | st.builds(hpa.Behavior, rules, rules)
+loads = st.lists(st.integers(0, 30_000), min_size=1, max_size=30)
+
+
+@given(behaviors, st.integers(1, 5), st.integers(0, 20), st.integers(1, 30), loads)
+def test_replicas_stay_in_bounds_whatever_the_load(
+    behavior: hpa.Behavior | None, low: int, width: int, start: int, load: list[int]
+) -> None:
+    """From any start the first pass returns to [min, max]; no later pass leaves it."""
+    scaler = autoscaler(min_replicas=low, max_replicas=low + width, behavior=behavior)
+    run = hpa.simulate(scaler, lambda t, n: observe(n, load[int(t / 15) % len(load)]), start, 15 * len(load))
+    assert all(low <= decision.desired <= low + width for decision in run)
+
+
+@given(behaviors, loads)
+def test_a_pass_changes_nothing_but_its_result(behavior: hpa.Behavior | None, load: list[int]) -> None:
+    scaler, history = autoscaler(behavior=behavior), hpa.History()
+    first = hpa.reconcile(scaler, observe(4, load[0]), history, 0)
+    assert history == hpa.History()
+    assert first == hpa.reconcile(scaler, observe(4, load[0]), history, 0)
+
+
+@given(st.integers(1, 50), st.integers(1, 400), st.integers(1, 200))
+def test_whole_fleet_follows_the_formula(pods: int, percent: int, target: int) -> None:
+    """All pods ready and reporting, no history: ceil(pods x ratio) outside the tolerance, nothing inside."""
+    scaler = autoscaler(max_replicas=10_000, metrics=(hpa.Resource("cpu", hpa.Utilization(target)),))
+    seen = observe(pods, pods * 5 * percent)
+    proposal = hpa.propose(scaler, seen, 0, hpa.Flags())[0]
+    ratio = percent / target
+    assert isinstance(proposal, hpa.Proposal)
+    assert proposal.replicas == (pods if 0.9 <= ratio <= 1.1 else math.ceil(ratio * pods))
+
+
+@given(st.lists(st.integers(0, 5000), min_size=2, max_size=12), st.data())
+def test_a_silent_pod_damps_in_both_directions(usage: list[int], data: st.DataObject) -> None:
+    """Losing one pod's metric never moves the count further from where it is."""
+    pods = hpa.running_pods(len(usage), cpu="500m")
+    samples = {pod.name: hpa.Sample(milli) for pod, milli in zip(pods, usage, strict=True)}
+    view = hpa.View(len(pods), len(pods), pods, 0, hpa.Tolerances(), hpa.Flags())
+    average = hpa.AverageValue("300m")
+    silent = data.draw(st.sampled_from(sorted(samples)))
+    heard = {name: sample for name, sample in samples.items() if name != silent}
+    partial, _, _ = hpa.per_pod_replicas(view, heard, average)
+    full, _, _ = hpa.per_pod_replicas(view, heard | {silent: hpa.Sample(300)}, average)
+    assert min(len(pods), full) <= partial <= max(len(pods), full)
+
+
+def test_a_failing_metric_blocks_only_the_way_down() -> None:
+    scaler = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(60)), hpa.Pods("rps", hpa.AverageValue(10))))
+    for percent, desired in ((90, 6), (20, 4)):
+        seen = observe(4, 4 * 5 * percent)
+        decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.History(), 0)
+        assert decision.desired == desired
+        assert decision.failure is not None
+        assert decision.failure.reason == "FailedGetPodsMetric"
+        assert "no metrics returned from custom metrics API" in decision.why()
+
+
+def test_conditions_read_as_kubectl_describe_shows_them() -> None:
+    decision = hpa.reconcile(autoscaler(), observe(4, 4 * 500), hpa.History(), 0)
+    assert [(c.type, c.status, c.reason) for c in decision.conditions()] == [
+        ("AbleToScale", True, "SucceededRescale"),
+        ("ScalingActive", True, "ValidMetricFound"),
+        ("ScalingLimited", False, "DesiredWithinRange"),
+    ]
+    assert "the HPA controller was able to update the target scale to 5" in str(decision.conditions()[0])
+
+
+def test_defaults_are_those_of_the_api() -> None:
+    spec = autoscaler(metrics=(), behavior=hpa.Behavior()).manifest()["spec"]
+    assert spec["metrics"][0]["resource"] == {
+        "name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": 80},
+    }
+    assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert "stabilizationWindowSeconds" not in spec["behavior"]["scaleDown"]
+
+
+EVERY_SOURCE = (
+    hpa.Resource("cpu", hpa.Utilization(60)),
+    hpa.Resource("memory", hpa.AverageValue("2Gi")),
+    hpa.ContainerResource("cpu", hpa.Utilization(50), "server"),
+    hpa.Pods("requests_per_second", hpa.AverageValue(100), {"verb": "GET"}),
+    hpa.Object(
+        "hits", hpa.Value("10k"), described_object=manifest.ObjectReference("Ingress", "main", "networking.k8s.io/v1")
+    ),
+    hpa.External("queue_depth", hpa.AverageValue(30), {"queue": "work"}),
+)
+
+
+def test_the_manifest_says_all_that_the_algorithm_can_do() -> None:
+    rules = hpa.ScalingRules((hpa.ScalingPolicy("Percent", 10, 60),), "Min", 120, "0.05")
+    full = autoscaler(min_replicas=0, metrics=EVERY_SOURCE, behavior=hpa.Behavior(rules, rules))
+    assert manifest.validate(full.manifest()) == []
+    assert 'averageValue: "100"' in manifest.to_yaml(full.manifest())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_replicas": 1, "min_replicas": 2}, "spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"),
+        ({"max_replicas": -1}, "spec.maxReplicas: Invalid value: -1: must be greater than 0"),
+        ({"max_replicas": 2.5}, "spec.maxReplicas: Invalid value: 2.5: must be an integer"),
+        ({"min_replicas": -1}, "spec.minReplicas: Invalid value: -1: must be greater than or equal to 1"),
+        ({"metrics": (hpa.Resource("cpu", hpa.Utilization(0)),)}, "averageUtilization: Invalid value: 0: must be greater than 0"),
+        ({"metrics": (hpa.Resource("memory", hpa.AverageValue("4GB")),)}, 'averageValue: Invalid value: "4GB": quantities must match'),
+        ({"metrics": (hpa.Pods("rps", hpa.AverageValue(math.nan)),)}, "averageValue: Invalid value: NaN: quantities must match"),
+        ({"metrics": (hpa.Pods("rps", hpa.Value(1)),)}, "pods.target.averageValue: Required value"),
+        ({"metrics": ("Custom",)}, 'spec.metrics[0].type: Unsupported value: "Custom": supported values: "ContainerResource"'),
+        ({"name": ""}, "metadata.name: Required value"),
+    ],
+)  # fmt: skip
+def test_a_bad_object_is_refused_in_the_api_servers_words(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        autoscaler(**wrong)
+
+
+def reconciled(metric: hpa.Metric, reading: Any) -> Callable[[], Any]:
+    pods = hpa.running_pods(2, cpu="500m")
+    return lambda: hpa.reconcile(autoscaler(metrics=(metric,)), hpa.Observation(2, pods, (reading,)), hpa.History(), 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hpa.Sample(math.nan), "milli: Invalid value: NaN: must be an integer"),  # type: ignore[arg-type]
+        (lambda: hpa.Observation(-1, (), ()), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            lambda: hpa.Container("c", {"memory": "4GB"}),
+            'resources.requests[memory]: Invalid value: "4GB": quantities must',
+        ),
+        (reconciled(EVERY_SOURCE[3], 7), "reading: Invalid value: 7: must be a sample for each pod"),
+        (reconciled(EVERY_SOURCE[4], math.nan), "reading: Invalid value: NaN: must be one whole number of thousandths"),
+        (reconciled(EVERY_SOURCE[5], [1.5]), "reading: Invalid value: [1.5]: must be a list of whole thousandths"),
+        (
+            lambda: hpa.reconcile(autoscaler(), hpa.Observation(1, (), ()), hpa.History(), 0),
+            "readings: Invalid value: 0: must be one reading for each of 1 metrics",
+        ),
+    ],
+)
+def test_a_bad_reading_is_one_clear_error(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        call()
+
+
+def test_a_metric_that_says_nothing_is_a_condition_not_an_error() -> None:
+    for metric, words in zip(
+        EVERY_SOURCE,
+        (
+            "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource",
+            "failed to get memory usage: unable to get metrics for resource memory",
+            "failed to get cpu utilization",
+            "unable to get metric requests_per_second: no metrics returned from custom metrics API",
+            "unable to get metric hits on Ingress main",
+            "unable to get external metric queue_depth",
+        ),
+        strict=True,
+    ):
+        decision = reconciled(metric, None)()
+        assert decision.desired == 2
+        assert decision.scaling_active.status is False
+        assert words in decision.scaling_active.message

@@ -1,0 +1,17 @@
+"""What an import costs, and what it must not bring along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "ray", "kfp", "kserve")
+
+
+@pytest.mark.parametrize("module", ["mlinfra", "mlinfra.manifest", "mlinfra.data", "mlinfra.autoscaling.hpa"])
+def test_imports_nothing_heavy(module: str) -> None:
+    code = f"import {module}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,188 @@
+"""Quantities, resources, YAML, and the verdicts of `validate`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra import manifest
+
+# Expected values from apimachinery pkg/api/resource/quantity_test.go: TestQuantityParse, TestQuantityString.
+PARSED = {
+    "0": 0,
+    "0n": 0,
+    "100m": Fraction(1, 10),
+    "+5": 5,
+    "-3.01i".rstrip("i"): Fraction(-301, 100),
+    "1Ki": 1024,
+    "8Ki": 8192,
+    "1E": 10**18,
+    "1E3": 1000,
+    "10e-3": Fraction(1, 100),
+    ".5": Fraction(1, 2),
+    "4.": 4,
+    "9999999999999999999": 2**63 - 1,
+}
+SHOWN = {
+    "1024000m": "1024",
+    "1.5Gi": "1536Mi",
+    "1024Mi": "1Gi",
+    "0.5": "500m",
+    "1000": "1k",
+    "0.0001": "100u",
+    "1e3": "1e3",
+    "0.3Ki": "307200m",
+    "2048Ki": "2Mi",
+    "0Ki": "0",
+}
+REFUSED = {
+    "4GB": "regular expression",
+    "NaN": "regular expression",
+    "1_000": "regular expression",
+    " 1": "regular expression",
+    "": "regular expression",
+    "1.1.1": "numeric part",
+    "1mi": "suffix",
+    "1e": "suffix",
+}
+
+
+@pytest.mark.parametrize("text", PARSED)
+def test_quantity(text: str) -> None:
+    assert manifest.quantity(text) == PARSED[text]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_canonical(text: str) -> None:
+    assert manifest.canonical(text) == SHOWN[text]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_no_quantity(text: str) -> None:
+    with pytest.raises(ValueError, match=REFUSED[text]):
+        manifest.quantity(text)
+
+
+@pytest.mark.parametrize("value", [True, None, [], float("nan"), float("inf")])
+def test_no_quantity_of_another_type(value: Any) -> None:
+    manifest.milli_value(1)  # True == 1: a cache must not mix them up
+    with pytest.raises(ValueError, match="regular expression"):
+        manifest.quantity(value)
+
+
+@given(st.integers(-(10**12), 10**12), st.sampled_from(["m", "", "k", "M", "Ki", "Mi", "Gi", "e3"]))
+def test_canonical_keeps_the_amount_and_is_stable(number: int, suffix: str) -> None:
+    shown = manifest.canonical(f"{number}{suffix}")
+    assert manifest.quantity(shown) == manifest.quantity(f"{number}{suffix}")
+    assert manifest.canonical(shown) == shown
+
+
+@pytest.mark.parametrize(("text", "milli"), [("0.0001", 1), ("-0.0001", -1), ("1.0005", 1001), ("2", 2000)])
+def test_milli_rounds_away_from_zero(text: str, milli: int) -> None:
+    assert manifest.milli_value(text) == milli
+
+
+def test_a_gpu_is_whole_and_equal_in_both() -> None:
+    block = manifest.Resources({"cpu": "0.5", "memory": "1024Mi"}, {"memory": "2Gi", "nvidia.com/gpu": 1})
+    assert block.manifest() == {
+        "limits": {"memory": "2Gi", "nvidia.com/gpu": "1"},
+        "requests": {"cpu": "500m", "memory": "1Gi"},
+    }
+
+
+# The messages are those of a Kubernetes 1.36 API server.
+@pytest.mark.parametrize(
+    ("requests", "limits", "message"),
+    [
+        (
+            {"nvidia.com/gpu": 1},
+            {},
+            "resources.limits: Required value: Limit must be set for non overcommitable resources",
+        ),
+        ({"nvidia.com/gpu": 1}, {"nvidia.com/gpu": 2}, "must be equal to nvidia.com/gpu limit of 2"),
+        ({}, {"nvidia.com/gpu": "500m"}, 'resources.limits[nvidia.com/gpu]: Invalid value: "500m": must be an integer'),
+        ({"cpu": 3}, {"cpu": 2}, 'Invalid value: "3": must be less than or equal to cpu limit of 2'),
+        ({"memory": "4GB"}, {}, 'resources.requests[memory]: Invalid value: "4GB": quantities must match'),
+        ({"cpu": -1}, {}, "must be greater than or equal to 0"),
+    ],
+)
+def test_refused_resources(requests: dict[str, Any], limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        manifest.Resources(requests, limits)
+
+
+def test_yaml_is_sorted_and_quotes_what_yaml_would_misread() -> None:
+    text = manifest.to_yaml({"kind": "K", "apiVersion": "v1", "spec": {"b": "100", "a": ["yes", "no way", 1]}})
+    assert text == 'apiVersion: v1\nkind: K\nspec:\n  a:\n  - "yes"\n  - no way\n  - 1\n  b: "100"\n'
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.booleans() | st.lists(st.text())))
+def test_yaml_reads_back(obj: dict[str, Any]) -> None:
+    assert yaml.safe_load(manifest.to_yaml(obj)) == obj
+
+
+def hpa(**spec: Any) -> manifest.Manifest:
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "bert"}
+    head = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "bert"}}
+    return {**head, "spec": {"scaleTargetRef": reference, "maxReplicas": 3, **spec}}
+
+
+def pods_metric(**target: Any) -> manifest.Manifest:
+    return {"type": "Pods", "pods": {"metric": {"name": "rps"}, "target": target}}
+
+
+def cpu(**target: Any) -> manifest.Manifest:
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+
+
+ACCEPTED = [
+    hpa(),
+    hpa(metrics=[]),
+    hpa(minReplicas=3, metrics=[cpu(type="Utilization", averageUtilization=60)]),
+    hpa(
+        minReplicas=0,
+        metrics=[
+            {"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "3"}}}
+        ],
+    ),
+    hpa(behavior={"scaleUp": {"tolerance": "0.05"}, "scaleDown": {"selectPolicy": "Disabled"}}),
+]
+
+
+@pytest.mark.parametrize("obj", ACCEPTED)
+def test_accepted(obj: manifest.Manifest) -> None:
+    assert manifest.validate(obj) == []
+
+
+REJECTED = [
+    (hpa(minReplicas=4), "spec.maxReplicas", "must be greater than or equal to `minReplicas`"),
+    (hpa(minReplicas=0), "spec.metrics", "must specify at least one Object or External metric"),
+    (hpa(maxReplicas=0), "spec.maxReplicas", "must be set and greater than 0"),
+    (hpa(metrics=[cpu(type="Utilization", averageUtilization=0)]), "spec.metrics[0].resource.target.averageUtilization", "greater than 0"),
+    (hpa(metrics=[cpu(type="Utilization", averageUtilization=5, averageValue="1")]), "spec.metrics[0].resource.target.averageValue", "may not set both"),
+    (hpa(metrics=[pods_metric(type="AverageValue")]), "spec.metrics[0].pods.target.averageValue", "positive target averageValue"),
+    (hpa(metrics=[pods_metric(type="AverageValue", averageValue="-1")]), "spec.metrics[0].pods.target.averageValue", "must be positive"),
+    (hpa(metrics=[{"type": "Custom"}]), "spec.metrics[0].type", 'Unsupported value: "Custom"'),
+    (hpa(metrics=[{"type": "Pods"}]), "spec.metrics[0].pods", "must populate information"),
+    (hpa(behavior={"scaleDown": {"stabilizationWindowSeconds": 4000}}), "spec.behavior.scaleDown.stabilizationWindowSeconds", "less than or equal to 3600"),
+    (hpa(behavior={"scaleUp": {"policies": [{"type": "Pods", "value": 0, "periodSeconds": 2000}]}}), "spec.behavior.scaleUp.policies[0].periodSeconds", "less than or equal to 1800"),
+    (hpa(behavior={"scaleUp": {"policies": []}}), "spec.behavior.scaleUp.policies", "at least one Policy"),
+    (hpa(maxReplica=3), "spec.maxReplica", 'unknown field "spec.maxReplica"'),
+    (hpa(maxReplicas="3"), "spec.maxReplicas", "is not of type 'integer'"),
+    (hpa(scaleTargetRef={"kind": "Deployment", "name": ""}), "spec.scaleTargetRef.name", "Required value"),
+    ({**hpa(), "metadata": {"name": "My_HPA"}}, "metadata.name", "RFC 1123 subdomain"),
+    ({**hpa(), "metadata": {"name": "a", "labels": {"app": "b c"}}}, "metadata.labels", "a valid label"),
+    ({**hpa(), "apiVersion": "autoscaling/v2beta2"}, "kind", "no matches for kind"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("obj", "path", "message"), REJECTED, ids=[case[1] for case in REJECTED])
+def test_rejected(obj: manifest.Manifest, path: str, message: str) -> None:
+    problems = manifest.validate(obj)
+    assert [p for p in problems if p.path == path and message in p.message], problems
