@@ -70,7 +70,8 @@ class Sample:
     window_s: float = 60.0
 
     def __post_init__(self) -> None:
-        check("sample", whole(Field(self.milli, "milli"), -MAX_INT64, MAX_INT64))
+        if type(self.milli) is not int:
+            raise Invalid("sample", [Field(self.milli, "milli").invalid("must be an integer")])
 
 
 Reading = Mapping[str, Sample] | Sequence[int] | int | None
@@ -255,14 +256,16 @@ def _request(pod: Pod, resource: str, container: str, pod_level: bool) -> int:
         if resource not in pod.requests:
             raise MetricError(f"missing pod-level request for {resource} in Pod {pod.name}")
         return milli_value(pod.requests[resource])
-    sidecars = tuple(c for c in pod.init_containers if c.restart_policy == "Always")
-    counted = [c for c in pod.containers + sidecars if container in ("", c.name)]
+    sidecars = (c for c in pod.init_containers if c.restart_policy == "Always")
+    counted = [c for c in (*pod.containers, *sidecars) if container in ("", c.name)]
     if container and not counted:
         raise MetricError(f"container {container} not found in Pod {pod.name}")
+    total = 0
     for c in counted:
         if resource not in c.requests:
             raise MetricError(f"missing request for {resource} in container {c.name} of Pod {pod.name}")
-    return sum(milli_value(c.requests[resource]) for c in counted)
+        total += milli_value(c.requests[resource])
+    return total
 
 
 class Proposal(NamedTuple):

@@ -32,7 +32,13 @@ class Slider:
         )
         given = {"value": self.value, "min": self.low, "max": self.high, "step": self.step, "description": self.label}
         return (
-            slider(**given, readout=False, continuous_update=live, style={"description_width": "initial"}),
+            slider(
+                **given,
+                readout=False,
+                continuous_update=live,
+                style={"description_width": "initial"},
+                layout={"width": f"{WIDTH - 120}px", "max_width": "100%"},
+            ),
             box(**given, style={"description_width": "0px"}, layout={"width": "90px"}),
         )
 
