@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -140,69 +140,160 @@ class Field:
         return Problem(self.path, f'Unsupported value: "{self.value}": supported values: {names}')
 
 
-Rule = Callable[[Field], Iterator[Problem]]
+Check = Callable[[Field], Iterator[Problem]]
 
 
-def one_of(field: Field, *supported: str) -> Iterator[Problem]:
+class Needed(NamedTuple):
+    """The field may not be missing or empty."""
+
+    why: str = ""
+
+
+Rules = list[tuple[Any, ...]]
+"""Rows of a path below an object, such as "containers[].ports[].name", and the checks that hold there."""
+
+
+def broken(field: Field, rules: Rules) -> Iterator[Problem]:
+    """What the rules object to; a field that is not given passes all but Needed."""
+    for path, *checks in rules:
+        for found in select(field, path):
+            yield from _first_objection(found, checks)
+
+
+def select(field: Field, path: str) -> Iterator[Field]:
+    """The fields at a path; `[]` steps into each item, and a branch that is not given has none."""
+    head, _, rest = path.partition(".")
+    child = field[head.removesuffix("[]")] if head else field
+    for found in child.each() if head.endswith("[]") else [child]:
+        if not rest:
+            yield found
+        elif found.value is not None:
+            yield from select(found, rest)
+
+
+def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem]:
+    for check in checks:
+        if isinstance(check, Needed):
+            problems = [] if field.value not in (None, "", [], {}) else [field.required(check.why)]
+        else:
+            problems = [] if field.value is None else list(check(field))
+        if problems:
+            return problems
+    return []
+
+
+def one_of(*supported: str) -> Check:
     """The field is one of the names that the API knows."""
-    if field.value not in supported:
-        yield field.unsupported(sorted(supported))
+    return lambda field: iter([] if field.value in supported else [field.unsupported(sorted(supported))])
 
 
-def whole(field: Field, low: int, high: int = 2**31 - 1, too_low: str = "") -> Iterator[Problem]:
-    """The field is an integer from `low` to `high`."""
-    if type(field.value) is not int:
-        yield field.invalid("must be an integer")
-    elif field.value < low:
-        yield field.invalid(too_low or f"must be greater than or equal to {low}")
-    elif field.value > high:
-        yield field.invalid(f"must be less than or equal to {high}")
+def whole(low: int, high: int = 2**31 - 1, why: str = "") -> Check:
+    """The field is an integer from `low` to `high`; `why` are upstream's words for one that is too low."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        if type(field.value) is not int:
+            yield field.invalid("must be an integer")
+        elif field.value < low:
+            yield field.invalid(why or f"must be greater than or equal to {low}")
+        elif field.value > high:
+            yield field.invalid(f"must be less than or equal to {high}")
+
+    return check
 
 
-def amount(field: Field, positive: bool = False) -> Iterator[Problem]:
-    """The field is a quantity, not negative, and above zero where `positive`."""
-    try:
-        size = quantity(field.value)
-    except ValueError as error:
-        yield field.invalid(str(error))
-        return
-    if positive and size <= 0:
-        yield field.invalid("must be positive")
-    elif size < 0:
-        yield field.invalid("must be greater than or equal to 0")
+def between(low: int, high: int) -> Check:
+    """The field is an integer of the range, said in one sentence."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        if type(field.value) is not int or not low <= field.value <= high:
+            yield field.invalid(f"must be between {low} and {high}, inclusive")
+
+    return check
 
 
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_LABEL_VALUE = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
-_NAMES = {
-    _SUBDOMAIN: "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-    "and must start and end with an alphanumeric character (e.g. 'example.com', "
-    f"regex used for validation is '{_SUBDOMAIN}')",
-    _LABEL_VALUE: "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-    "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
-    f"regex used for validation is '{_LABEL_VALUE}')",
-}
+def quantity_check(positive: bool = False) -> Check:
+    """The field is a quantity: not negative, or above zero."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        try:
+            size = quantity(field.value)
+        except ValueError as error:
+            yield field.invalid(str(error))
+            return
+        if positive and size <= 0:
+            yield field.invalid("must be positive")
+        elif size < 0:
+            yield field.invalid("must be greater than or equal to 0")
+
+    return check
 
 
-def _matches(field: Field, pattern: str, longest: int) -> Iterator[Problem]:
-    if not isinstance(field.value, str):
-        yield field.invalid("must be a string")
-    elif len(field.value) > longest:
-        yield field.invalid(f"must be no more than {longest} characters")
-    elif not re.fullmatch(pattern, field.value):
-        yield field.invalid(_NAMES[pattern])
+def text(pattern: str, longest: int, why: str) -> Check:
+    """The field is a string of that form; `why` ends in the regular expression, as upstream's messages do."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        if not isinstance(field.value, str):
+            yield field.invalid("must be a string")
+        elif len(field.value) > longest:
+            yield field.invalid(f"must be no more than {longest} characters")
+        elif not re.fullmatch(pattern, field.value):
+            yield field.invalid(f"{why}, regex used for validation is '{pattern}')")
+
+    return check
 
 
-def metadata_problems(metadata: Field) -> Iterator[Problem]:
+_LABEL, _QUALIFIED = "[a-z0-9]([-a-z0-9]*[a-z0-9])?", "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_ENDS = "and must start and end with an alphanumeric character (e.g."
+dns_label = text(
+    _LABEL,
+    63,
+    f"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', {_ENDS} 'my-name'",
+)
+dns_subdomain = text(
+    rf"{_LABEL}(\.{_LABEL})*",
+    253,
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+    f"{_ENDS} 'example.com'",
+)
+label_value = text(
+    f"({_QUALIFIED})?",
+    63,
+    f"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', {_ENDS} 'MyValue'",
+)
+label_name = text(
+    _QUALIFIED, 63, f"name part must consist of alphanumeric characters, '-', '_' or '.', {_ENDS} 'MyName'"
+)
+
+
+def label_keys(field: Field) -> Iterator[Problem]:
+    """The keys of labels or annotations: a name, or a DNS subdomain, a slash and a name."""
+    for key in field.value or ():
+        prefix, slash, name = key.rpartition("/")
+        wrong = [*label_name(Field(name)), *(dns_subdomain(Field(prefix)) if slash else ())]
+        yield from (Field(key, field.path).invalid(problem.message.partition('": ')[2]) for problem in wrong)
+
+
+def labels(field: Field) -> Iterator[Problem]:
+    """Keys and values that selectors can match; upstream names the map, not the entry."""
+    yield from label_keys(field)
+    for entry in field.each():
+        yield from (Problem(field.path, problem.message) for problem in label_value(entry))
+
+
+METADATA: Rules = [
+    ("namespace", dns_label),
+    ("labels", labels),
+    ("annotations", label_keys),
+]
+
+
+def metadata_problems(metadata: Field, name: Check) -> Iterator[Problem]:
     """Every object has a name that DNS accepts, and labels that selectors can match."""
     if not metadata["name"].value and not metadata["generateName"].value:
         yield metadata["name"].required("name or generateName is required")
     elif metadata["name"].value:
-        yield from _matches(metadata["name"], _SUBDOMAIN, 253)
-    for label in metadata["labels"].each():
-        for problem in _matches(label, _LABEL_VALUE, 63):
-            yield Problem(metadata["labels"].path, problem.message)
+        yield from name(metadata["name"])
+    yield from broken(metadata, METADATA)
 
 
 @dataclass(frozen=True)
@@ -239,14 +330,18 @@ class Resources:
 
 def resource_problems(resources: Field) -> Iterator[Problem]:
     """Requests stay below limits; what cannot be overcommitted (a GPU) is whole and has the limit as request."""
-    for part in ("limits", "requests"):
-        for entry in resources[part].each():
-            bad = list(amount(entry))
-            yield from bad
-            if not bad and _extended(_resource_name(entry)) and quantity(entry.value).denominator != 1:
-                yield Field(canonical(entry.value), entry.path).invalid("must be an integer")
-    if all(_is_quantity(e.value) for part in ("limits", "requests") for e in resources[part].each()):
-        yield from _request_problems(resources)
+    found = [p for part in ("limits", "requests") for entry in resources[part].each() for p in _entry_problems(entry)]
+    yield from found or _request_problems(resources)
+
+
+def _entry_problems(entry: Field) -> Iterator[Problem]:
+    name = _resource_name(entry)
+    if "/" not in name and not re.fullmatch("cpu|memory|ephemeral-storage|hugepages-.+", name):
+        yield Field(name, entry.path).invalid("must be a standard resource for containers")
+    problems = list(quantity_check()(entry))
+    if not problems and extended(name) and quantity(entry.value).denominator != 1:
+        problems = [Field(canonical(entry.value), entry.path).invalid("must be an integer")]
+    yield from problems
 
 
 def _request_problems(resources: Field) -> Iterator[Problem]:
@@ -254,9 +349,9 @@ def _request_problems(resources: Field) -> Iterator[Problem]:
     for request in resources["requests"].each():
         name, shown = _resource_name(request), Field(canonical(request.value), resources["requests"].path)
         if name not in limits:
-            if _extended(name):
+            if extended(name):
                 yield resources["limits"].required("Limit must be set for non overcommitable resources")
-        elif _extended(name) and quantity(request.value) != quantity(limits[name]):
+        elif extended(name) and quantity(request.value) != quantity(limits[name]):
             yield shown.invalid(f"must be equal to {name} limit of {canonical(limits[name])}")
         elif quantity(request.value) > quantity(limits[name]):
             yield shown.invalid(f"must be less than or equal to {name} limit of {canonical(limits[name])}")
@@ -266,13 +361,9 @@ def _resource_name(entry: Field) -> str:
     return entry.path.rpartition("[")[2].rstrip("]")
 
 
-def _extended(name: str) -> bool:
-    """Outside kubernetes.io and with a domain: a device plugin's resource."""
+def extended(name: str) -> bool:
+    """A device plugin's resource: it has a domain, and not kubernetes.io's."""
     return "/" in name and "kubernetes.io/" not in name
-
-
-def _is_quantity(value: Any) -> bool:
-    return not list(amount(Field(value)))
 
 
 # ------------------------------------------------------------------------------------------------------- YAML
@@ -299,7 +390,7 @@ def to_yaml(obj: Manifest) -> str:
 # ------------------------------------------------------------------------------------------------- validation
 
 
-def check(what: str, problems: Iterator[Problem]) -> None:
+def check(what: str, problems: Iterable[Problem]) -> None:
     """Raise Invalid when there is any problem."""
     if found := list(problems):
         raise Invalid(what, found)
@@ -309,18 +400,25 @@ def validate(obj: Manifest) -> list[Problem]:
     """Why the API server would refuse the object; an empty list when it would accept it.
 
     First the strict schema of Kubernetes 1.37 (unknown fields, types), as decoding comes first there too;
-    then the rules that the schema cannot say.
+    then the rules that the schema cannot say. A kind that is not known is a problem.
     """
+    from mlinfra.kinds import KINDS
+
+    if not isinstance(obj, Mapping):
+        return [Field(obj, "manifest").invalid("must be an object")]
     kind = (obj.get("apiVersion"), obj.get("kind"))
-    if kind not in RULES:
+    if kind not in KINDS:
         return [Problem("kind", f'no matches for kind "{kind[1]}" in version "{kind[0]}"')]
     return list(_schema_problems(obj)) or list(rule_problems(obj))
 
 
 def rule_problems(obj: Manifest) -> Iterator[Problem]:
     """What validation objects to once the object has been decoded."""
-    yield from metadata_problems(Field(obj)["metadata"])
-    yield from RULES[obj["apiVersion"], obj["kind"]](Field(obj)["spec"])
+    from mlinfra.kinds import KINDS
+
+    kind = KINDS[obj["apiVersion"], obj["kind"]]
+    yield from metadata_problems(Field(obj)["metadata"], kind.name)
+    yield from broken(Field(obj), kind.rules)
 
 
 def _schema_problems(obj: Manifest) -> Iterator[Problem]:
@@ -329,128 +427,20 @@ def _schema_problems(obj: Manifest) -> Iterator[Problem]:
     try:
         kubernetes_validate.validate(obj, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
-        keys = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.absolute_path)
-        yield _decoding_problem("".join(keys).lstrip("."), error)
+        keys = list(error.absolute_path)
+        if "additionalProperties" in list(error.absolute_schema_path)[:-1]:  # of a map the decoder names no entry
+            keys.pop()
+        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+        yield _decoding_problem(path.lstrip("."), error)
 
 
 def _decoding_problem(path: str, error: Any) -> Problem:
-    """The schema's objection as the API server's decoder puts it, where it has words of its own."""
+    """The schema's objection, in the API server's words where its decoder has some."""
     if error.validator == "additionalProperties":
         unknown = next(name for name in error.instance if name not in error.schema.get("properties", {}))
         field = f"{path}.{unknown}".lstrip(".")
         return Problem(field, f'strict decoding error: unknown field "{field}"')
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return Problem(f"{path}.{missing}".lstrip("."), "Required value")
     return Problem(path, error.message)
-
-
-# ------------------------------------------------------------------------- HorizontalPodAutoscaler, autoscaling/v2
-
-
-def _horizontal_pod_autoscaler(spec: Field) -> Iterator[Problem]:
-    """pkg/apis/autoscaling/validation/validation.go, Kubernetes 1.37 (HPAScaleToZero on)."""
-    yield from _replica_problems(spec)
-    for name in ("kind", "name"):
-        if not spec["scaleTargetRef"][name].value:
-            yield spec["scaleTargetRef"][name].required()
-    for metric in spec["metrics"].each():
-        yield from _metric_problems(metric)
-    for direction in ("scaleUp", "scaleDown"):
-        yield from _scaling_rule_problems(spec["behavior"][direction])
-
-
-def _replica_problems(spec: Field) -> Iterator[Problem]:
-    low, high = spec["minReplicas"], spec["maxReplicas"]
-    from_zero = any(metric["type"].value in ("Object", "External") for metric in spec["metrics"].each())
-    if low.value is not None:
-        yield from whole(low, 0 if from_zero else 1)
-    if low.value == 0 and not from_zero:
-        yield spec["metrics"].forbidden(
-            "must specify at least one Object or External metric to support scaling to zero replicas"
-        )
-    if high.value is None or high.value == 0:
-        yield high.required("must be set and greater than 0")
-    else:
-        yield from whole(high, 1, too_low="must be greater than 0")
-    if type(low.value) is int and type(high.value) is int and high.value < low.value:
-        yield high.invalid("must be greater than or equal to `minReplicas`")
-
-
-_SOURCES = {
-    "ContainerResource": "containerResource",
-    "External": "external",
-    "Object": "object",
-    "Pods": "pods",
-    "Resource": "resource",
-}
-
-
-def _metric_problems(metric: Field) -> Iterator[Problem]:
-    kind = metric["type"]
-    if kind.value not in _SOURCES:
-        yield kind.unsupported(list(_SOURCES))
-        return
-    source = metric[_SOURCES[kind.value]]
-    if source.value is None:
-        yield source.required("must populate information for the given metric source")
-    for other in _SOURCES.values():
-        if metric[other].value is not None and metric[other].path != source.path:
-            yield metric[other].forbidden("must populate the given metric source only")
-    if source.value is not None:
-        yield from _name_problems(kind.value, source)
-        yield from _target_problems(kind.value, source["target"])
-
-
-def _name_problems(kind: str, source: Field) -> Iterator[Problem]:
-    if kind in ("Resource", "ContainerResource"):
-        if not source["name"].value:
-            yield source["name"].required("must specify a resource name")
-    elif not source["metric"]["name"].value:
-        yield source["metric"]["name"].required("must specify a metric name")
-    if kind == "ContainerResource" and not source["container"].value:
-        yield source["container"].required("must specify a container")
-    if kind == "Object":
-        for name in ("kind", "name"):
-            if not source["describedObject"][name].value:
-                yield source["describedObject"][name].required()
-
-
-def _target_problems(kind: str, target: Field) -> Iterator[Problem]:
-    value, average, percent = target["value"], target["averageValue"], target["averageUtilization"]
-    if target["type"].value not in ("Utilization", "Value", "AverageValue"):
-        yield target["type"].invalid("must be either Utilization, Value, or AverageValue")
-    for given in (value, average):
-        if given.value is not None:
-            yield from amount(given, positive=True)
-    if percent.value is not None:
-        yield from whole(percent, 1, too_low="must be greater than 0")
-    if kind in ("Resource", "ContainerResource"):
-        if percent.value is None and average.value is None:
-            yield percent.required("must set either a target raw value or a target utilization")
-        if percent.value is not None and average.value is not None:
-            yield average.forbidden("may not set both a target raw value and a target utilization")
-    elif kind == "Pods" and average.value is None:
-        yield average.required("must specify a positive target averageValue")
-    elif value.value is None and average.value is None:
-        yield average.required("must set either a target value or averageValue")
-    elif kind == "External" and value.value is not None and average.value is not None:
-        yield value.forbidden("may not set both a target value for metric and a per-pod target")
-
-
-def _scaling_rule_problems(rules: Field) -> Iterator[Problem]:
-    window, policies = rules["stabilizationWindowSeconds"], rules["policies"]
-    if window.value is not None:
-        yield from whole(window, 0, 3600, too_low="must be greater than or equal to zero")
-    if rules["selectPolicy"].value is not None:
-        yield from one_of(rules["selectPolicy"], "Max", "Min", "Disabled")
-    if rules["tolerance"].value is not None:
-        yield from amount(rules["tolerance"])
-    if policies.value is not None and not policies.value:
-        yield policies.required("must specify at least one Policy")
-    for policy in policies.each():
-        yield from one_of(policy["type"], "Pods", "Percent")
-        yield from whole(policy["value"], 1, too_low="must be greater than zero")
-        yield from whole(policy["periodSeconds"], 1, 1800, too_low="must be greater than zero")
-
-
-RULES: dict[tuple[Any, Any], Rule] = {
-    ("autoscaling/v2", "HorizontalPodAutoscaler"): _horizontal_pod_autoscaler,
-}

@@ -73,7 +73,7 @@ def test_a_silent_pod_damps_in_both_directions(usage: list[int], data: st.DataOb
     """Losing one pod's metric never moves the count further from where it is."""
     pods = hpa.running_pods(len(usage), cpu="500m")
     samples = {pod.name: hpa.Sample(milli) for pod, milli in zip(pods, usage, strict=True)}
-    view = hpa.View(len(pods), len(pods), pods, 0, hpa.Tolerances(), hpa.Flags())
+    view = hpa.View(len(pods), len(pods), pods, 0, hpa.Tolerances(0.1, 0.1), hpa.Flags())
     average = hpa.AverageValue("300m")
     silent = data.draw(st.sampled_from(sorted(samples)))
     heard = {name: sample for name, sample in samples.items() if name != silent}

@@ -19,11 +19,11 @@ from mlinfra.manifest import (
     Manifest,
     ObjectReference,
     Quantity,
-    amount,
     canonical,
     check,
     milli_value,
     quantity,
+    quantity_check,
     rule_problems,
     whole,
 )
@@ -43,7 +43,7 @@ class Container:
 
     def __post_init__(self) -> None:
         for request in Field(self.requests, "resources.requests").each():
-            check(f"container {self.name}", amount(request))
+            check(f"container {self.name}", quantity_check()(request))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Observation:
     def __post_init__(self) -> None:
         for name, count in (("spec.replicas", self.spec_replicas), ("status.replicas", self.status_replicas)):
             if count is not None:
-                check("scale", whole(Field(count, name), 0))
+                check("scale", whole(0)(Field(count, name)))
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Flags:
 class Tolerances(NamedTuple):
     """Fractions below and above 1 within which a usage ratio changes nothing."""
 
-    scale_down: float = 0.1
-    scale_up: float = 0.1
+    scale_down: float
+    scale_up: float
 
     def hold(self, ratio: float) -> bool:
         return 1 - self.scale_down <= ratio <= 1 + self.scale_up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -104,27 +105,40 @@ def samples(given: dict[str, Case]) -> dict[str, hpa.Sample]:
     return {name: hpa.Sample(m["value"], -m["age_s"], m["window_s"]) for name, m in given.items()}
 
 
+UPSTREAM_FLAGS = {"tolerance": {"scale_down": 0.1, "scale_up": 0.1}, "downscale_stabilization_s": 300}
+"""What cases repeat of the controller's defaults; there our own defaults must hold, or the cases could not fail."""
+
+
+def departs(case: Case, name: str) -> bool:
+    return name in case and case[name] != UPSTREAM_FLAGS[name]
+
+
 def flags(case: Case) -> hpa.Flags:
-    tolerance = case.get("tolerance", {"scale_down": 0.1, "scale_up": 0.1})
-    return hpa.Flags(
-        tolerance=tolerance["scale_up"],
-        downscale_stabilization_s=case.get("downscale_stabilization_s", 300),
+    ours = hpa.Flags(
         cpu_initialization_period_s=case.get("cpu_init_s", 300),
         initial_readiness_delay_s=case.get("initial_readiness_delay_s", 30),
         hpa_scale_to_zero=case.get("scale_to_zero_gate", True),
         pod_level_resources=case.get("pod_level_resources_gate", True),
     )
+    if departs(case, "tolerance"):
+        ours = replace(ours, tolerance=case["tolerance"]["scale_up"])
+    if departs(case, "downscale_stabilization_s"):
+        ours = replace(ours, downscale_stabilization_s=case["downscale_stabilization_s"])
+    return ours
 
 
 def view(case: Case) -> hpa.View:
-    tolerance = case.get("tolerance", {"scale_down": 0.1, "scale_up": 0.1})
+    ours = flags(case)
+    given = (
+        case["tolerance"] if departs(case, "tolerance") else {"scale_down": ours.tolerance, "scale_up": ours.tolerance}
+    )
     return hpa.View(
         case.get("current_replicas", 0),
         case["status_replicas"] if "status_replicas" in case else case.get("current_replicas", 0),
         pods(case, case.get("resource", "")),
         0.0,
-        hpa.Tolerances(**tolerance),
-        flags(case),
+        hpa.Tolerances(**given),
+        ours,
     )
 
 

@@ -17,6 +17,7 @@ UPSTREAM = {
     "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
     "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
     "hpa_replica_calculator.json": "HPA: replica calculator (`replica_calculator.go`)",
+    "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
 }
 
 KNOWN_DIFFERENCES = [

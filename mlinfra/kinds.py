@@ -1,0 +1,640 @@
+"""What the API server checks beyond the schema, kind by kind, as tables of paths and checks.
+
+From pkg/apis/{core,apps,autoscaling,networking,policy,resource,scheduling}/validation of Kubernetes 1.37. The tables
+hold what a manifest of this course can get wrong; defaults are those that the server fills in first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from mlinfra.manifest import (
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    between,
+    dns_label,
+    dns_subdomain,
+    label_value,
+    labels,
+    one_of,
+    quantity_check,
+    resource_problems,
+    select,
+    text,
+    whole,
+)
+
+
+def below(path: str, rules: Rules) -> Rules:
+    """The same rules at another place."""
+    return [(f"{path}.{row[0]}" if row[0] else path, *row[1:]) for row in rules]
+
+
+def exactly_one(names: list[str], none: str, more: str) -> Check:
+    """One of the branches is given: a handler, a volume's source."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        given = [name for name in names if field[name].value is not None]
+        if not given:
+            yield field.required(none)
+        yield from (field[name].forbidden(more) for name in given[1:])
+
+    return check
+
+
+def distinct(item: str, *keys: str) -> Check:
+    """No two items of the list have the same values under the keys."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        seen: list[Any] = []
+        for entry in field.each():
+            value = [entry[key].value for key in keys]
+            if None not in value and value in seen:
+                yield Problem(entry[item].path if item else entry.path, f'Duplicate value: "{value[0]}"')
+            seen.append(value)
+
+    return check
+
+
+def percent_or_count(field: Field) -> Iterator[Problem]:
+    """A count, or a percentage up to 100 %."""
+    if isinstance(field.value, str):
+        if not re.fullmatch("[0-9]+%", field.value):
+            yield field.invalid("a valid percent string must be a numeric followed by an ending '%' (e.g. '1%')")
+        elif int(field.value[:-1]) > 100:
+            yield field.invalid("must not be greater than 100%")
+    else:
+        yield from whole(0)(field)
+
+
+not_negative = whole(0)
+port_number = between(1, 65535)
+protocol = one_of("SCTP", "TCP", "UDP")
+user_id = between(0, 2**31 - 1)
+
+
+def port_name(field: Field) -> Iterator[Problem]:
+    """IANA_SVC_NAME: 15 characters, a letter among them, hyphens only inside and alone."""
+    name = field.value
+    if len(name) > 15:
+        yield field.invalid("must be no more than 15 characters")
+    if not re.fullmatch("[-a-z0-9]+", name):
+        yield field.invalid("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    elif not re.search("[a-z]", name):
+        yield field.invalid("must contain at least one letter (a-z)")
+    elif "--" in name:
+        yield field.invalid("must not contain consecutive hyphens")
+    elif name.startswith("-") or name.endswith("-"):
+        yield field.invalid("must not begin or end with a hyphen")
+
+
+def port_reference(field: Field) -> Iterator[Problem]:
+    yield from (port_name if isinstance(field.value, str) else port_number)(field)
+
+
+# ------------------------------------------------------------------------------------------------- selectors
+
+
+def match_expression(field: Field) -> Iterator[Problem]:
+    """`In` and `NotIn` have values, `Exists` and `DoesNotExist` have none."""
+    operator, values = field["operator"].value, field["values"]
+    if operator in ("In", "NotIn"):
+        if not values.value:
+            yield values.required("must be specified when `operator` is 'In' or 'NotIn'")
+    elif operator in ("Exists", "DoesNotExist"):
+        if values.value:
+            yield values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+    else:
+        yield field["operator"].invalid("not a valid selector operator")
+
+
+SELECTOR: Rules = [
+    ("matchLabels", labels),
+    ("matchExpressions[]", match_expression),
+    ("matchExpressions[].values[]", label_value),
+]
+
+
+# ------------------------------------------------------------------------------------------------------- pods
+
+
+def toleration(field: Field) -> Iterator[Problem]:
+    operator, effect = field["operator"], field["effect"]
+    if not field["key"].value and operator.value != "Exists":
+        yield operator.invalid(
+            'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+        )
+    if operator.value == "Exists" and field["value"].value:
+        yield Field(field["value"].value, operator.path).invalid("value must be empty when `operator` is 'Exists'")
+    elif operator.value not in (None, "", "Equal", "Exists"):
+        yield operator.unsupported(["Equal", "Exists"])
+    if effect.value not in (None, "", "NoSchedule", "PreferNoSchedule", "NoExecute"):
+        yield effect.unsupported(["NoSchedule", "PreferNoSchedule", "NoExecute"])
+    elif field["tolerationSeconds"].value is not None and effect.value != "NoExecute":
+        yield effect.invalid("effect must be 'NoExecute' when `tolerationSeconds` is set")
+
+
+def env_value(field: Field) -> Iterator[Problem]:
+    if field["value"].value and field["valueFrom"].value:
+        yield field["valueFrom"].invalid("may not be specified when `value` is not empty")
+
+
+def privilege(field: Field) -> Iterator[Problem]:
+    if field["privileged"].value and field["allowPrivilegeEscalation"].value is False:
+        yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+
+
+def image(field: Field) -> Iterator[Problem]:
+    if field.value != field.value.strip():
+        yield field.invalid("must not have leading or trailing whitespace")
+
+
+def only_one(field: Field) -> Iterator[Problem]:
+    """A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
+    if field.value not in (0, 1):
+        yield field.invalid("must be 1")
+
+
+PROBE: Rules = [
+    (
+        "",
+        exactly_one(
+            ["exec", "httpGet", "tcpSocket", "grpc"],
+            "must specify a handler type",
+            "may not specify more than 1 handler type",
+        ),
+    ),
+    ("httpGet.port", port_reference),
+    ("httpGet.scheme", one_of("HTTP", "HTTPS")),
+    ("tcpSocket.port", port_reference),
+    ("grpc.port", port_number),
+    ("exec.command", Needed()),
+    *[(f"{n}Seconds", not_negative) for n in ("initialDelay", "timeout", "period")],
+    ("successThreshold", not_negative),
+    ("failureThreshold", not_negative),
+]
+
+CONTAINER: Rules = [
+    ("name", Needed(), dns_label),
+    ("image", Needed(), image),
+    ("imagePullPolicy", one_of("Always", "IfNotPresent", "Never")),
+    ("resources", resource_problems),
+    ("ports[].containerPort", Needed(), port_number),
+    ("ports[].name", port_name),
+    ("ports[].protocol", protocol),
+    ("ports", distinct("name", "name")),
+    ("env[].name", Needed(), text("[ -<>-~]+", 10**6, "a valid environment variable name must be printable (e.g. 'A'")),
+    ("env[]", env_value),
+    ("volumeMounts[].mountPath", Needed()),
+    ("volumeMounts", distinct("mountPath", "mountPath")),
+    *[row for name in ("liveness", "readiness", "startup") for row in below(f"{name}Probe", PROBE)],
+    *[(f"{name}Probe.successThreshold", only_one) for name in ("liveness", "startup")],
+    ("securityContext", privilege),
+    ("securityContext.runAsUser", user_id),
+    ("securityContext.runAsGroup", user_id),
+    ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
+]
+
+
+def mounts_and_claims(spec: Field) -> Iterator[Problem]:
+    """A container may use only the volumes and resource claims that its pod declares."""
+    volumes = {volume["name"].value for volume in spec["volumes"].each()}
+    claims = {claim["name"].value for claim in spec["resourceClaims"].each()}
+    for containers in ("containers", "initContainers"):
+        for mount in select(spec, f"{containers}[].volumeMounts[].name"):
+            if mount.value not in volumes:
+                yield Problem(mount.path, f'Not found: "{mount.value}"')
+        for claim in select(spec, f"{containers}[].resources.claims[].name"):
+            if claim.value not in claims:
+                yield Problem(claim.path.removesuffix(".name"), f'Not found: "{claim.value}"')
+
+
+def volume_source(field: Field) -> Iterator[Problem]:
+    sources = [name for name in field.value if name != "name"]
+    if not sources:
+        yield field.required("must specify a volume type")
+    yield from (field[name].forbidden("may not specify more than 1 volume type") for name in sources[1:])
+
+
+def node_requirement(field: Field) -> Iterator[Problem]:
+    operator = field["operator"]
+    if operator.value in ("Gt", "Lt"):
+        if len(field["values"].value or ()) != 1:
+            yield field["values"].required("must be specified single value when `operator` is 'Lt' or 'Gt'")
+    else:
+        yield from match_expression(field)
+
+
+_NODE = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+
+POD: Rules = [
+    ("containers", Needed(), distinct("name", "name")),
+    *below("containers[]", CONTAINER),
+    *below("initContainers[]", CONTAINER),
+    ("restartPolicy", one_of("Always", "Never", "OnFailure")),
+    ("dnsPolicy", one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
+    ("terminationGracePeriodSeconds", not_negative),
+    ("activeDeadlineSeconds", between(1, 2**31 - 1)),
+    ("serviceAccountName", dns_subdomain),
+    ("priorityClassName", dns_subdomain),
+    ("nodeSelector", labels),
+    ("tolerations[]", toleration),
+    ("volumes[].name", Needed(), dns_label),
+    ("volumes[]", volume_source),
+    ("volumes", distinct("name", "name")),
+    ("resourceClaims[].name", Needed(), dns_label),
+    (
+        "resourceClaims[]",
+        exactly_one(
+            ["resourceClaimName", "resourceClaimTemplateName"],
+            "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+        ),
+    ),
+    ("", mounts_and_claims),
+    ("topologySpreadConstraints[].maxSkew", whole(1, why="must be greater than zero")),
+    ("topologySpreadConstraints[].topologyKey", Needed("can not be empty")),
+    ("topologySpreadConstraints[].whenUnsatisfiable", Needed(), one_of("DoNotSchedule", "ScheduleAnyway")),
+    *below("topologySpreadConstraints[].labelSelector", SELECTOR),
+    (_NODE, Needed("must have at least one node selector term")),
+    (f"{_NODE}[].matchExpressions[]", node_requirement),
+    ("securityContext.runAsUser", user_id),
+    ("securityContext.runAsGroup", user_id),
+    ("securityContext.fsGroup", user_id),
+    ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
+]
+
+
+# ------------------------------------------------------------------------------------------------- deployments
+
+
+def selects_its_pods(spec: Field) -> Iterator[Problem]:
+    """The selector exists, is not empty, and matches the labels of the template."""
+    selector, found = spec["selector"], spec["template"]["metadata"]["labels"]
+    wanted = selector["matchLabels"].value or {}
+    if selector.value is None:
+        yield selector.required()
+    elif not wanted and not selector["matchExpressions"].value:
+        yield selector.invalid("empty selector is invalid for deployment")
+    if selector.value is None or any((found.value or {}).get(key) != value for key, value in wanted.items()):
+        yield found.invalid("`selector` does not match template `labels`")
+
+
+def rollout(spec: Field) -> Iterator[Problem]:
+    """A rolling update may not stand still, and its deadline lies beyond the ready time."""
+    strategy, rolling = spec["strategy"], spec["strategy"]["rollingUpdate"]
+    if strategy["type"].value == "Recreate" and rolling.value:
+        yield rolling.forbidden("may not be specified when strategy `type` is 'Recreate'")
+    if {rolling["maxUnavailable"].value, rolling["maxSurge"].value} <= {0, "0%"}:
+        yield rolling["maxUnavailable"].invalid("may not be 0 when `maxSurge` is 0")
+    deadline, ready = spec["progressDeadlineSeconds"], spec["minReadySeconds"].value or 0
+    if deadline.value is not None and deadline.value <= ready:
+        yield deadline.invalid("must be greater than minReadySeconds")
+
+
+DEPLOYMENT: Rules = [
+    ("", selects_its_pods),
+    ("", rollout),
+    ("replicas", not_negative),
+    ("minReadySeconds", not_negative),
+    ("revisionHistoryLimit", not_negative),
+    ("strategy.type", one_of("Recreate", "RollingUpdate")),
+    ("strategy.rollingUpdate.maxUnavailable", percent_or_count),
+    ("strategy.rollingUpdate.maxSurge", percent_or_count),
+    *below("selector", SELECTOR),
+    ("template.metadata.labels", labels),
+    ("template.spec.restartPolicy", one_of("Always")),
+    *below("template.spec", POD),
+]
+
+
+# ------------------------------------------------------------------------------ services, ingresses and network
+
+
+def service_ports(spec: Field) -> Iterator[Problem]:
+    kind, ports = spec["type"].value or "ClusterIP", spec["ports"]
+    if not ports.value and kind != "ExternalName" and spec["clusterIP"].value != "None":
+        yield ports.required()
+    if kind == "ExternalName" and not spec["externalName"].value:
+        yield spec["externalName"].required()
+    for port in ports.each():
+        if len(ports.value) > 1 and not port["name"].value:
+            yield port["name"].required()
+        if kind == "ClusterIP" and port["nodePort"].value:
+            yield port["nodePort"].forbidden("may not be used when `type` is 'ClusterIP'")
+
+
+SERVICE: Rules = [
+    ("type", one_of("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")),
+    ("", service_ports),
+    ("ports[].port", port_number),
+    ("ports[].targetPort", port_reference),
+    ("ports[].protocol", protocol),
+    ("ports[].name", dns_label),
+    ("ports", distinct("name", "name"), distinct("", "port", "protocol")),
+    ("selector", labels),
+    ("sessionAffinity", one_of("ClientIP", "None")),
+]
+
+
+def absolute_path(field: Field) -> Iterator[Problem]:
+    if field["pathType"].value in ("Exact", "Prefix"):
+        path = field["path"]
+        if not (path.value or "").startswith("/"):
+            yield path.invalid("must be an absolute path")
+        elif "//" in path.value:
+            yield path.invalid("must not contain '//'")
+
+
+def backend(field: Field) -> Iterator[Problem]:
+    service, port = field["service"], field["service"]["port"]
+    if field.value is not None and service.value is None and field["resource"].value is None:
+        yield field.required("resource or service backend is required")
+    elif service.value is not None and not port["name"].value and not port["number"].value:
+        yield port.required("port name or number is required")
+    elif port["name"].value and port["number"].value:
+        yield port.invalid("cannot set both port name & port number")
+
+
+def host_name(field: Field) -> Iterator[Problem]:
+    try:
+        ipaddress.ip_address(field.value)
+        yield field.invalid("must be a DNS name, not an IP address")
+    except ValueError:
+        yield from dns_subdomain(Field(field.value.removeprefix("*."), field.path))
+
+
+def has_a_backend(spec: Field) -> Iterator[Problem]:
+    if not spec["rules"].value and spec["defaultBackend"].value is None:
+        yield spec.invalid("either `defaultBackend` or `rules` must be specified")
+
+
+BACKEND: Rules = [
+    ("", backend),
+    ("service.name", Needed(), dns_label),
+    ("service.port.number", port_number),
+    ("service.port.name", port_name),
+]
+
+INGRESS: Rules = [
+    ("", has_a_backend),
+    ("ingressClassName", dns_subdomain),
+    ("rules[].host", host_name),
+    ("rules[].http.paths", Needed()),
+    (
+        "rules[].http.paths[].pathType",
+        Needed("pathType must be specified"),
+        one_of("Exact", "ImplementationSpecific", "Prefix"),
+    ),
+    ("rules[].http.paths[]", absolute_path),
+    *below("rules[].http.paths[].backend", BACKEND),
+    *below("defaultBackend", BACKEND),
+    ("tls[].hosts[]", host_name),
+]
+
+
+def one_cidr(field: Field) -> Iterator[Problem]:
+    try:
+        ipaddress.ip_network(field.value)
+    except ValueError:
+        yield field.invalid("must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+
+
+def peer(field: Field) -> Iterator[Problem]:
+    if not field.value:
+        yield field.required("must specify a peer")
+    elif field["ipBlock"].value and (field["podSelector"].value or field["namespaceSelector"].value):
+        yield field.forbidden("may not specify both ipBlock and another peer")
+
+
+def port_range(field: Field) -> Iterator[Problem]:
+    port, end = field["port"].value, field["endPort"]
+    if end.value is not None and not isinstance(port, int):
+        yield end.invalid("may not be specified when `port` is not specified or non-numeric")
+    elif end.value is not None and end.value < port:
+        yield end.invalid("must be greater than or equal to `port`")
+
+
+NETWORK_POLICY: Rules = [
+    *below("podSelector", SELECTOR),
+    ("policyTypes[]", one_of("Egress", "Ingress")),
+    *[
+        row
+        for direction, side in (("ingress", "from"), ("egress", "to"))
+        for row in (
+            (f"{direction}[].ports[].port", port_reference),
+            (f"{direction}[].ports[].protocol", protocol),
+            (f"{direction}[].ports[]", port_range),
+            (f"{direction}[].{side}[]", peer),
+            (f"{direction}[].{side}[].ipBlock.cidr", Needed(), one_cidr),
+            *below(f"{direction}[].{side}[].podSelector", SELECTOR),
+            *below(f"{direction}[].{side}[].namespaceSelector", SELECTOR),
+        )
+    ],
+]
+
+
+# ------------------------------------------------------------------- budgets, priorities, claims and accounts
+
+
+def one_budget(spec: Field) -> Iterator[Problem]:
+    if spec["minAvailable"].value is not None and spec["maxUnavailable"].value is not None:
+        yield spec.invalid("minAvailable and maxUnavailable cannot be both set")
+
+
+BUDGET: Rules = [
+    ("", one_budget),
+    ("minAvailable", percent_or_count),
+    ("maxUnavailable", percent_or_count),
+    ("unhealthyPodEvictionPolicy", one_of("AlwaysAllow", "IfHealthyBudget")),
+    *below("selector", SELECTOR),
+]
+
+
+def user_priority(field: Field) -> Iterator[Problem]:
+    if field.value > 10**9:
+        yield field.forbidden("maximum allowed value of a user defined priority is 1000000000")
+
+
+def not_system(field: Field) -> Iterator[Problem]:
+    if str(field.value).startswith("system-"):
+        yield field.forbidden("priority class names with 'system-' prefix are reserved for system use only")
+
+
+PRIORITY_CLASS: Rules = [
+    ("metadata.name", not_system),
+    ("value", user_priority),
+    ("preemptionPolicy", one_of("Never", "PreemptLowerPriority")),
+]
+
+
+def request_kind(field: Field) -> Iterator[Problem]:
+    if (field["exactly"].value is None) == (field["firstAvailable"].value is None):
+        yield field.required("exactly one of `exactly` or `firstAvailable` is required")
+
+
+def device_count(field: Field) -> Iterator[Problem]:
+    mode, count = field["allocationMode"].value or "ExactCount", field["count"]
+    if mode == "ExactCount" and count.value is not None and count.value <= 0:
+        yield count.invalid("must be greater than zero")
+    elif mode == "All" and count.value:
+        yield count.invalid("must not be specified when allocationMode is 'All'")
+
+
+CLAIM: Rules = [
+    ("devices.requests[].name", Needed(), dns_label),
+    ("devices.requests[]", request_kind),
+    ("devices.requests", distinct("name", "name")),
+    *[
+        row
+        for place in ("devices.requests[].exactly", "devices.requests[].firstAvailable[]")
+        for row in (
+            (f"{place}.deviceClassName", Needed(), dns_subdomain),
+            (f"{place}.allocationMode", one_of("All", "ExactCount")),
+            (f"{place}.selectors[].cel.expression", Needed()),
+            (place, device_count),
+        )
+    ],
+    ("devices.requests[].firstAvailable[].name", Needed(), dns_label),
+]
+
+
+# ------------------------------------------------------------------------------------ HorizontalPodAutoscaler
+
+
+def replica_range(spec: Field) -> Iterator[Problem]:
+    """0 is a minimum only for metrics that exist without pods (HPAScaleToZero, on since 1.37)."""
+    low, high = spec["minReplicas"], spec["maxReplicas"]
+    from_zero = any(kind.value in ("Object", "External") for kind in select(spec, "metrics[].type"))
+    if low.value is not None:
+        yield from whole(0 if from_zero else 1)(low)
+    if low.value == 0 and not from_zero:
+        yield spec["metrics"].forbidden(
+            "must specify at least one Object or External metric to support scaling to zero replicas"
+        )
+    if not high.value:
+        yield high.required("must be set and greater than 0")
+    else:
+        yield from whole(1, why="must be greater than 0")(high)
+    if type(low.value) is int and type(high.value) is int and high.value < low.value:
+        yield high.invalid("must be greater than or equal to `minReplicas`")
+
+
+SOURCES = {
+    "ContainerResource": "containerResource",
+    "External": "external",
+    "Object": "object",
+    "Pods": "pods",
+    "Resource": "resource",
+}
+
+
+def metric_source(metric: Field) -> Iterator[Problem]:
+    """The source that `type` names is given, and no other."""
+    kind = metric["type"]
+    if kind.value not in SOURCES:
+        yield kind.unsupported(list(SOURCES))
+        return
+    if metric[SOURCES[kind.value]].value is None:
+        yield metric[SOURCES[kind.value]].required("must populate information for the given metric source")
+    for other in set(SOURCES.values()) - {SOURCES[kind.value]}:
+        if metric[other].value is not None:
+            yield metric[other].forbidden("must populate the given metric source only")
+
+
+def resource_target(target: Field) -> Iterator[Problem]:
+    percent, average = target["averageUtilization"], target["averageValue"]
+    if percent.value is None and average.value is None:
+        yield percent.required("must set either a target raw value or a target utilization")
+    if percent.value is not None and average.value is not None:
+        yield average.forbidden("may not set both a target raw value and a target utilization")
+
+
+def total_target(target: Field) -> Iterator[Problem]:
+    if target["value"].value is None and target["averageValue"].value is None:
+        yield target["averageValue"].required("must set either a target value or averageValue")
+
+
+def external_target(target: Field) -> Iterator[Problem]:
+    yield from total_target(target)
+    if target["value"].value is not None and target["averageValue"].value is not None:
+        yield target["value"].forbidden("may not set both a target value for metric and a per-pod target")
+
+
+def target_type(field: Field) -> Iterator[Problem]:
+    if field.value not in ("Utilization", "Value", "AverageValue"):
+        yield field.invalid("must be either Utilization, Value, or AverageValue")
+
+
+TARGET: Rules = [
+    ("type", target_type),
+    ("value", quantity_check(positive=True)),
+    ("averageValue", quantity_check(positive=True)),
+    ("averageUtilization", whole(1, why="must be greater than 0")),
+]
+
+SCALING_RULES: Rules = [
+    ("stabilizationWindowSeconds", whole(0, 3600)),
+    ("selectPolicy", one_of("Disabled", "Max", "Min")),
+    ("tolerance", quantity_check()),
+    (
+        "",
+        lambda rules: iter(
+            [rules["policies"].required("must specify at least one Policy")] * (rules["policies"].value == [])
+        ),
+    ),
+    ("policies[].type", one_of("Percent", "Pods")),
+    ("policies[].value", whole(1, why="must be greater than zero")),
+    ("policies[].periodSeconds", whole(1, 1800, why="must be greater than zero")),
+]
+
+AUTOSCALER: Rules = [
+    ("", replica_range),
+    ("scaleTargetRef.kind", Needed()),
+    ("scaleTargetRef.name", Needed()),
+    ("metrics[]", metric_source),
+    ("metrics[].resource.name", Needed("must specify a resource name")),
+    ("metrics[].containerResource.name", Needed("must specify a resource name")),
+    ("metrics[].containerResource.container", Needed("must specify a container")),
+    *[
+        (f"metrics[].{source}.metric.name", Needed("must specify a metric name"))
+        for source in ("pods", "object", "external")
+    ],
+    ("metrics[].object.describedObject.kind", Needed()),
+    ("metrics[].object.describedObject.name", Needed()),
+    *[row for source in SOURCES.values() for row in below(f"metrics[].{source}.target", TARGET)],
+    ("metrics[].resource.target", resource_target),
+    ("metrics[].containerResource.target", resource_target),
+    ("metrics[].pods.target.averageValue", Needed("must specify a positive target averageValue")),
+    ("metrics[].object.target", total_target),
+    ("metrics[].external.target", external_target),
+    *below("behavior.scaleUp", SCALING_RULES),
+    *below("behavior.scaleDown", SCALING_RULES),
+]
+
+
+class Kind(NamedTuple):
+    """How a kind's objects may be named, and the rules for the rest."""
+
+    name: Check
+    rules: Rules
+
+
+KINDS: dict[tuple[Any, Any], Kind] = {
+    ("v1", "Pod"): Kind(dns_subdomain, below("spec", POD)),
+    ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
+    ("v1", "ServiceAccount"): Kind(dns_subdomain, []),
+    ("apps/v1", "Deployment"): Kind(dns_subdomain, [("spec.selector", Needed()), *below("spec", DEPLOYMENT)]),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(dns_subdomain, below("spec", AUTOSCALER)),
+    ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
+    ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
+    ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
+    ("resource.k8s.io/v1", "ResourceClaim"): Kind(dns_subdomain, below("spec", CLAIM)),
+    ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS),
+}
