@@ -1,10 +1,14 @@
-"""What the reader does: commit to a guess, then compare."""
+"""What the reader does: commit to a guess, compare, answer an exercise."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import EllipsisType
+from typing import Any
 
 Number = int | float
+UNANSWERED = "Replace the dots by your answer and run the cell."
 
 
 def reveal(guess: Number | EllipsisType, answer: Number, what: str) -> str:
@@ -14,3 +18,60 @@ def reveal(guess: Number | EllipsisType, answer: Number, what: str) -> str:
     if guess == answer:
         return f"{answer} {what}, as you said."
     return f"{answer} {what}; you said {guess}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of three outcomes, and what to tell the reader."""
+
+    outcome: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome}. {self.message}".strip()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": str(self), "text/markdown": f"**{self.outcome}.** {self.message}".strip()}
+
+
+NOT_ATTEMPTED, NOT_YET, RIGHT = "Not attempted", "Not yet", "Right"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A question with its right answer, and the likely mistakes with a word for each.
+
+    An answer is a value, or a function that is compared with the right one on the `cases` (tuples of arguments).
+    """
+
+    right: Any
+    mistakes: Sequence[tuple[Any, str]]
+    cases: Sequence[tuple[Any, ...]] = ()
+    praise: str = ""
+
+    def check(self, answer: Any) -> Verdict:
+        """Not attempted (`...`), not yet (with the message for a likely mistake), or right."""
+        if answer is ...:
+            return Verdict(NOT_ATTEMPTED, UNANSWERED)
+        try:
+            if self._same(answer, self.right):
+                return Verdict(RIGHT, self.praise)
+            for mistake, message in self.mistakes:
+                if self._same(answer, mistake):
+                    return Verdict(NOT_YET, message)
+        except Exception as error:
+            return Verdict(NOT_YET, f"Your answer raised {type(error).__name__}: {error}")
+        return Verdict(NOT_YET, self._difference(answer))
+
+    def _same(self, answer: Any, other: Any) -> bool:
+        if not self.cases:
+            return bool(answer == other)
+        return all(answer(*case) == other(*case) for case in self.cases)
+
+    def _difference(self, answer: Any) -> str:
+        """Where a function differs first; a wrong value is not given away."""
+        for case in self.cases:
+            if (got := answer(*case)) != (right := self.right(*case)):
+                arguments = ", ".join(map(repr, case))
+                return f"For ({arguments}) yours gives {got!r}, and {right!r} is right."
+        return f"{answer!r} is not it. Open a hint, or compute it with the simulator."

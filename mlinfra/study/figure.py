@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,16 +32,18 @@ class Figure:
     def png(self) -> bytes:
         """The picture as PNG, drawn with a font that a package ships, so that it is the same everywhere."""
         import resvg_py
+        from PIL import Image
 
-        files = [str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")]
         drawn = resvg_py.svg_to_bytes(
             svg_string=self.svg,
             zoom=PNG_ZOOM,
             skip_system_fonts=True,
             font_family="Bitstream Vera Sans",
-            font_files=files,
+            font_files=[str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")],
         )
-        return bytes(drawn)
+        small = io.BytesIO()
+        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
     def bundle(self) -> dict[str, str]:
         """The description, the SVG under a private type, and the PNG that every viewer can show."""

@@ -1,0 +1,120 @@
+"""The interview bank: one file of questions, seen as cards. A number in an answer is computed, never typed."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from types import EllipsisType
+from typing import Any
+
+import yaml
+
+RUBRIC = (
+    "nothing",
+    "names the mechanism",
+    "the mechanism right, in order",
+    "and a number within a factor of 2, and one real trade-off",
+    "and the failure mode, how to observe it, and what would change the decision",
+)
+Guess = float | EllipsisType
+
+
+@dataclass(frozen=True)
+class Text:
+    """Markdown that reads well as plain text too."""
+
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": self.text, "text/markdown": self.text}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One question; `points`, `mistake` and `follow_ups` may name the variables of `compute` in braces."""
+
+    id: str
+    area: str
+    level: str
+    prompt: str
+    estimate: str
+    unit: str
+    compute: str
+    points: tuple[str, ...]
+    mistake: str
+    follow_ups: tuple[str, str]
+    source: str
+    as_of: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return self.question()._repr_mimebundle_()
+
+    def question(self) -> Text:
+        """The prompt, and the number to commit to."""
+        return Text(f"**{self.prompt}**\n\nYour number: {self.estimate} And how sure are you, from 50 to 100 %?")
+
+    def numbers(self) -> dict[str, Any]:
+        """The variables that the computation leaves behind."""
+        names: dict[str, Any] = {}
+        exec(compile(self.compute, f"<{self.id}>", "exec"), names)
+        return {name: value for name, value in names.items() if not name.startswith("__")}
+
+    def truth(self) -> float:
+        """The number asked for: what the last line of the computation gives."""
+        last = ast.parse(self.compute).body[-1]
+        if not isinstance(last, ast.Expr):
+            raise ValueError(f"{self.id}.compute: must end in an expression, the number asked for")
+        return float(eval(ast.unparse(last.value), self.numbers()))
+
+    def answer(self, guess: Guess = ..., confidence: Guess = ...) -> Text:
+        """The score of the guess, and folded below it the points of a strong answer."""
+        numbers = self.numbers()
+        points = "\n".join(f"{i}. {_filled(point, numbers)}" for i, point in enumerate(self.points, 1))
+        rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
+        folded = (
+            f"{points}\n\n**The tempting mistake.** {_filled(self.mistake, numbers)}\n\n"
+            f"**Then they ask.** {_filled(' '.join(self.follow_ups), numbers)}\n\n"
+            f"**Score yourself.**\n\n{rubric}\n\nSource: {self.source}, as of {self.as_of}."
+        )
+        summary = "A strong answer contains"
+        return Text(
+            f"{self.score(guess, confidence)}\n\n<details><summary>{summary}</summary>\n\n{folded}\n\n</details>"
+        )
+
+    def score(self, guess: Guess, confidence: Guess = ...) -> str:
+        """The guess held against the computed number, by the factor between them."""
+        truth = self.truth()
+        known = f"It is {truth:g} {self.unit}."
+        if isinstance(guess, EllipsisType):
+            return f"{known} (You gave no number.)"
+        if guess <= 0:
+            raise ValueError(f"guess: {guess}: must be greater than 0")
+        off = abs(math.log2(guess / truth))
+        verdict = (
+            "excellent" if off <= 0.3 else "within a factor of 2" if off <= 1 else f"off by a factor of {2**off:.1f}"
+        )
+        sure = "" if isinstance(confidence, EllipsisType) else f", and you were {confidence:g} % sure"
+        return f"{known} You said {guess:g}: {verdict}{sure}."
+
+
+def _filled(text: str, numbers: Mapping[str, Any]) -> str:
+    return text.format_map(numbers)
+
+
+@lru_cache(maxsize=1)
+def bank() -> dict[str, Card]:
+    """Every card by its id, in the order of the file."""
+    rows = yaml.safe_load(files("mlinfra").joinpath("questions.yaml").read_text("utf-8"))
+    cards = [Card(**row | {"points": tuple(row["points"]), "follow_ups": tuple(row["follow_ups"])}) for row in rows]
+    return {card.id: card for card in cards}
+
+
+def card(name: str) -> Card:
+    """The card of that id; ValueError names the ids there are."""
+    if name not in bank():
+        raise ValueError(f"card: {name!r}: must be one of {', '.join(bank())}")
+    return bank()[name]

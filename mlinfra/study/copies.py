@@ -1,0 +1,72 @@
+"""The reader's own copies of the notebooks, and the manifests that the notebooks show.
+
+python -m mlinfra.study.copies work         copies in notebooks/../work, made once and never overwritten
+python -m mlinfra.study.copies manifests    every accepted manifest shown, in build/manifests
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlinfra.study.listing import REFUSED
+
+
+def work_on(originals: Path, work: Path) -> list[str]:
+    """Copy what is not there yet; say which originals have changed since they were copied."""
+    work.mkdir(exist_ok=True)
+    ledger = work / ".copied.json"
+    copied: dict[str, str] = json.loads(ledger.read_text("utf-8")) if ledger.exists() else {}
+    said = []
+    for original in sorted(originals.glob("*.ipynb")):
+        copy, digest = work / original.name, hashlib.sha256(original.read_bytes()).hexdigest()
+        if not copy.exists():
+            shutil.copyfile(original, copy)
+            copied[original.name] = digest
+            said.append(f"copied {original.name}")
+        elif copied.get(original.name) != digest:
+            said.append(f"{original.name}: the course has a newer one. Yours is kept; rename it to get the new one.")
+    ledger.write_text(json.dumps(copied, indent=1), "utf-8")
+    return said
+
+
+def write_manifests(originals: Path, build: Path) -> list[Path]:
+    """One file a manifest that a notebook shows and that is accepted: build/manifests/NN_notebook/kind-name.yaml."""
+    written = []
+    for original in sorted(originals.glob("*.ipynb")):
+        folder = build / "manifests" / original.stem
+        for text in _shown(json.loads(original.read_text("utf-8"))):
+            obj = yaml.safe_load(text)
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{obj['kind'].lower()}-{obj['metadata']['name']}.yaml"
+            path.write_text(text, "utf-8")
+            written.append(path)
+    return written
+
+
+def _shown(notebook: dict[str, Any]) -> list[str]:
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in outputs]
+    return [text for text in texts if text.startswith("apiVersion:") and REFUSED not in text]
+
+
+def main(arguments: list[str]) -> int:
+    root = Path.cwd()
+    if arguments == ["work"]:
+        lines = work_on(root / "notebooks", root / "work")
+    elif arguments == ["manifests"]:
+        lines = [str(path.relative_to(root)) for path in write_manifests(root / "notebooks", root / "build")]
+    else:
+        lines = [__doc__ or ""]
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""The bank: complete cards, computed numbers, and a fair score."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mlinfra import interview
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+CARDS = list(interview.bank().values())
+# From the published list of questions: question 29 (third pass), question 30 (415 ms at 8 servers).
+PUBLISHED = {"hpa-by-hand": 3, "llm-signal": 415}
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_a_card_is_complete(card: interview.Card) -> None:
+    assert 4 <= len(card.points) <= 6
+    assert len(card.follow_ups) == 2
+    assert all(question.endswith("?") for question in card.follow_ups)
+    assert re.search("20[0-9][0-9]", card.as_of)
+    assert card.truth() == PUBLISHED[card.id]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_an_answer_leaves_no_placeholder(card: interview.Card) -> None:
+    text = card.answer(1, 90).text
+    assert not re.search(r"\{[a-z_]+[\[:}]", text)
+    assert all(f"- {score}: " in text for score in range(5))
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_the_notebooks_cell_is_the_computation_of_the_bank(card: interview.Card) -> None:
+    cells = [cell for path in NOTEBOOKS.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
+    computed = [cell.source for cell in cells if cell.id == f"card-{card.id}-compute"]
+    assert computed == [card.compute.strip()]
+
+
+@pytest.mark.parametrize(
+    ("guess", "verdict"),
+    [(415, "excellent"), (500, "excellent"), (800, "within a factor of 2"), (50, "off by a factor of 8.3")],
+)
+def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
+    assert verdict in interview.card("llm-signal").score(guess)
+    assert "80 % sure" in interview.card("llm-signal").score(guess, 80)
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="must be one of hpa-by-hand"):
+        interview.card("hpa")
+    with pytest.raises(ValueError, match="guess: 0: must be greater than 0"):
+        interview.card("llm-signal").score(0)

@@ -1,0 +1,169 @@
+"""Figures, panels, exercises, listings and working copies."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mlinfra import manifest, study
+from mlinfra.study import copies, figure
+
+
+def line(*values: float) -> dict[str, list[tuple[float, float]]]:
+    return {"value": [(float(t), v) for t, v in enumerate(values)]}
+
+
+@given(st.lists(st.floats(0, 1e9, allow_subnormal=False), min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_any_figure_is_well_formed_and_says_what_it_shows(values: list[float], title: str) -> None:
+    title = "".join(c for c in title if c.isprintable()) or "t"
+    drawn = study.steps(title, "says & shows", study.Row("y", line(*values), {"mark": 1}))
+    root = ElementTree.fromstring(drawn.svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == f"{title}. says & shows"
+    assert "nan" not in drawn.svg
+
+
+def test_a_picture_is_the_same_every_time_and_as_wide_as_drawn() -> None:
+    first, second = (study.steps("t", "d", study.Row("y", line(1, 3, 2))) for _ in range(2))
+    assert first.png() == second.png()
+    assert Image.open(io.BytesIO(first.png())).width == figure.WIDTH * figure.PNG_ZOOM
+
+
+def test_lines_differ_in_more_than_colour() -> None:
+    many = {f"line {i}": [(0.0, float(i)), (1.0, float(i))] for i in range(4)}
+    paths = [p for p in study.steps("t", "d", study.Row("y", many)).svg.split("<path ") if 'stroke-width="2"' in p]
+    dashes = {p.partition("stroke-dasharray=")[2].partition("/>")[0] for p in paths}
+    assert len(dashes) == 4
+
+
+def test_a_figure_needs_words() -> None:
+    with pytest.raises(ValueError, match="needs a title and a description"):
+        study.steps("t", "", study.Row("y", line(1)))
+
+
+def draw(cpu: int) -> study.Figure:
+    if cpu == 13:
+        raise ValueError("13 % is not drawn")
+    return study.steps(f"at {cpu}", f"cpu is {cpu}", study.Row("y", line(cpu)))
+
+
+def test_a_panel_moves_its_sliders_and_moves_them_back() -> None:
+    panel = study.panel(draw, cpu=study.Slider("CPU, %", 0, 100, 30))
+    assert panel.at(cpu=80).description == "cpu is 80"
+    assert panel._figure is not None
+    assert panel._figure.description == "cpu is 30"
+    assert "cpu is 30" in panel._status.value
+
+
+def test_a_panel_shows_what_its_callback_raises() -> None:
+    panel = study.panel(draw, cpu=study.Slider("CPU, %", 0, 100, 13))
+    assert "This setting has no picture: 13 % is not drawn" in panel._status.value
+    assert panel._picture.value == ""
+    with pytest.raises(ValueError, match="13 % is not drawn"):
+        panel.at(cpu=13)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"gpu": 1}, 'slider "gpu": must be one of cpu'), ({"cpu": 101}, "cpu: 101: must be from 0 to 100")],
+)
+def test_a_panel_refuses_what_its_sliders_cannot_do(values: dict[str, Any], message: str) -> None:
+    panel = study.panel(draw, cpu=study.Slider("CPU, %", 0, 100, 30))
+    with pytest.raises(ValueError, match=message):
+        panel.at(**values)
+
+
+def test_a_slider_and_its_twin_carry_the_same_whole_label() -> None:
+    for slider in (study.Slider("CPU, %", 0, 100, 30), study.Slider("Tolerance", 0.0, 0.3, 0.1, 0.01)):
+        handle, box = slider.widgets(live=True)
+        assert handle.description == box.description == slider.label
+        assert (handle.min, handle.max, handle.value) == (box.min, box.max, box.value)
+
+
+def halve(n: int) -> int:
+    return n // 2
+
+
+EXERCISES = [
+    (study.Exercise(6, [(4, "that is 4")]), 6, 4, "that is 4", 5, "5 is not it"),
+    (
+        study.Exercise(halve, [(lambda n: n, "not halved")], cases=[(2,), (9,)]),
+        lambda n: n // 2,
+        lambda n: n,
+        "not halved",
+        lambda n: n / 2,
+        "For (9) yours gives 4.5, and 4 is right.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("exercise", "right", "mistake", "word", "other", "difference"), EXERCISES)
+def test_the_three_outcomes(
+    exercise: study.Exercise, right: Any, mistake: Any, word: str, other: Any, difference: str
+) -> None:
+    assert exercise.check(...).outcome == "Not attempted"
+    assert exercise.check(right).outcome == "Right"
+    assert exercise.check(mistake).message == word
+    assert exercise.check(other).outcome == "Not yet"
+    assert difference in exercise.check(other).message
+
+
+def test_an_answer_that_raises_is_told_so() -> None:
+    exercise = study.Exercise(halve, [], cases=[(2,)])
+    assert exercise.check(lambda n: n / 0).message == "Your answer raised ZeroDivisionError: division by zero"
+
+
+def test_reveal() -> None:
+    assert study.reveal(..., 6, "pods").startswith("6 pods. (No guess yet")
+    assert study.reveal(6, 6, "pods") == "6 pods, as you said."
+    assert study.reveal(5, 6, "pods") == "6 pods; you said 5."
+
+
+def test_source_is_of_one_module() -> None:
+    assert "def halve" in study.source(halve).text
+    with pytest.raises(ValueError, match="must be from one module"):
+        study.source(halve, study.steps)
+
+
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bert"}}
+
+
+def test_show_gives_the_verdict_with_the_manifest() -> None:
+    assert study.show(ACCOUNT, manifest.validate).text == manifest.to_yaml(ACCOUNT)
+    wrong = ACCOUNT | {"metadata": {"name": "My"}}
+    assert study.show(wrong, manifest.validate).text.startswith("# refused: metadata.name: Invalid value")
+
+
+def stored(path: Path, *texts: str) -> None:
+    import nbformat
+
+    outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": text}) for text in texts]
+    cell = nbformat.v4.new_code_cell("x", outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+
+
+def test_working_copies_are_made_once_and_never_overwritten(tmp_path: Path) -> None:
+    originals, work = tmp_path / "notebooks", tmp_path / "work"
+    originals.mkdir()
+    stored(originals / "01.ipynb", "old")
+    assert copies.work_on(originals, work) == ["copied 01.ipynb"]
+    (work / "01.ipynb").write_text("mine", "utf-8")
+    assert copies.work_on(originals, work) == []
+    stored(originals / "01.ipynb", "new")
+    assert "the course has a newer one" in copies.work_on(originals, work)[0]
+    assert (work / "01.ipynb").read_text("utf-8") == "mine"
+
+
+def test_only_accepted_manifests_are_written(tmp_path: Path) -> None:
+    wrong = study.show(ACCOUNT | {"metadata": {"name": "My"}}, manifest.validate).text
+    stored(tmp_path / "01.ipynb", study.show(ACCOUNT, manifest.validate).text, wrong, "no manifest")
+    (path,) = copies.write_manifests(tmp_path, tmp_path / "build")
+    assert path.name == "serviceaccount-bert.yaml"
+    assert path.parent.name == "01"
