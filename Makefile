@@ -1,7 +1,8 @@
-# make lab      the environment, then JupyterLab on the first notebook
-# make test     every check, with one summary
-# make refresh  run the notebooks again and store them canonically; renew the README's table
-# make format   let ruff format the code
+# make lab        the environment, then JupyterLab on your own copies of the notebooks, in work/
+# make test       every check, with one summary
+# make manifests  every manifest that the notebooks show, in build/manifests
+# make refresh    run the notebooks again and store them canonically; renew the README's table
+# make format     let ruff format the code
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -11,13 +12,17 @@ NEEDS_GIB := 6
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test refresh format environment
+.PHONY: lab test manifests refresh format environment chromium
 
 lab: environment
-	$(PY) -m jupyter lab --ip 127.0.0.1 $(AS_ROOT) notebooks/05_autoscaling.ipynb
+	@$(PY) -m mlinfra.study.copies work
+	$(PY) -m jupyter lab --ip 127.0.0.1 $(AS_ROOT) work/05_autoscaling.ipynb
 
-test: environment
+test: environment chromium
 	$(PY) tests/summary.py
+
+manifests: environment
+	@$(PY) -m mlinfra.study.copies manifests
 
 refresh: environment
 	$(PY) tests/notebooks/canonical.py
@@ -26,6 +31,13 @@ refresh: environment
 format: environment
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+# Debian packages are installed in CI alone; elsewhere the browser test says what is missing and is skipped.
+chromium:
+ifeq ($(CI),true)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || { \
+	  $(call say,"Could not install chromium; the browser test needs it in CI."); exit 1; }
+endif
 
 environment: .venv/ready
 

@@ -59,13 +59,12 @@ def test_a_panel_moves_its_sliders_and_moves_them_back() -> None:
     assert panel.at(cpu=80).description == "cpu is 80"
     assert panel._figure is not None
     assert panel._figure.description == "cpu is 30"
-    assert "cpu is 30" in panel._status.value
+    assert '<p role="status">cpu is 30</p>' in panel._view.value
 
 
 def test_a_panel_shows_what_its_callback_raises() -> None:
     panel = study.panel(draw, cpu=study.Slider("CPU, %", 0, 100, 13))
-    assert "This setting has no picture: 13 % is not drawn" in panel._status.value
-    assert panel._picture.value == ""
+    assert panel._view.value == '<p role="status">This setting has no picture: 13 % is not drawn</p>'
     with pytest.raises(ValueError, match="13 % is not drawn"):
         panel.at(cpu=13)
 

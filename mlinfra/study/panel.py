@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+from traitlets import link
 
 from mlinfra.study.figure import WIDTH, Figure
 
@@ -48,26 +49,27 @@ class Panel(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, draw: Callable[..., Figure], sliders: dict[str, Slider], live: bool) -> None:
         self._draw, self._sliders = draw, {}
-        self._picture, self._status = widgets.HTML(), widgets.HTML()
+        self._view = widgets.HTML()
         rows = []
         for name, slider in sliders.items():
             handle, box = slider.widgets(live)
-            widgets.jslink((handle, "value"), (box, "value"))
             handle.observe(self._redraw, "value")
+            link((handle, "value"), (box, "value"))  # after the redraw: a jslink would make the picture wait
             self._sliders[name] = handle
             rows.append(widgets.HBox([handle, box], layout={"flex_flow": "row wrap"}))
-        super().__init__([*rows, self._picture, self._status])
+        super().__init__([*rows, self._view])
+        if live:
+            self.add_class("mlinfra-live")
         self._redraw()
 
     def _redraw(self, _: object = None) -> None:
         self._figure, self._error = None, None
         try:
             self._figure = self._draw(**{name: slider.value for name, slider in self._sliders.items()})
-            self._picture.value, said = self._figure.svg, self._figure.description
+            picture, said = self._figure.svg, self._figure.description
         except Exception as error:  # shown to the reader: a front end only logs what a callback raises
-            self._error, said = error, f"This setting has no picture: {error}"
-            self._picture.value = ""
-        self._status.value = f'<p role="status">{escape(said)}</p>'
+            self._error, picture, said = error, "", f"This setting has no picture: {error}"
+        self._view.value = f'{picture}<p role="status">{escape(said)}</p>'
 
     def at(self, **values: Number) -> Figure:
         """The figure with the sliders moved to these values; they move back afterwards."""

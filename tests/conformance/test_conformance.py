@@ -53,7 +53,7 @@ def _params(path: Path) -> list[Any]:
     if path.name not in ADAPTERS:
         raise pytest.UsageError(f"{path}: neither in ADAPTERS nor in PLANNED")
     cases = json.loads(path.read_text("utf-8"))["cases"]
-    return [pytest.param(path.name, case, id=case.get("id") or case["name"]) for case in cases]
+    return [pytest.param(path.name, case, id=f"{path.name}-{case.get('id') or case['name']}") for case in cases]
 
 
 def disagreements(file: str, case: Case) -> list[str]:
