@@ -41,7 +41,7 @@ endif
 
 environment: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/installed: requirements.txt
 	@test -n "$(PYTHON)" || { $(call say,"No python3 found. Install Python 3.11 and run make again."); exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  $(call say,"$(PYTHON) is too old: Python 3.11 or newer is needed. If you have one: make PYTHON=/path/to/python3.11"); exit 1; }
@@ -58,5 +58,8 @@ endif
 endif
 	@$(PY) -m pip install --disable-pip-version-check --requirement requirements.txt || { \
 	  $(call say,"The installation stopped. Check the network or proxy and the free disk and run make again: it goes on where it was."); exit 1; }
+	@touch $@
+
+.venv/ready: .venv/installed pyproject.toml
 	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

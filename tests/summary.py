@@ -85,10 +85,11 @@ def main() -> int:
     total = sum((part.counts for part in PARTS), Counter[str]())
     print("\n=== summary")
     for part in PARTS:
-        noted = ", ".join(f"{n} {what}" for what, n in part.counts.items() if n and what not in ("passed", "failed"))
-        print(
-            f"{'ok    ' if part.passed else 'FAILED'} {part.seconds:6.1f} s  {part.name}{': ' + noted if noted else ''}"
-        )
+        print(f"{'ok    ' if part.passed else 'FAILED'} {part.seconds:6.1f} s  {part.name}")
+        counted = [
+            f"{n} {what}" for what, n in part.counts.items() if n and what not in ("passed", "failed", "skipped")
+        ]
+        print("".join(f"{'':18}{line}\n" for line in counted + part.notes), end="")
     print(f"\nin all {sum(part.seconds for part in PARTS):.0f} s")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return int(not all(part.passed for part in PARTS))
