@@ -1,0 +1,97 @@
+"""The VPA beyond upstream's cases: invariants of the histogram, policies, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra import manifest
+from mlinfra.autoscaling import vpa
+
+BERT = manifest.ObjectReference("Deployment", "bert-classifier")
+samples = st.lists(st.tuples(st.floats(0.001, 900), st.floats(0.1, 10), st.integers(0, 30 * vpa.DAY_S)), min_size=1)
+
+
+@given(samples, st.floats(0, 1), st.floats(0, 1))
+def test_percentiles_rise_and_stay_in_the_buckets(given: list[tuple[float, float, int]], p: float, q: float) -> None:
+    histogram = vpa.Histogram(vpa.CPU_BUCKETS)
+    for value, weight, at_s in given:
+        histogram.add(value, weight, at_s)
+    low, high = histogram.percentile(min(p, q)), histogram.percentile(max(p, q))
+    assert 0 < low <= high <= vpa.CPU_BUCKETS.start(vpa.CPU_BUCKETS.count - 1)
+
+
+@given(samples)
+def test_what_is_added_and_taken_back_leaves_nothing(given: list[tuple[float, float, int]]) -> None:
+    histogram = vpa.Histogram(vpa.CPU_BUCKETS, half_life_s=None)
+    for value, weight, at_s in given:
+        histogram.add(value, weight, at_s)
+    for value, weight, at_s in given:
+        histogram.subtract(value, weight, at_s)
+    assert histogram.percentile(0.9) == 0.0
+
+
+@given(st.floats(0.02, 900))
+def test_a_value_lies_in_its_bucket(value: float) -> None:
+    bucket = vpa.CPU_BUCKETS.find(value)
+    assert vpa.CPU_BUCKETS.start(bucket) <= value * (1 + 1e-9)
+    assert value <= vpa.CPU_BUCKETS.start(bucket + 1) * (1 + 1e-9)
+
+
+def steady(days: int, milli: int = 400) -> vpa.Aggregate:
+    usage = vpa.Aggregate()
+    container = vpa.Container(usage)
+    for minute in range(days * 1440):
+        container.add_cpu(milli, minute * 60.0)
+    return usage
+
+
+def test_bounds_close_in_on_the_target_as_history_grows() -> None:
+    widths = [vpa.recommend(steady(days)).upper_bound.cpu_milli for days in (1, 2, 8)]
+    assert widths == sorted(widths, reverse=True)
+    target = vpa.recommend(steady(8)).target.cpu_milli
+    assert vpa.recommend(steady(8)).lower_bound.cpu_milli <= target <= widths[-1]
+    assert 400 * 1.15 <= target <= 400 * 1.05 * 1.15  # the end of a 5 % bucket, and the margin
+
+
+def test_without_history_everything_is_possible() -> None:
+    nothing = vpa.recommend(vpa.Aggregate())
+    assert nothing.target == nothing.lower_bound == vpa.Amounts(25, 250 * 2**20)
+    assert nothing.upper_bound == vpa.Amounts(vpa.MAX_AMOUNT, vpa.MAX_AMOUNT)
+
+
+def test_an_aggregate_without_samples_is_forgotten() -> None:
+    usage = steady(1)
+    assert not usage.expired(usage.last_s + 8 * vpa.DAY_S - 1)
+    assert usage.expired(usage.last_s + 8 * vpa.DAY_S)
+
+
+def test_a_policy_clamps_and_hides() -> None:
+    policy = vpa.ContainerPolicy("*", {"memory": "1Gi"}, {"cpu": "100m"}, controlled_resources=("memory",))
+    clamped = policy.clamp(vpa.recommend(steady(8)))
+    assert clamped.target == vpa.Amounts(100, 2**30)
+    assert policy.controlled(clamped.target) == {"memory": "1073741824"}  # decimal, as the real one reports it
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"update_mode": "Auto"}, 'spec.updatePolicy.updateMode: Invalid value: "Auto": deprecated'),
+        ({"update_mode": "Sometimes"}, 'Unsupported value: "Sometimes": supported values: "InPlace"'),
+        ({"name": "My"}, "metadata.name"),
+        (
+            {"container_policies": (vpa.ContainerPolicy(min_allowed={"cpu": 2}, max_allowed={"cpu": 1}),)},
+            'maxAllowed.cpu: Invalid value: "1": must be greater than or equal to minAllowed of 2',
+        ),
+        ({"container_policies": (vpa.ContainerPolicy(max_allowed={"memory": "4GB"}),)}, "quantities must match"),
+        ({"container_policies": (vpa.ContainerPolicy(controlled_resources=("gpu",)),)}, 'Unsupported value: "gpu"'),
+    ],
+)
+def test_refused(wrong: dict[str, Any], message: str) -> None:
+    parts: dict[str, Any] = {"name": "bert", "target_ref": BERT}
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        vpa.VerticalPodAutoscaler(**parts | wrong)
