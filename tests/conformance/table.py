@@ -17,6 +17,7 @@ UPSTREAM = {
     "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
     "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
     "hpa_replica_calculator.json": "HPA: replica calculator (`replica_calculator.go`)",
+    "kpa.json": "Knative: ticks, windows, targets, defaults (`autoscaler.go`, `bucketing.go`), run through v1.23.0",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
     "vpa_recommender.json": "VPA: samples, memory peaks, OOMs, recommendations (`model/`, `logic/`)",
     "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
@@ -26,6 +27,7 @@ KNOWN_DIFFERENCES = [
     "HPA: a scale target that cannot be read (FailedGetScale) and ambiguous selectors are not modelled.",
     "HPA: label selectors have `matchLabels` only, and every pod given is one that the selector matches.",
     "HPA: of equal proposals the first metric is named; the controller may name a later one when all are 0.",
+    "Knative: of the way to zero the probing of the activator and its failures are not modelled.",
     "VPA: the recommender only; the updater's evictions and the admission webhook are not modelled.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hpa_adapter
+import knative_adapter
 import manifest_adapter
 import pytest
 import vpa_adapter
@@ -19,6 +20,7 @@ ADAPTERS = {
     "hpa_controller.json": hpa_adapter,
     "hpa_generated.json": hpa_adapter,
     "hpa_replica_calculator.json": hpa_adapter,
+    "kpa.json": knative_adapter,
     "manifest_semantics.json": manifest_adapter,
     "vpa_histogram.json": vpa_adapter,
     "vpa_recommender.json": vpa_adapter,
@@ -27,7 +29,6 @@ ADAPTERS = {
 
 PLANNED = {
     "fgd_expected.json",
-    "kpa.json",
     "kserve_keda.json",
     "mig_placements.json",
     "nodefit_scoring.json",
