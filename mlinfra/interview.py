@@ -91,8 +91,10 @@ class Card:
         known = f"It is {truth:g} {self.unit}."
         if isinstance(guess, EllipsisType):
             return f"{known} (You gave no number.)"
-        if guess <= 0:
-            raise ValueError(f"guess: {guess}: must be greater than 0")
+        if not isinstance(guess, int | float) or guess <= 0:
+            raise ValueError(f"guess: {guess!r}: must be a number greater than 0")
+        if not isinstance(confidence, EllipsisType) and not 50 <= confidence <= 100:
+            raise ValueError(f"confidence: {confidence!r}: must be from 50 to 100, in percent")
         off = abs(math.log2(guess / truth))
         verdict = (
             "excellent" if off <= 0.3 else "within a factor of 2" if off <= 1 else f"off by a factor of {2**off:.1f}"

@@ -51,5 +51,5 @@ def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="must be one of hpa-by-hand"):
         interview.card("hpa")
-    with pytest.raises(ValueError, match="guess: 0: must be greater than 0"):
+    with pytest.raises(ValueError, match="guess: 0: must be a number greater than 0"):
         interview.card("llm-signal").score(0)

@@ -52,7 +52,7 @@ def test_the_way_to_zero_takes_a_window_and_a_grace_period() -> None:
     activity, pods = knative.Activity(True, 0.0), {}
     for second in range(0, 120, 2):
         pods[second], activity = knative.to_zero(0, activity, second, knative.Revision())
-    assert [second for second in pods if pods[second] == 0][0] == 90
+    assert next(second for second in pods if pods[second] == 0) == 90
     assert knative.to_zero(3, activity, 120, knative.Revision()) == (3, knative.Activity(True, 120))
 
 

@@ -145,14 +145,14 @@ def truncated(numerator: int, denominator: int) -> int:
     return int(Fraction(numerator, denominator))
 
 
-def utilization_ratio(usage: Mapping[str, int], requests: Mapping[str, int], percent: int) -> Usage:
+def utilization_ratio(usage: Mapping[str, int], requests: Mapping[str, int], target_percent: int) -> Usage:
     """Usage over requests as a whole percent, truncated before it is divided by the target."""
     known = [pod for pod in usage if pod in requests]
     if not sum(requests[pod] for pod in known):
         raise MetricError("no metrics returned matched known pods")
     total = sum(usage[pod] for pod in known)
     utilization = truncated(100 * total, sum(requests[pod] for pod in known))
-    return Usage(utilization / percent, utilization, truncated(total, len(known)))
+    return Usage(utilization / target_percent, utilization, truncated(total, len(known)))
 
 
 def usage_ratio(usage: Mapping[str, int], target_milli: int) -> Usage:
@@ -673,11 +673,13 @@ def rate_limit(current: int, history: History, rules: ScalingRules, now_s: float
     """The highest count (lowest, when not `up`) that the policies of one direction allow now."""
     if rules.select_policy == "Disabled":
         return current
-    pick = max if up == (rules.select_policy == "Max") else min
-    return pick(_allowed(policy, current, history, now_s, up) for policy in rules.policies or ())
+    largest_change = max if up else min
+    smallest_change = min if up else max
+    pick = smallest_change if rules.select_policy == "Min" else largest_change
+    return pick(policy_bound(policy, current, history, now_s, up) for policy in rules.policies or ())
 
 
-def _allowed(policy: ScalingPolicy, current: int, history: History, now_s: float, up: bool) -> int:
+def policy_bound(policy: ScalingPolicy, current: int, history: History, now_s: float, up: bool) -> int:
     """The policy's bound, counted from the replicas at the start of its period."""
     added = change_within(history.scale_up_events, policy.period_seconds, now_s)
     removed = change_within(history.scale_down_events, policy.period_seconds, now_s)

@@ -1,6 +1,6 @@
 """The reader's own copies of the notebooks, and the manifests that the notebooks show.
 
-python -m mlinfra.study.copies work         copies in notebooks/../work, made once and never overwritten
+python -m mlinfra.study.copies work         copies without outputs, made once and never overwritten
 python -m mlinfra.study.copies manifests    every accepted manifest shown, in build/manifests
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,22 @@ def work_on(originals: Path, work: Path) -> list[str]:
     for original in sorted(originals.glob("*.ipynb")):
         copy, digest = work / original.name, hashlib.sha256(original.read_bytes()).hexdigest()
         if not copy.exists():
-            shutil.copyfile(original, copy)
+            copy.write_text(_unanswered(original.read_text("utf-8")), "utf-8")
             copied[original.name] = digest
             said.append(f"copied {original.name}")
         elif copied.get(original.name) != digest:
             said.append(f"{original.name}: the course has a newer one. Yours is kept; rename it to get the new one.")
     ledger.write_text(json.dumps(copied, indent=1), "utf-8")
     return said
+
+
+def _unanswered(text: str) -> str:
+    """The notebook without its outputs: they would show the answers before the guess."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def write_manifests(originals: Path, build: Path) -> list[Path]:

@@ -14,7 +14,9 @@ UNANSWERED = "Replace the dots by your answer and run the cell."
 def reveal(guess: Number | EllipsisType, answer: Number, what: str) -> str:
     """The answer next to the reader's guess; `...` stands for none."""
     if guess is ...:
-        return f"{answer} {what}. (No guess yet: replace the dots above by a number, and run both cells.)"
+        return f"{answer} {what}. (No guess yet: replace the dots in the guess cell by a number, and run both.)"
+    if not isinstance(guess, Number):
+        raise ValueError(f"guess: {guess!r}: must be a number")
     if guess == answer:
         return f"{answer} {what}, as you said."
     return f"{answer} {what}; you said {guess}."
@@ -53,6 +55,8 @@ class Exercise:
         """Not attempted (`...`), not yet (with the message for a likely mistake), or right."""
         if answer is ...:
             return Verdict(NOT_ATTEMPTED, UNANSWERED)
+        if self.cases and not callable(answer):
+            return Verdict(NOT_YET, "The answer is a function: write `def answer(...)` in the place of `answer = ...`.")
         try:
             if self._same(answer, self.right):
                 return Verdict(RIGHT, self.praise)
