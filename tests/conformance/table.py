@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from test_conformance import ADAPTERS, disagreements
+from test_conformance import ADAPTERS, disagreements, is_planned
 
 CASES = Path(__file__).parent / "cases"
 README = Path(__file__).parents[2] / "README.md"
@@ -18,6 +18,7 @@ UPSTREAM = {
     "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
     "hpa_replica_calculator.json": "HPA: replica calculator (`replica_calculator.go`)",
     "kpa.json": "Knative: ticks, windows, targets, defaults (`autoscaler.go`, `bucketing.go`), run through v1.23.0",
+    "kserve_keda.json": "KEDA: one poll, bounds, activation (`scale_scaledobjects.go`, `scaledobject_types.go`)",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
     "vpa_recommender.json": "VPA: samples, memory peaks, OOMs, recommendations (`model/`, `logic/`)",
     "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
@@ -28,6 +29,7 @@ KNOWN_DIFFERENCES = [
     "HPA: label selectors have `matchLabels` only, and every pod given is one that the selector matches.",
     "HPA: of equal proposals the first metric is named; the controller may name a later one when all are 0.",
     "Knative: of the way to zero the probing of the activator and its failures are not modelled.",
+    "KEDA: pausing, forced activation and fallback are not modelled.",
     "VPA: the recommender only; the updater's evictions and the admission webhook are not modelled.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]
@@ -36,7 +38,8 @@ KNOWN_DIFFERENCES = [
 def table() -> str:
     rows = ["| cases | what | agree |", "| --- | --- | --- |"]
     for file in sorted(ADAPTERS):
-        cases = json.loads((CASES / file).read_text("utf-8"))["cases"]
+        every = json.loads((CASES / file).read_text("utf-8"))["cases"]
+        cases = [case for case in every if not is_planned(file, case)]
         agreed = sum(not disagreements(file, case) for case in cases)
         rows.append(f"| `{file}` | {UPSTREAM[file]} | {agreed} of {len(cases)} |")
     return "\n".join([*rows, "", "Known differences:", "", *(f"- {line}" for line in KNOWN_DIFFERENCES)])
