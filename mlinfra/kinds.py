@@ -17,9 +17,11 @@ from mlinfra.manifest import (
     Needed,
     Problem,
     Rules,
+    annotation_keys,
     between,
     dns_label,
     dns_subdomain,
+    label_key,
     label_value,
     labels,
     one_of,
@@ -63,14 +65,17 @@ def distinct(item: str, *keys: str) -> Check:
 
 
 def percent_or_count(field: Field) -> Iterator[Problem]:
-    """A count, or a percentage up to 100 %."""
-    if isinstance(field.value, str):
-        if not re.fullmatch("[0-9]+%", field.value):
-            yield field.invalid("a valid percent string must be a numeric followed by an ending '%' (e.g. '1%')")
-        elif int(field.value[:-1]) > 100:
-            yield field.invalid("must not be greater than 100%")
-    else:
+    """A count, or a percentage."""
+    if not isinstance(field.value, str):
         yield from whole(0)(field)
+    elif not re.fullmatch("[0-9]+%", field.value):
+        yield field.invalid("a valid percent string must be a numeric followed by an ending '%' (e.g. '1%')")
+
+
+def at_most_all(field: Field) -> Iterator[Problem]:
+    """A percentage, if it is one, up to 100 %."""
+    if isinstance(field.value, str) and len(field.value.lstrip("0")) > 3 and field.value.lstrip("0") != "100%":
+        yield field.invalid("must not be greater than 100%")
 
 
 not_negative = whole(0)
@@ -82,6 +87,8 @@ user_id = between(0, 2**31 - 1)
 def port_name(field: Field) -> Iterator[Problem]:
     """IANA_SVC_NAME: 15 characters, a letter among them, hyphens only inside and alone."""
     name = field.value
+    if not name:
+        return
     if len(name) > 15:
         yield field.invalid("must be no more than 15 characters")
     if not re.fullmatch("[-a-z0-9]+", name):
@@ -96,6 +103,22 @@ def port_name(field: Field) -> Iterator[Problem]:
 
 def port_reference(field: Field) -> Iterator[Problem]:
     yield from (port_name if isinstance(field.value, str) else port_number)(field)
+
+
+def target_port(field: Field) -> Iterator[Problem]:
+    """Empty or 0 is left to the default, the port itself."""
+    if field.value not in ("", 0):
+        yield from port_reference(field)
+
+
+def path_segment(field: Field) -> Iterator[Problem]:
+    """A name that can stand in a URL: a string without slash and percent sign."""
+    if not isinstance(field.value, str):
+        yield field.invalid("must be a string")
+    elif field.value in (".", ".."):
+        yield field.invalid(f"may not be '{field.value}'")
+    else:
+        yield from (field.invalid(f"may not contain '{c}'") for c in "/%" if c in field.value)
 
 
 # ------------------------------------------------------------------------------------------------- selectors
@@ -116,6 +139,7 @@ def match_expression(field: Field) -> Iterator[Problem]:
 
 SELECTOR: Rules = [
     ("matchLabels", labels),
+    ("matchExpressions[].key", Needed(), label_key),
     ("matchExpressions[]", match_expression),
     ("matchExpressions[].values[]", label_value),
 ]
@@ -126,6 +150,10 @@ SELECTOR: Rules = [
 
 def toleration(field: Field) -> Iterator[Problem]:
     operator, effect = field["operator"], field["effect"]
+    if field["key"].value:
+        yield from label_key(field["key"])
+    if operator.value in (None, "", "Equal") and field["value"].value:
+        yield from (Problem(operator.path, problem.message) for problem in label_value(field["value"]))
     if not field["key"].value and operator.value != "Exists":
         yield operator.invalid(
             'operator must be Exists when `key` is empty, which means "match all values and all keys"'
@@ -141,16 +169,33 @@ def toleration(field: Field) -> Iterator[Problem]:
 
 
 def env_value(field: Field) -> Iterator[Problem]:
-    if field["value"].value and field["valueFrom"].value:
-        yield field["valueFrom"].invalid("may not be specified when `value` is not empty")
+    source = field["valueFrom"]
+    if field["value"].value and source.value:
+        yield source.invalid("may not be specified when `value` is not empty")
+    elif source.value is not None and not source.value:
+        yield source.invalid("must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`")
+    elif source.value is not None and len(source.value) > 1:
+        yield source.invalid("may not have more than one field specified at a time")
 
 
 def privilege(field: Field) -> Iterator[Problem]:
-    if field["privileged"].value and field["allowPrivilegeEscalation"].value is False:
-        yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+    added = field["capabilities"]["add"].value or ()
+    if field["allowPrivilegeEscalation"].value is False:
+        if field["privileged"].value:
+            yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+        if "CAP_SYS_ADMIN" in added:
+            yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
 
 
-def image(field: Field) -> Iterator[Problem]:
+def seccomp(field: Field) -> Iterator[Problem]:
+    local, profile = field["type"].value == "Localhost", field["localhostProfile"]
+    if local and not profile.value:
+        yield profile.required("must be set when seccomp type is Localhost")
+    elif not local and profile.value:
+        yield profile.invalid("can only be set when seccomp type is Localhost")
+
+
+def untrimmed(field: Field) -> Iterator[Problem]:
     if field.value != field.value.strip():
         yield field.invalid("must not have leading or trailing whitespace")
 
@@ -182,15 +227,24 @@ PROBE: Rules = [
 
 CONTAINER: Rules = [
     ("name", Needed(), dns_label),
-    ("image", Needed(), image),
+    ("image", Needed()),
     ("imagePullPolicy", one_of("Always", "IfNotPresent", "Never")),
     ("resources", resource_problems),
     ("ports[].containerPort", Needed(), port_number),
+    ("ports[].hostPort", between(0, 65535)),
     ("ports[].name", port_name),
     ("ports[].protocol", protocol),
     ("ports", distinct("name", "name")),
     ("env[].name", Needed(), text("[ -<>-~]+", 10**6, "a valid environment variable name must be printable (e.g. 'A'")),
     ("env[]", env_value),
+    *[
+        (f"env[].valueFrom.{source}.{name}", Needed())
+        for source in ("configMapKeyRef", "secretKeyRef")
+        for name in ("name", "key")
+    ],
+    ("envFrom[].configMapRef.name", Needed()),
+    ("envFrom[].secretRef.name", Needed()),
+    ("terminationMessagePolicy", one_of("FallbackToLogsOnError", "File")),
     ("volumeMounts[].mountPath", Needed()),
     ("volumeMounts", distinct("mountPath", "mountPath")),
     *[row for name in ("liveness", "readiness", "startup") for row in below(f"{name}Probe", PROBE)],
@@ -199,6 +253,7 @@ CONTAINER: Rules = [
     ("securityContext.runAsUser", user_id),
     ("securityContext.runAsGroup", user_id),
     ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
+    ("securityContext.seccompProfile", seccomp),
 ]
 
 
@@ -215,10 +270,18 @@ def mounts_and_claims(spec: Field) -> Iterator[Problem]:
                 yield Problem(claim.path.removesuffix(".name"), f'Not found: "{claim.value}"')
 
 
+def init_names(spec: Field) -> Iterator[Problem]:
+    """Init containers share their names with nobody."""
+    taken = [name.value for name in select(spec, "containers[].name")]
+    for name in select(spec, "initContainers[].name"):
+        if name.value in taken:
+            yield Problem(name.path, f'Duplicate value: "{name.value}"')
+        taken.append(name.value)
+
+
 def volume_source(field: Field) -> Iterator[Problem]:
-    sources = [name for name in field.value if name != "name"]
-    if not sources:
-        yield field.required("must specify a volume type")
+    """One source at most; without any the server makes it an emptyDir."""
+    sources = sorted((name for name in field.value if name != "name"), key=VOLUMES.index)
     yield from (field[name].forbidden("may not specify more than 1 volume type") for name in sources[1:])
 
 
@@ -231,6 +294,26 @@ def node_requirement(field: Field) -> Iterator[Problem]:
         yield from match_expression(field)
 
 
+VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs
+    persistentVolumeClaim rbd cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume quobyte azureDisk
+    storageos photonPersistentDisk projected portworxVolume scaleIO csi ephemeral image""".split()  # noqa: SIM905
+"""In the order in which the server looks at them: of two it objects to the second."""
+
+AFFINITY: Rules = [
+    row
+    for kind in ("podAffinity", "podAntiAffinity")
+    for row in (
+        (f"affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution[].topologyKey", Needed("can not be empty")),
+        *below(f"affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution[].labelSelector", SELECTOR),
+        (f"affinity.{kind}.preferredDuringSchedulingIgnoredDuringExecution[].weight", between(1, 100)),
+        (
+            f"affinity.{kind}.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm.topologyKey",
+            Needed("can not be empty"),
+        ),
+    )
+]
+
+_PREFERRED = "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[]"
 _NODE = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
 
 POD: Rules = [
@@ -239,7 +322,6 @@ POD: Rules = [
     *below("initContainers[]", CONTAINER),
     ("restartPolicy", one_of("Always", "Never", "OnFailure")),
     ("dnsPolicy", one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
-    ("terminationGracePeriodSeconds", not_negative),
     ("activeDeadlineSeconds", between(1, 2**31 - 1)),
     ("serviceAccountName", dns_subdomain),
     ("priorityClassName", dns_subdomain),
@@ -247,8 +329,17 @@ POD: Rules = [
     ("tolerations[]", toleration),
     ("volumes[].name", Needed(), dns_label),
     ("volumes[]", volume_source),
+    ("volumes[].configMap.name", Needed()),
+    ("volumes[].secret.secretName", Needed()),
+    ("volumes[].persistentVolumeClaim.claimName", Needed()),
+    ("volumes[].hostPath.path", Needed()),
+    ("", init_names),
     ("volumes", distinct("name", "name")),
+    ("volumes[].emptyDir.sizeLimit", quantity_check()),
     ("resourceClaims[].name", Needed(), dns_label),
+    ("resourceClaims", distinct("name", "name")),
+    ("hostname", dns_label),
+    ("runtimeClassName", dns_subdomain),
     (
         "resourceClaims[]",
         exactly_one(
@@ -259,15 +350,23 @@ POD: Rules = [
     ),
     ("", mounts_and_claims),
     ("topologySpreadConstraints[].maxSkew", whole(1, why="must be greater than zero")),
+    ("topologySpreadConstraints[].minDomains", whole(1, why="must be greater than 0")),
     ("topologySpreadConstraints[].topologyKey", Needed("can not be empty")),
     ("topologySpreadConstraints[].whenUnsatisfiable", Needed(), one_of("DoNotSchedule", "ScheduleAnyway")),
     *below("topologySpreadConstraints[].labelSelector", SELECTOR),
     (_NODE, Needed("must have at least one node selector term")),
+    (f"{_NODE}[].matchExpressions[].key", label_key),
     (f"{_NODE}[].matchExpressions[]", node_requirement),
+    (f"{_PREFERRED}.weight", between(1, 100)),
+    (f"{_PREFERRED}.preference.matchExpressions[]", node_requirement),
+    *AFFINITY,
     ("securityContext.runAsUser", user_id),
     ("securityContext.runAsGroup", user_id),
     ("securityContext.fsGroup", user_id),
+    ("securityContext.supplementalGroups[]", user_id),
+    ("securityContext.fsGroupChangePolicy", one_of("Always", "OnRootMismatch")),
     ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
+    ("securityContext.seccompProfile", seccomp),
 ]
 
 
@@ -282,20 +381,41 @@ def selects_its_pods(spec: Field) -> Iterator[Problem]:
         yield selector.required()
     elif not wanted and not selector["matchExpressions"].value:
         yield selector.invalid("empty selector is invalid for deployment")
-    if selector.value is None or any((found.value or {}).get(key) != value for key, value in wanted.items()):
+    if selector.value is None or not _selected(found.value or {}, wanted, selector["matchExpressions"].value or []):
         yield found.invalid("`selector` does not match template `labels`")
+
+
+def _selected(found: dict[str, str], wanted: dict[str, str], expressions: list[Any]) -> bool:
+    """Whether labels match a selector's map and expressions."""
+    tests = {
+        "In": lambda key, values: found.get(key) in values,
+        "NotIn": lambda key, values: found.get(key) not in values,
+        "Exists": lambda key, values: key in found,
+        "DoesNotExist": lambda key, values: key not in found,
+    }
+    return all(found.get(key) == value for key, value in wanted.items()) and all(
+        tests.get(e.get("operator"), lambda key, values: True)(e.get("key"), e.get("values", ())) for e in expressions
+    )
 
 
 def rollout(spec: Field) -> Iterator[Problem]:
     """A rolling update may not stand still, and its deadline lies beyond the ready time."""
     strategy, rolling = spec["strategy"], spec["strategy"]["rollingUpdate"]
-    if strategy["type"].value == "Recreate" and rolling.value:
+    if strategy["type"].value == "Recreate" and rolling.value is not None:
         yield rolling.forbidden("may not be specified when strategy `type` is 'Recreate'")
     if {rolling["maxUnavailable"].value, rolling["maxSurge"].value} <= {0, "0%"}:
         yield rolling["maxUnavailable"].invalid("may not be 0 when `maxSurge` is 0")
     deadline, ready = spec["progressDeadlineSeconds"], spec["minReadySeconds"].value or 0
-    if deadline.value is not None and deadline.value <= ready:
+    if (600 if deadline.value is None else deadline.value) <= ready or deadline.value == 0:
         yield deadline.invalid("must be greater than minReadySeconds")
+
+
+def template_metadata(template: Field) -> Iterator[Problem]:
+    """Upstream leaves `metadata` out of these two paths."""
+    for name, rule in (("labels", labels), ("annotations", annotation_keys)):
+        given = template["metadata"][name]
+        if given.value is not None:
+            yield from rule(Field(given.value, f"{template.path}.{name}"))
 
 
 DEPLOYMENT: Rules = [
@@ -305,11 +425,12 @@ DEPLOYMENT: Rules = [
     ("minReadySeconds", not_negative),
     ("revisionHistoryLimit", not_negative),
     ("strategy.type", one_of("Recreate", "RollingUpdate")),
-    ("strategy.rollingUpdate.maxUnavailable", percent_or_count),
+    ("strategy.rollingUpdate.maxUnavailable", percent_or_count, at_most_all),
     ("strategy.rollingUpdate.maxSurge", percent_or_count),
     *below("selector", SELECTOR),
-    ("template.metadata.labels", labels),
+    ("template", template_metadata),
     ("template.spec.restartPolicy", one_of("Always")),
+    ("template.spec.activeDeadlineSeconds", lambda field: iter([field.forbidden("is not supported in a template")])),
     *below("template.spec", POD),
 ]
 
@@ -326,36 +447,56 @@ def service_ports(spec: Field) -> Iterator[Problem]:
     for port in ports.each():
         if len(ports.value) > 1 and not port["name"].value:
             yield port["name"].required()
-        if kind == "ClusterIP" and port["nodePort"].value:
-            yield port["nodePort"].forbidden("may not be used when `type` is 'ClusterIP'")
+        node_port = port["nodePort"]
+        if kind == "ClusterIP" and node_port.value:
+            yield node_port.forbidden("may not be used when `type` is 'ClusterIP'")
+        elif node_port.value and not 30000 <= node_port.value <= 32767:
+            yield node_port.invalid("provided port is not in the valid range. The range of valid ports is 30000-32767")
+
+
+def same_port(ports: Field) -> Iterator[Problem]:
+    """A port and protocol once; TCP is the default."""
+    seen = []
+    for port in ports.each():
+        value = (port["port"].value, port["protocol"].value or "TCP")
+        if value in seen:
+            yield Problem(port.path, f'Duplicate value: {{"protocol":"{value[1]}","port":{value[0]}}}')
+        seen.append(value)
 
 
 SERVICE: Rules = [
     ("type", one_of("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")),
     ("", service_ports),
     ("ports[].port", port_number),
-    ("ports[].targetPort", port_reference),
+    ("ports[].targetPort", target_port),
     ("ports[].protocol", protocol),
     ("ports[].name", dns_label),
-    ("ports", distinct("name", "name"), distinct("", "port", "protocol")),
+    ("ports", distinct("name", "name"), same_port),
     ("selector", labels),
     ("sessionAffinity", one_of("ClientIP", "None")),
 ]
 
 
 def absolute_path(field: Field) -> Iterator[Problem]:
-    if field["pathType"].value in ("Exact", "Prefix"):
-        path = field["path"]
-        if not (path.value or "").startswith("/"):
-            yield path.invalid("must be an absolute path")
-        elif "//" in path.value:
-            yield path.invalid("must not contain '//'")
+    path, free = field["path"], field["pathType"].value == "ImplementationSpecific"
+    if field["pathType"].value not in ("Exact", "ImplementationSpecific", "Prefix") or (free and not path.value):
+        return
+    if not (path.value or "").startswith("/"):
+        yield path.invalid("must be an absolute path")
+    elif not free:
+        yield from (
+            path.invalid(f"must not contain '{bad}'")
+            for bad in ("//", "/./", "/../", "%2f", "%2F")
+            if bad in path.value
+        )
 
 
 def backend(field: Field) -> Iterator[Problem]:
     service, port = field["service"], field["service"]["port"]
-    if field.value is not None and service.value is None and field["resource"].value is None:
+    if service.value is None and field["resource"].value is None:
         yield field.required("resource or service backend is required")
+    elif service.value is not None and field["resource"].value is not None:
+        yield field.invalid("cannot set both resource and service backends")
     elif service.value is not None and not port["name"].value and not port["number"].value:
         yield port.required("port name or number is required")
     elif port["name"].value and port["number"].value:
@@ -363,11 +504,22 @@ def backend(field: Field) -> Iterator[Problem]:
 
 
 def host_name(field: Field) -> Iterator[Problem]:
+    """A DNS name, with a wildcard for the first label at most."""
+    yield from dns_subdomain(Field(field.value.removeprefix("*."), field.path))
+
+
+def not_an_address(field: Field) -> Iterator[Problem]:
     try:
         ipaddress.ip_address(field.value)
         yield field.invalid("must be a DNS name, not an IP address")
     except ValueError:
-        yield from dns_subdomain(Field(field.value.removeprefix("*."), field.path))
+        return
+
+
+def not_empty(field: Field) -> Iterator[Problem]:
+    """For pointers, where an empty string is not the same as nothing."""
+    if not field.value:
+        yield field.invalid("must not be empty")
 
 
 def has_a_backend(spec: Field) -> Iterator[Problem]:
@@ -384,8 +536,8 @@ BACKEND: Rules = [
 
 INGRESS: Rules = [
     ("", has_a_backend),
-    ("ingressClassName", dns_subdomain),
-    ("rules[].host", host_name),
+    ("ingressClassName", not_empty, dns_subdomain),
+    ("rules[].host", not_an_address, host_name),
     ("rules[].http.paths", Needed()),
     (
         "rules[].http.paths[].pathType",
@@ -396,21 +548,39 @@ INGRESS: Rules = [
     *below("rules[].http.paths[].backend", BACKEND),
     *below("defaultBackend", BACKEND),
     ("tls[].hosts[]", host_name),
+    ("tls[].secretName", dns_subdomain),
 ]
 
 
 def one_cidr(field: Field) -> Iterator[Problem]:
+    _, slash, bits = field.value.partition("/")
     try:
-        ipaddress.ip_network(field.value)
+        ipaddress.ip_network(field.value, strict=False)
     except ValueError:
+        slash = ""
+    if not slash or not bits.isdigit():
         yield field.invalid("must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+
+
+def exceptions(block: Field) -> Iterator[Problem]:
+    """What is excepted lies inside the block, and is smaller."""
+    whole_block = ipaddress.ip_network(block["cidr"].value, strict=False)
+    for hole in block["except"].each():
+        if list(one_cidr(hole)):
+            yield from one_cidr(hole)
+            continue
+        inner = ipaddress.ip_network(hole.value, strict=False)
+        if inner.version != whole_block.version or inner == whole_block or not inner.subnet_of(whole_block):  # type: ignore[arg-type]
+            yield hole.invalid("must be a strict subset of `cidr`")
 
 
 def peer(field: Field) -> Iterator[Problem]:
     if not field.value:
         yield field.required("must specify a peer")
-    elif field["ipBlock"].value and (field["podSelector"].value or field["namespaceSelector"].value):
+    elif field["ipBlock"].value is not None and len(field.value) > 1:
         yield field.forbidden("may not specify both ipBlock and another peer")
+    elif field["ipBlock"]["cidr"].value and not list(one_cidr(field["ipBlock"]["cidr"])):
+        yield from exceptions(field["ipBlock"])
 
 
 def port_range(field: Field) -> Iterator[Problem]:
@@ -419,6 +589,8 @@ def port_range(field: Field) -> Iterator[Problem]:
         yield end.invalid("may not be specified when `port` is not specified or non-numeric")
     elif end.value is not None and end.value < port:
         yield end.invalid("must be greater than or equal to `port`")
+    elif end.value is not None:
+        yield from port_number(end)
 
 
 NETWORK_POLICY: Rules = [
@@ -450,8 +622,8 @@ def one_budget(spec: Field) -> Iterator[Problem]:
 
 BUDGET: Rules = [
     ("", one_budget),
-    ("minAvailable", percent_or_count),
-    ("maxUnavailable", percent_or_count),
+    ("minAvailable", percent_or_count, at_most_all),
+    ("maxUnavailable", percent_or_count, at_most_all),
     ("unhealthyPodEvictionPolicy", one_of("AlwaysAllow", "IfHealthyBudget")),
     *below("selector", SELECTOR),
 ]
@@ -481,7 +653,7 @@ def request_kind(field: Field) -> Iterator[Problem]:
 
 def device_count(field: Field) -> Iterator[Problem]:
     mode, count = field["allocationMode"].value or "ExactCount", field["count"]
-    if mode == "ExactCount" and count.value is not None and count.value <= 0:
+    if mode == "ExactCount" and count.value is not None and count.value < 0:
         yield count.invalid("must be greater than zero")
     elif mode == "All" and count.value:
         yield count.invalid("must not be specified when allocationMode is 'All'")
@@ -579,35 +751,40 @@ TARGET: Rules = [
     ("averageUtilization", whole(1, why="must be greater than 0")),
 ]
 
+
+def some_policy(rules: Field) -> Iterator[Problem]:
+    if rules["policies"].value == []:
+        yield rules["policies"].required("must specify at least one Policy")
+
+
 SCALING_RULES: Rules = [
     ("stabilizationWindowSeconds", whole(0, 3600)),
     ("selectPolicy", one_of("Disabled", "Max", "Min")),
     ("tolerance", quantity_check()),
-    (
-        "",
-        lambda rules: iter(
-            [rules["policies"].required("must specify at least one Policy")] * (rules["policies"].value == [])
-        ),
-    ),
-    ("policies[].type", one_of("Percent", "Pods")),
-    ("policies[].value", whole(1, why="must be greater than zero")),
-    ("policies[].periodSeconds", whole(1, 1800, why="must be greater than zero")),
+    ("", some_policy),
+    ("policies[].type", Needed(), one_of("Percent", "Pods")),
+    ("policies[].value", Needed(), whole(1, why="must be greater than zero")),
+    ("policies[].periodSeconds", Needed(), whole(1, 1800, why="must be greater than zero")),
 ]
 
 AUTOSCALER: Rules = [
     ("", replica_range),
-    ("scaleTargetRef.kind", Needed()),
-    ("scaleTargetRef.name", Needed()),
+    ("scaleTargetRef.kind", Needed(), path_segment),
+    ("scaleTargetRef.name", Needed(), path_segment),
     ("metrics[]", metric_source),
     ("metrics[].resource.name", Needed("must specify a resource name")),
     ("metrics[].containerResource.name", Needed("must specify a resource name")),
     ("metrics[].containerResource.container", Needed("must specify a container")),
     *[
-        (f"metrics[].{source}.metric.name", Needed("must specify a metric name"))
+        row
         for source in ("pods", "object", "external")
+        for row in (
+            (f"metrics[].{source}.metric.name", Needed("must specify a metric name"), path_segment),
+            *below(f"metrics[].{source}.metric.selector", SELECTOR),
+        )
     ],
-    ("metrics[].object.describedObject.kind", Needed()),
-    ("metrics[].object.describedObject.name", Needed()),
+    ("metrics[].object.describedObject.kind", Needed(), path_segment),
+    ("metrics[].object.describedObject.name", Needed(), path_segment),
     *[row for source in SOURCES.values() for row in below(f"metrics[].{source}.target", TARGET)],
     ("metrics[].resource.target", resource_target),
     ("metrics[].containerResource.target", resource_target),
@@ -620,21 +797,27 @@ AUTOSCALER: Rules = [
 
 
 class Kind(NamedTuple):
-    """How a kind's objects may be named, and the rules for the rest."""
+    """How a kind's objects may be named, the rules for the rest, and the structs that Go always has."""
 
     name: Check
     rules: Rules
+    structs: tuple[str, ...] = ("spec",)
 
+
+BARE_POD: Rules = [(f"{containers}[].image", untrimmed) for containers in ("containers", "initContainers")]
+TEMPLATE = ("spec", "spec.template", "spec.template.metadata", "spec.template.spec")
 
 KINDS: dict[tuple[Any, Any], Kind] = {
-    ("v1", "Pod"): Kind(dns_subdomain, below("spec", POD)),
+    ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
-    ("v1", "ServiceAccount"): Kind(dns_subdomain, []),
-    ("apps/v1", "Deployment"): Kind(dns_subdomain, [("spec.selector", Needed()), *below("spec", DEPLOYMENT)]),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(dns_subdomain, below("spec", AUTOSCALER)),
+    ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),
+    ("apps/v1", "Deployment"): Kind(dns_subdomain, below("spec", DEPLOYMENT), TEMPLATE),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(
+        dns_subdomain, below("spec", AUTOSCALER), ("spec", "spec.scaleTargetRef")
+    ),
     ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
     ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
     ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
     ("resource.k8s.io/v1", "ResourceClaim"): Kind(dns_subdomain, below("spec", CLAIM)),
-    ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS),
+    ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS, ()),
 }

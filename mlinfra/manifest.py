@@ -124,7 +124,7 @@ class Field:
         if isinstance(self.value, Mapping):
             yield from (Field(v, f"{self.path}[{k}]") for k, v in self.value.items())
         elif isinstance(self.value, list | tuple):
-            yield from (Field(v, f"{self.path}[{i}]") for i, v in enumerate(self.value))
+            yield from (Field({} if v is None else v, f"{self.path}[{i}]") for i, v in enumerate(self.value))
 
     def required(self, why: str = "") -> Problem:
         return Problem(self.path, "Required value" + (f": {why}" if why else ""))
@@ -183,8 +183,8 @@ def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem
 
 
 def one_of(*supported: str) -> Check:
-    """The field is one of the names that the API knows."""
-    return lambda field: iter([] if field.value in supported else [field.unsupported(sorted(supported))])
+    """The field is one of the names that the API knows, or empty and left to the default."""
+    return lambda field: iter([] if field.value in ("", *supported) else [field.unsupported(sorted(supported))])
 
 
 def whole(low: int, high: int = 2**31 - 1, why: str = "") -> Check:
@@ -229,14 +229,14 @@ def quantity_check(positive: bool = False) -> Check:
 
 
 def text(pattern: str, longest: int, why: str) -> Check:
-    """The field is a string of that form; `why` ends in the regular expression, as upstream's messages do."""
+    """The field is empty, or a string of that form; the message ends in the expression, as upstream's do."""
 
     def check(field: Field) -> Iterator[Problem]:
         if not isinstance(field.value, str):
             yield field.invalid("must be a string")
         elif len(field.value) > longest:
             yield field.invalid(f"must be no more than {longest} characters")
-        elif not re.fullmatch(pattern, field.value):
+        elif field.value and not re.fullmatch(pattern, field.value):
             yield field.invalid(f"{why}, regex used for validation is '{pattern}')")
 
     return check
@@ -265,25 +265,33 @@ label_name = text(
 )
 
 
-def label_keys(field: Field) -> Iterator[Problem]:
-    """The keys of labels or annotations: a name, or a DNS subdomain, a slash and a name."""
-    for key in field.value or ():
-        prefix, slash, name = key.rpartition("/")
-        wrong = [*label_name(Field(name)), *(dns_subdomain(Field(prefix)) if slash else ())]
-        yield from (Field(key, field.path).invalid(problem.message.partition('": ')[2]) for problem in wrong)
+def label_key(field: Field) -> Iterator[Problem]:
+    """A name, or a DNS subdomain, a slash and a name."""
+    prefix, slash, name = str(field.value).rpartition("/")
+    wrong = [] if name else [Problem("", "name part must be non-empty")]
+    wrong += [*label_name(Field(name)), *(dns_subdomain(Field(prefix)) if slash else ())]
+    wrong += [Problem("", "prefix part must be non-empty")] if slash and not prefix else []
+    yield from (field.invalid(problem.message.partition('": ')[2] or problem.message) for problem in wrong)
 
 
 def labels(field: Field) -> Iterator[Problem]:
     """Keys and values that selectors can match; upstream names the map, not the entry."""
-    yield from label_keys(field)
+    for key in field.value:
+        yield from label_key(Field(key, field.path))
     for entry in field.each():
         yield from (Problem(field.path, problem.message) for problem in label_value(entry))
+
+
+def annotation_keys(field: Field) -> Iterator[Problem]:
+    """As those of labels, whatever their case."""
+    for key in field.value:
+        yield from label_key(Field(str(key).lower(), field.path))
 
 
 METADATA: Rules = [
     ("namespace", dns_label),
     ("labels", labels),
-    ("annotations", label_keys),
+    ("annotations", annotation_keys),
 ]
 
 
@@ -336,6 +344,8 @@ def resource_problems(resources: Field) -> Iterator[Problem]:
 
 def _entry_problems(entry: Field) -> Iterator[Problem]:
     name = _resource_name(entry)
+    if "/" in name:
+        yield from label_key(Field(name, entry.path))
     if "/" not in name and not re.fullmatch("cpu|memory|ephemeral-storage|hugepages-.+", name):
         yield Field(name, entry.path).invalid("must be a standard resource for containers")
     problems = list(quantity_check()(entry))
@@ -349,9 +359,9 @@ def _request_problems(resources: Field) -> Iterator[Problem]:
     for request in resources["requests"].each():
         name, shown = _resource_name(request), Field(canonical(request.value), resources["requests"].path)
         if name not in limits:
-            if extended(name):
+            if not_overcommitted(name):
                 yield resources["limits"].required("Limit must be set for non overcommitable resources")
-        elif extended(name) and quantity(request.value) != quantity(limits[name]):
+        elif not_overcommitted(name) and quantity(request.value) != quantity(limits[name]):
             yield shown.invalid(f"must be equal to {name} limit of {canonical(limits[name])}")
         elif quantity(request.value) > quantity(limits[name]):
             yield shown.invalid(f"must be less than or equal to {name} limit of {canonical(limits[name])}")
@@ -359,6 +369,11 @@ def _request_problems(resources: Field) -> Iterator[Problem]:
 
 def _resource_name(entry: Field) -> str:
     return entry.path.rpartition("[")[2].rstrip("]")
+
+
+def not_overcommitted(name: str) -> bool:
+    """What a node cannot promise twice."""
+    return extended(name) or name.startswith("hugepages-")
 
 
 def extended(name: str) -> bool:
@@ -406,10 +421,13 @@ def validate(obj: Manifest) -> list[Problem]:
 
     if not isinstance(obj, Mapping):
         return [Field(obj, "manifest").invalid("must be an object")]
-    kind = (obj.get("apiVersion"), obj.get("kind"))
+    obj = _decoded(obj)
+    kind = (str(obj.get("apiVersion")), str(obj.get("kind")))
     if kind not in KINDS:
         return [Problem("kind", f'no matches for kind "{kind[1]}" in version "{kind[0]}"')]
-    return list(_schema_problems(obj)) or list(rule_problems(obj))
+    wrong, missing = _schema_problems(obj, kind)
+    found = wrong or list(rule_problems(obj))
+    return found + [p for p in missing if not wrong and not any(f.path.startswith(p.path) for f in found)]
 
 
 def rule_problems(obj: Manifest) -> Iterator[Problem]:
@@ -418,29 +436,64 @@ def rule_problems(obj: Manifest) -> Iterator[Problem]:
 
     kind = KINDS[obj["apiVersion"], obj["kind"]]
     yield from metadata_problems(Field(obj)["metadata"], kind.name)
-    yield from broken(Field(obj), kind.rules)
+    yield from broken(Field(_with_structs(obj, kind.structs)), kind.rules)
 
 
-def _schema_problems(obj: Manifest) -> Iterator[Problem]:
-    import kubernetes_validate
+def _decoded(value: Any) -> Any:
+    """As Go decodes: a null field is one that was not given."""
+    if isinstance(value, Mapping):
+        return {str(name): _decoded(child) for name, child in value.items() if child is not None}
+    return [{} if child is None else _decoded(child) for child in value] if isinstance(value, list | tuple) else value
 
-    try:
-        kubernetes_validate.validate(obj, KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
+
+def _with_structs(obj: Manifest, paths: Iterable[str]) -> Manifest:
+    """The object with these branches there, empty if need be, as structs are in Go."""
+    full = dict(obj)
+    for path in paths:
+        *steps, last = path.split(".")
+        branch = full
+        for step in steps:
+            branch[step] = dict(branch[step])
+            branch = branch[step]
+        branch.setdefault(last, {})
+    return full
+
+
+@lru_cache(maxsize=64)
+def _validator(api_version: str, kind: str) -> Any:
+    """The strict schema of a kind, read once."""
+    from jsonschema import Draft202012Validator
+    from kubernetes_validate.utils import schema_contents
+    from referencing import Registry, Resource
+
+    folder = f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict"
+    group, slash, version = api_version.rpartition("/")
+    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{version}"
+    schema = schema_contents(f"{folder}/{name}.json", KUBERNETES)
+    definitions = Resource.from_contents(schema_contents(f"{folder}/_definitions.json", KUBERNETES))
+    return Draft202012Validator(schema, registry=definitions @ (Resource.from_contents(schema) @ Registry()))
+
+
+def _schema_problems(obj: Manifest, kind: tuple[str, str]) -> tuple[list[Problem], list[Problem]]:
+    """What cannot be decoded, and what the schema misses (which decoding does not mind)."""
+    wrong, missing = [], []
+    for error in _validator(*kind).iter_errors(obj):
         keys = list(error.absolute_path)
         if "additionalProperties" in list(error.absolute_schema_path)[:-1]:  # of a map the decoder names no entry
             keys.pop()
-        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-        yield _decoding_problem(path.lstrip("."), error)
+        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+        if error.validator == "required":
+            absent = next(name for name in error.validator_value if name not in error.instance)
+            missing.append(Problem(f"{path}.{absent}".lstrip("."), "Required value"))
+        else:
+            wrong += _decoding_problems(path, error)
+    return wrong, missing
 
 
-def _decoding_problem(path: str, error: Any) -> Problem:
+def _decoding_problems(path: str, error: Any) -> list[Problem]:
     """The schema's objection, in the API server's words where its decoder has some."""
-    if error.validator == "additionalProperties":
-        unknown = next(name for name in error.instance if name not in error.schema.get("properties", {}))
-        field = f"{path}.{unknown}".lstrip(".")
-        return Problem(field, f'strict decoding error: unknown field "{field}"')
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return Problem(f"{path}.{missing}".lstrip("."), "Required value")
-    return Problem(path, error.message)
+    if error.validator != "additionalProperties":
+        return [Problem(path, error.message)]
+    unknown = [name for name in error.instance if name not in error.schema.get("properties", {})]
+    fields = [f"{path}.{name}".lstrip(".") for name in unknown]
+    return [Problem(field, f'strict decoding error: unknown field "{field}"') for field in fields]

@@ -160,12 +160,30 @@ def reconciled(metric: hpa.Metric, reading: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: hpa.Sample(math.nan), "milli: Invalid value: NaN: must be an integer"),  # type: ignore[arg-type]
+        (lambda: hpa.Sample(math.nan), "milli: Invalid value: NaN: must be an integer of 64 bits"),  # type: ignore[arg-type]
+        (lambda: hpa.Sample(10**400), "must be an integer of 64 bits"),
+        (lambda: hpa.Resource("cpu", 60), 'cpu.target: Invalid value: "60": must be hpa.Utilization'),  # type: ignore[arg-type]
+        (lambda: hpa.Behavior({}), 'behavior.scaleUp: Invalid value: "{}": must be hpa.ScalingRules'),  # type: ignore[arg-type]
+        (lambda: hpa.Pod("p", phase="pending"), 'status.phase: Unsupported value: "pending"'),
+        (lambda: hpa.Pod("p", requests={"cpu": "x"}), "resources.requests[cpu]"),
+        (lambda: hpa.Container("c", None), "must be a map of quantities"),  # type: ignore[arg-type]
+        (lambda: autoscaler(scale_target_ref="bert"), "spec.scaleTargetRef: Invalid value"),
+        (lambda: autoscaler(metrics=None), "spec.metrics: Invalid value"),
+        (lambda: autoscaler(behavior={"scaleUp": {}}), "spec.behavior: Invalid value"),
+        (
+            lambda: autoscaler(behavior=hpa.Behavior(hpa.ScalingRules((hpa.ScalingPolicy("Pods", 0, 15),)))),
+            "policies[0].value: Invalid value: 0: must be greater than zero",
+        ),
+        (
+            lambda: hpa.simulate(autoscaler(), lambda t, n: observe(n, 1), 1, 60, hpa.Flags(sync_period_s=0)),
+            "sync_period_s",
+        ),
         (lambda: hpa.Observation(-1, (), ()), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
             lambda: hpa.Container("c", {"memory": "4GB"}),
             'resources.requests[memory]: Invalid value: "4GB": quantities must',
         ),
+        (reconciled(EVERY_SOURCE[3], {"pod-0": 500}), "must be a sample for each pod"),
         (reconciled(EVERY_SOURCE[3], 7), "reading: Invalid value: 7: must be a sample for each pod"),
         (reconciled(EVERY_SOURCE[4], math.nan), "reading: Invalid value: NaN: must be one whole number of thousandths"),
         (reconciled(EVERY_SOURCE[5], [1.5]), "reading: Invalid value: [1.5]: must be a list of whole thousandths"),
@@ -197,3 +215,45 @@ def test_a_metric_that_says_nothing_is_a_condition_not_an_error() -> None:
         assert decision.desired == 2
         assert decision.scaling_active.status is False
         assert words in decision.scaling_active.message
+
+
+def recommended(age_s: float) -> hpa.History:
+    return hpa.History(recommendations=(hpa.Stamped(9, -age_s),))
+
+
+def test_the_downscale_window_is_five_minutes() -> None:
+    """Without `behavior` a recommendation of exactly 300 s ago still holds, with it no longer."""
+    for behavior, held_s, free_s in ((None, 300, 300.1), (hpa.Behavior(), 299.9, 300)):
+        scaler = autoscaler(behavior=behavior, min_replicas=1)
+        assert hpa.reconcile(scaler, observe(9, 1500), recommended(held_s), 0).desired == 9
+        assert hpa.reconcile(scaler, observe(9, 1500), recommended(free_s), 0).desired == 4
+
+
+@pytest.mark.parametrize(("target", "replicas"), [(50, 3), (100, 2), (150, 2)])
+def test_a_missing_pod_uses_all_of_its_request_or_the_target(target: int, replicas: int) -> None:
+    """Three of four pods use 10 %, the fourth counts with 100 % or a target above: 32 % of four pods, at 150 % 45 %."""
+    pods = hpa.running_pods(4, cpu="500m")
+    view = hpa.View(4, 4, pods, 0, hpa.Tolerances(0.1, 0.1), hpa.Flags())
+    said = hpa.Resource("cpu", hpa.Utilization(target)).propose(hpa.evenly(150, pods[:3]), view)
+    assert said.replicas == replicas
+
+
+def test_the_pods_own_request_counts_and_the_containers_for_the_rest() -> None:
+    pod = hpa.Pod("p", (hpa.Container("c", {"cpu": 1, "memory": "1Gi"}),), requests={"memory": "2Gi"})
+    assert hpa.calculate_requests([pod], "memory") == {"p": 2 * 2**30 * 1000}
+    assert hpa.calculate_requests([pod], "cpu") == {"p": 1000}
+    with pytest.raises(hpa.MetricError, match="missing pod-level request for nvidia"):
+        hpa.calculate_requests([pod], "nvidia.com/gpu")
+
+
+def test_a_negative_external_sum_is_taken_for_an_overflow_per_pod() -> None:
+    for series, replicas in (([-5000], 2**31 - 1), ([9000, -5000], 1), ([-5000, 9000], 2**31 - 1)):
+        decision = reconciled(hpa.External("q", hpa.AverageValue(4)), series)()
+        assert decision.proposals[0].replicas == replicas
+
+
+def test_waking_to_the_minimum_says_so() -> None:
+    scaler = autoscaler(min_replicas=2, metrics=(hpa.External("q", hpa.Value(4)),), behavior=hpa.Behavior())
+    decision = hpa.reconcile(scaler, hpa.Observation(0, (), ([0],)), hpa.History(scaled_to_zero=True), 0)
+    assert decision.desired == 2
+    assert "reason: Current number of replicas below Spec.MinReplicas" in decision.why()

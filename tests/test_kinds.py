@@ -203,7 +203,44 @@ BROKEN = [
         "operator must be Exists when `key` is empty",
     ),
     ("Pod", "spec/tolerations/0/tolerationSeconds", 5, "spec.tolerations[0].effect", "effect must be 'NoExecute'"),
-    ("Pod", "spec/volumes/0", {"name": "model"}, "spec.volumes[0]", "must specify a volume type"),
+    (
+        "Pod",
+        "spec/volumes/0/configMap",
+        {"name": "c"},
+        "spec.volumes[0].configMap",
+        "may not specify more than 1 volume type",
+    ),
+    ("Pod", "spec/volumes/0", {"name": "model", "secret": {}}, "spec.volumes[0].secret.secretName", "Required value"),
+    ("Pod", f"{C}/env/0", {"name": "A", "valueFrom": {}}, "spec.containers[0].env[0].valueFrom", "must specify one of"),
+    (
+        "Pod",
+        "spec/initContainers",
+        [{"name": "server", "image": "i"}],
+        "spec.initContainers[0].name",
+        'Duplicate value: "server"',
+    ),
+    (
+        "Pod",
+        "spec/securityContext/seccompProfile",
+        {"type": "Localhost"},
+        "spec.securityContext.seccompProfile.localhostProfile",
+        "must be set",
+    ),
+    (
+        "Pod",
+        f"{C}/resources",
+        {"requests": {"hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "4Mi"}},
+        "spec.containers[0].resources.requests",
+        "must be equal to hugepages-2Mi",
+    ),
+    (
+        "Pod",
+        "spec/affinity/podAntiAffinity",
+        {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": ""}]},
+        "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
+        "can not be empty",
+    ),
+    ("Pod", "spec", {}, "spec.containers", "Required value"),
     (
         "Pod",
         "spec/volumes/0/hostPath",
@@ -321,7 +358,7 @@ BROKEN = [
     (
         "ResourceClaim",
         "spec/devices/requests/0/exactly/count",
-        0,
+        -1,
         "spec.devices.requests[0].exactly.count",
         "must be greater than zero",
     ),
@@ -343,6 +380,64 @@ def test_rejected(kind: str, where: str, value: Any, path: str, message: str) ->
     assert [p for p in problems if p.path == path and message in p.message], [str(p) for p in problems]
 
 
-@pytest.mark.parametrize("obj", [None, [], {}, {"kind": "Pod"}, {"apiVersion": "v1", "kind": "Pod"}])
+@pytest.mark.parametrize("obj", [None, [], {}, {"kind": "Pod"}, {"apiVersion": "v2", "kind": "Pod"}])
 def test_an_unknown_kind_is_a_problem(obj: Any) -> None:
     assert len(manifest.validate(obj)) == 1
+
+
+ALSO_GOOD = [
+    ("Pod", "spec/volumes/0", {"name": "model"}),  # the server makes it an emptyDir
+    ("Pod", "spec/restartPolicy", ""),
+    ("Pod", f"{C}/imagePullPolicy", ""),
+    ("Pod", "spec/priorityClassName", ""),
+    ("Pod", "metadata/annotations", {"Example.com/Note": "keys may be upper case here"}),
+    ("Pod", "spec/terminationGracePeriodSeconds", 3_000_000_000),
+    ("Deployment", "spec/strategy/rollingUpdate/maxSurge", "150%"),
+    ("Deployment", f"{T}/image", "i:1 "),
+    ("Service", "spec/ports/0/targetPort", 0),
+    ("Service", "spec/type", ""),
+    ("Ingress", "spec/tls", [{"hosts": ["10.0.0.1"]}]),
+    ("ResourceClaim", "spec/devices/requests/0/exactly/count", 0),
+]
+
+
+@pytest.mark.parametrize(("kind", "where", "value"), ALSO_GOOD, ids=[f"{g[0]}-{g[1]}" for g in ALSO_GOOD])
+def test_what_the_server_fills_in_or_forgives_is_accepted(kind: str, where: str, value: Any) -> None:
+    assert manifest.validate(changed(kind, where, value)) == []
+
+
+def test_a_null_is_a_field_not_given() -> None:
+    for kind, where in (("Deployment", "spec/strategy"), ("Service", "spec/ports"), ("PodDisruptionBudget", "spec")):
+        obj = copy.deepcopy(GOOD[kind])
+        branch: Any = obj
+        for step in where.split("/"):
+            branch = branch[step]
+        target = branch[0] if isinstance(branch, list) else branch
+        target |= (
+            {"rollingUpdate": None}
+            if kind == "Deployment"
+            else {"targetPort": None}
+            if kind == "Service"
+            else {"minAvailable": None}
+        )
+        assert manifest.validate(obj) == []
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"apiVersion": ["v1"], "kind": "Pod"},
+        {"apiVersion": "v1", "kind": {}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {1: "a", None: "b"}}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": [], "spec": "x"},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [None]}},
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "b"},
+            "spec": {"maxUnavailable": "9" * 5000 + "%"},
+        },
+    ],
+)
+def test_odd_input_is_refused_without_a_traceback(obj: Any) -> None:
+    assert manifest.validate(obj)

@@ -22,6 +22,7 @@ from mlinfra.manifest import (
     canonical,
     check,
     milli_value,
+    one_of,
     quantity,
     quantity_check,
     rule_problems,
@@ -31,6 +32,7 @@ from mlinfra.manifest import (
 MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
 LONG_AGO_S = -1e8
+PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,18 @@ class Container:
     restart_policy: str | None = None
 
     def __post_init__(self) -> None:
-        for request in Field(self.requests, "resources.requests").each():
-            check(f"container {self.name}", quantity_check()(request))
+        _check_requests(f"container {self.name}", self.requests)
+
+
+def _check_requests(what: str, requests: Mapping[str, Quantity]) -> None:
+    _typed(requests, Mapping, "resources.requests", "a map of quantities")
+    for request in Field(requests, "resources.requests").each():
+        check(what, quantity_check()(request))
+
+
+def _typed(value: object, kind: type | tuple[type, ...], path: str, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise Invalid(path.partition(".")[0], [Field(repr(value), path).invalid(f"must be {wanted}")])
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,13 @@ class Pod:
     start_time_s: float | None = LONG_AGO_S
     ready_transition_s: float = LONG_AGO_S
 
+    def __post_init__(self) -> None:
+        check(f"pod {self.name}", one_of(*PHASES)(Field(self.phase, "status.phase")))
+        _typed(self.containers, tuple, "spec.containers", "a tuple of hpa.Container")
+        _typed(self.ready_transition_s, (int, float), "status.conditions[Ready].lastTransitionTime", "seconds")
+        if self.requests is not None:
+            _check_requests(f"pod {self.name}", self.requests)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -70,8 +89,8 @@ class Sample:
     window_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if type(self.milli) is not int:
-            raise Invalid("sample", [Field(self.milli, "milli").invalid("must be an integer")])
+        if type(self.milli) is not int or abs(self.milli) > MAX_INT64:
+            raise Invalid("sample", [Field(self.milli, "milli").invalid("must be an integer of 64 bits")])
 
 
 Reading = Mapping[str, Sample] | Sequence[int] | int | None
@@ -253,9 +272,7 @@ def calculate_requests(
 
 def _request(pod: Pod, resource: str, container: str, pod_level: bool) -> int:
     if pod_level and pod.requests and not container:
-        if resource not in pod.requests:
-            raise MetricError(f"missing pod-level request for {resource} in Pod {pod.name}")
-        return milli_value(pod.requests[resource])
+        return _pod_level_request(pod, resource)
     sidecars = (c for c in pod.init_containers if c.restart_policy == "Always")
     counted = [c for c in (*pod.containers, *sidecars) if container in ("", c.name)]
     if container and not counted:
@@ -266,6 +283,16 @@ def _request(pod: Pod, resource: str, container: str, pod_level: bool) -> int:
             raise MetricError(f"missing request for {resource} in container {c.name} of Pod {pod.name}")
         total += milli_value(c.requests[resource])
     return total
+
+
+def _pod_level_request(pod: Pod, resource: str) -> int:
+    """The pod's own request; for what it does not name, the sum of the containers that do."""
+    if pod.requests and resource in pod.requests:
+        return milli_value(pod.requests[resource])
+    given = [milli_value(c.requests[resource]) for c in pod.containers if resource in c.requests]
+    if not given:
+        raise MetricError(f"missing pod-level request for {resource} in Pod {pod.name}")
+    return sum(given)
 
 
 class Proposal(NamedTuple):
@@ -412,9 +439,12 @@ class Metric:
     def samples(self, reading: Reading, api: str) -> Mapping[str, Sample]:
         if not reading:
             raise MetricError(f"no metrics returned from {api} metrics API")
-        if not isinstance(reading, Mapping):
+        if not isinstance(reading, Mapping) or not all(isinstance(sample, Sample) for sample in reading.values()):
             raise self.refuse(reading, "a sample for each pod")
         return reading
+
+    def __post_init__(self) -> None:
+        _typed(self.target, Target, f"{self.name}.target", "hpa.Utilization, hpa.AverageValue or hpa.Value")
 
 
 @dataclass(frozen=True)
@@ -510,7 +540,18 @@ class External(CustomMetric):
             )
         if not isinstance(reading, list | tuple) or any(type(series) is not int for series in reading):
             raise self.refuse(reading, "a list of whole thousandths, one a series")
-        return Proposal(self.event_name(), *total_replicas(view, min(sum(reading), MAX_INT64), self.target))
+        total = saturated_sum(reading, negative_is_overflow=isinstance(self.target, AverageValue))
+        return Proposal(self.event_name(), *total_replicas(view, total, self.target))
+
+
+def saturated_sum(series: Sequence[int], negative_is_overflow: bool) -> int:
+    """The sum, stopped at the largest 64-bit integer; per pod, upstream takes a negative sum for an overflow too."""
+    total = 0
+    for amount in series:
+        total += amount
+        if total > MAX_INT64 or (negative_is_overflow and total < 0):
+            return MAX_INT64
+    return total
 
 
 @dataclass(frozen=True)
@@ -562,6 +603,9 @@ class Behavior:
     scale_down: ScalingRules = ScalingRules()
 
     def __post_init__(self) -> None:
+        for name, rules in (("scaleUp", self.scale_up), ("scaleDown", self.scale_down)):
+            _typed(rules, ScalingRules, f"behavior.{name}", "hpa.ScalingRules")
+            _typed(rules.policies, (tuple, type(None)), f"behavior.{name}.policies", "a tuple of hpa.ScalingPolicy")
         object.__setattr__(self, "scale_up", self.scale_up.or_default(DEFAULT_SCALE_UP))
         object.__setattr__(self, "scale_down", self.scale_down.or_default(DEFAULT_SCALE_DOWN))
 
@@ -585,6 +629,9 @@ class HorizontalPodAutoscaler:
     behavior: Behavior | None = None
 
     def __post_init__(self) -> None:
+        _typed(self.scale_target_ref, ObjectReference, "spec.scaleTargetRef", "a manifest.ObjectReference")
+        _typed(self.behavior, (Behavior, type(None)), "spec.behavior", "an hpa.Behavior")
+        _typed(self.metrics, tuple, "spec.metrics", "a tuple of metrics")
         for i, metric in enumerate(self.metrics):
             if not isinstance(metric, Metric):
                 kinds = ["ContainerResource", "External", "Object", "Pods", "Resource"]
@@ -648,7 +695,7 @@ def stabilize_legacy(log: Log, desired: int, now_s: float, window_s: float) -> t
     """Without `behavior`: the highest recommendation of the window, which may exceed the current count."""
 
     def expired(old: Stamped) -> bool:
-        return old.at_s < now_s - window_s
+        return old.at_s < now_s - window_s or window_s == 0
 
     highest = max([desired, *(old.value for old in log if not expired(old))])
     return highest, store(log, Stamped(desired, now_s), expired)
@@ -789,7 +836,7 @@ class Decision:
         for p in self.proposals:
             lines.append(f"  {p.metric}: {p.why}" if isinstance(p, Proposal) else f"  {p.reason}: {p.error}")
         lines += [f"  {c}" for c in (self.able_to_scale, self.scaling_active, self.scaling_limited) if c]
-        if self.rescale_reason and self.desired != self.current:
+        if self.desired != self.current:
             lines.append(f"  SuccessfulRescale: New size: {self.desired}; reason: {self.rescale_reason}")
         return "\n".join(lines)
 
@@ -835,7 +882,7 @@ def _by_metrics(hpa: HorizontalPodAutoscaler, seen: Observation, unchanged: Deci
     """Proposal, stabilization, limits."""
     proposals = propose(hpa, seen, unchanged.at_s, flags)
     valid = [p for p in proposals if isinstance(p, Proposal)]
-    best = max(valid, key=lambda p: p.replicas, default=None)
+    best = _largest(valid)
     decision = replace(unchanged, proposals=proposals)
     failure = decision.failure
     if failure and (best is None or best.replicas < decision.current):
@@ -847,6 +894,15 @@ def _by_metrics(hpa: HorizontalPodAutoscaler, seen: Observation, unchanged: Deci
     return _normalized(
         hpa, replace(decision, scaling_active=active, rescale_reason=_reason(best, decision)), best, flags
     )
+
+
+def _largest(proposals: list[Proposal]) -> Proposal | None:
+    """The largest proposal; of equal ones the first, but any later one replaces a proposal of 0."""
+    best = None
+    for proposal in proposals:
+        if best is None or best.replicas == 0 or proposal.replicas > best.replicas:
+            best = proposal
+    return best
 
 
 def propose(
@@ -882,9 +938,12 @@ def _normalized(hpa: HorizontalPodAutoscaler, decision: Decision, best: Proposal
         stable, log = stabilize(log, current, desired, now_s, up_s, down_s)
         count, reason = limit(current, stable, low, high, hpa.behavior, history, now_s)
         held = "ScaleUpStabilized" if desired >= current else "ScaleDownStabilized"
+    raised = current == 0 and count < low  # waking up goes to the minimum at least
+    if raised and not decision.rescale_reason:
+        decision = replace(decision, rescale_reason="Current number of replicas below Spec.MinReplicas")
     return replace(
         decision,
-        desired=max(count, low) if current == 0 else count,  # waking up goes to the minimum at least
+        desired=low if raised else count,
         history=replace(history, recommendations=log),
         able_to_scale=_condition("AbleToScale", True, "ReadyForNewScale" if stable == desired else held),
         scaling_limited=_condition("ScalingLimited", count != stable, reason),
@@ -926,6 +985,8 @@ def simulate(
     flags: Flags = Flags(),
 ) -> list[Decision]:
     """One decision every sync period from second 0; `observe(now_s, replicas)` plays the cluster."""
+    check("simulate", whole(1)(Field(flags.sync_period_s, "flags.sync_period_s")))
+    check("simulate", whole(0)(Field(duration_s, "duration_s")))
     history, decisions = History(), []
     for now_s in range(0, duration_s + 1, flags.sync_period_s):
         decision = reconcile(hpa, observe(now_s, replicas), history, now_s, flags)

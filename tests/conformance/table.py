@@ -27,10 +27,11 @@ UPSTREAM = {
 KNOWN_DIFFERENCES = [
     "HPA: a scale target that cannot be read (FailedGetScale) and ambiguous selectors are not modelled.",
     "HPA: label selectors have `matchLabels` only, and every pod given is one that the selector matches.",
-    "HPA: of equal proposals the first metric is named; the controller may name a later one when all are 0.",
+    "HPA: a policy value so large that the controller's 32-bit sum would wrap does not wrap here.",
     "Knative: of the way to zero the probing of the activator and its failures are not modelled.",
     "KEDA: pausing, forced activation and fallback are not modelled.",
     "VPA: the recommender only; the updater's evictions and the admission webhook are not modelled.",
+    "Manifests: of the server's rules those for what this course writes are here; CEL, admission plugins are not.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]
 
