@@ -63,6 +63,8 @@ def _read(report: Path) -> tuple[Counter[str], list[str]]:
         counts.update(_special(case) if outcome == "passed" else ())
         for noted in case.iter("property"):
             name, value = noted.get("name", ""), noted.get("value", "")
+            if name.startswith("hypothesis-statistics"):
+                continue
             counts[name] += int(value) if value.isdigit() else 0
             notes += [] if value.isdigit() else [f"{name} {value}"]
         notes += [f"skipped: {reason.get('message')}" for reason in case.iter("skipped")]

@@ -162,7 +162,8 @@ class Window:
             return
         self.first, self.last = min(self.first, bucket), max(self.last, bucket)
         self.values[bucket] = self.values.get(bucket, 0.0) + value
-        self.values = {b: v for b, v in self.values.items() if b > self.last - self.count}
+        if len(self.values) > self.count:
+            self.values = {b: v for b, v in self.values.items() if b > self.last - self.count}
 
     def average(self, at_s: float) -> float:
         """Mean over the buckets that can hold something; 0 after a window without writes."""

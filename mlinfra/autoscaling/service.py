@@ -15,7 +15,7 @@ from heapq import heapify, heappush, heapreplace
 from itertools import pairwise
 from typing import Protocol
 
-from mlinfra.autoscaling import hpa, knative
+from mlinfra.autoscaling import hpa, keda, knative
 from mlinfra.manifest import Field, Invalid, Problem, check
 
 
@@ -168,14 +168,37 @@ class ByHPA:
 
 @dataclass
 class ByKPA:
-    """Knative's autoscaler over the requests in flight."""
+    """Knative's autoscaler over the requests in flight: measured every second, asked at every tick."""
 
     scaler: knative.Autoscaler
-    interval_s: float = knative.TICK_S
+    interval_s: float = knative.BUCKET_S
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
         self.scaler.record(seen.at_s, seen.in_flight)
+        if now_s % knative.TICK_S:
+            return wanted
         return self.scaler.desired(now_s, seen.ready).desired
+
+
+@dataclass
+class ByKEDA:
+    """KEDA: its own step between none and some, polled, and the HPA that it writes for the rest."""
+
+    scaled: keda.ScaledObject
+    measure: Callable[[Snapshot], float]
+
+    def __post_init__(self) -> None:
+        self.hpa = ByHPA(self.scaled.hpa(), self.measure)
+        self.interval_s: float = 15.0
+        self.last_active_s: float | None = None
+
+    def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
+        active = self.scaled.triggers[0].active(self.measure(seen))
+        self.last_active_s = now_s if active else self.last_active_s
+        if now_s % self.scaled.polling_interval == 0:
+            age_s = None if self.last_active_s is None else now_s - self.last_active_s
+            wanted = keda.request_scale(self.scaled, keda.Status(wanted, active, last_active_age_s=age_s))
+        return self.hpa.decide(now_s, seen, wanted) if wanted else 0
 
 
 @dataclass
@@ -240,7 +263,10 @@ def run(
     scrape_s: float = 1.0,
     lag_s: float = 0.0,
 ) -> Outcome:
-    """The loop over the arrivals: scrape every `scrape_s`, decide every `scaler.interval_s` on what is `lag_s` old."""
+    """The loop over the arrivals: scrape every `scrape_s`, decide every `scaler.interval_s` on what is `lag_s` old.
+
+    It runs until the last arrival, or `until_s`; what waits then is still served, unpaid, by what is there.
+    """
     _check_run(arrivals_s, service, replicas, scrape_s, lag_s)
     end_s = until_s if until_s is not None else (arrivals_s[-1] if arrivals_s else 0.0)
     return _Loop(arrivals_s, service, scaler, replicas).run(end_s, scrape_s, lag_s)
@@ -248,10 +274,10 @@ def run(
 
 def _check_run(arrivals_s: Sequence[float], service: Service, replicas: int, scrape_s: float, lag_s: float) -> None:
     _check_arrivals(arrivals_s)
-    wrong = [Field(seconds, name) for name, seconds in (("lag_s", lag_s),) if not seconds >= 0]
-    if wrong or not scrape_s > 0:
-        named = wrong or [Field(scrape_s, "scrape_s")]
-        raise Invalid("run", [f.invalid("must not be negative, and scrape_s above 0") for f in named])
+    if not lag_s >= 0:
+        raise Invalid("run", [Field(lag_s, "lag_s").invalid("must be greater than or equal to 0")])
+    if not scrape_s > 0:
+        raise Invalid("run", [Field(scrape_s, "scrape_s").invalid("must be greater than 0")])
     if replicas < (0 if service.activator else 1):
         raise Invalid("run", [Field(replicas, "replicas").invalid("must be at least 1 without an activator")])
 
@@ -283,7 +309,8 @@ class _Loop:
             now_s += scrape_s
             self._serve_until(now_s)
         self._finish(end_s)
-        return Outcome(self._latencies(), self._waits(), self._replica_s(end_s), timeline, self.service)
+        latencies_s, waits_s = self._since_arrival(self.ends), self._since_arrival(self.starts)
+        return Outcome(latencies_s, waits_s, self._replica_s(end_s), timeline, self.service)
 
     def _serve_until(self, until_s: float) -> None:
         """Start what can start before that time; replicas that become ready in between join at their moment."""
@@ -361,11 +388,8 @@ class _Loop:
         self.starts += [math.inf] * left
         self.ends += [math.inf] * left
 
-    def _latencies(self) -> list[float]:
-        return [end - arrived for end, arrived in zip(self.ends, self.arrivals, strict=True)]
-
-    def _waits(self) -> list[float]:
-        return [start - arrived for start, arrived in zip(self.starts, self.arrivals, strict=True)]
+    def _since_arrival(self, times_s: list[float]) -> list[float]:
+        return [time_s - arrived for time_s, arrived in zip(times_s, self.arrivals, strict=True)]
 
     def _replica_s(self, end_s: float) -> float:
         return sum(max(0.0, min(replica.drained_s, end_s) - replica.asked_s) for replica in self.fleet)

@@ -1,0 +1,235 @@
+"""The closed loop: against queueing theory, against SimPy request for request, and in its invariants."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import simpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra import data, manifest
+from mlinfra.autoscaling import hpa, keda, knative, service
+
+BERT = manifest.ObjectReference("Deployment", "bert-classifier")
+
+
+def random_load(requests: int, rate_per_s: float, mean_s: float, seed: int) -> tuple[list[float], list[float]]:
+    chance, now_s, arrivals = random.Random(seed), 0.0, []
+    for _ in range(requests):
+        now_s += chance.expovariate(rate_per_s)
+        arrivals.append(now_s)
+    return arrivals, [chance.expovariate(1 / mean_s) for _ in arrivals]
+
+
+def simpy_waits(arrivals_s: list[float], service_s: list[float], servers: int) -> list[float]:
+    env = simpy.Environment()
+    pool, waits = simpy.Resource(env, servers), [0.0] * len(arrivals_s)
+
+    def request(i: int) -> Any:
+        yield env.timeout(arrivals_s[i])
+        with pool.request() as turn:
+            yield turn
+            waits[i] = env.now - arrivals_s[i]
+            yield env.timeout(service_s[i])
+
+    for i in range(len(arrivals_s)):
+        env.process(request(i))
+    env.run()
+    return waits
+
+
+@pytest.mark.parametrize("servers", [1, 3, 8])
+def test_the_fifo_core_agrees_with_simpy_request_for_request(
+    servers: int, record_property: Callable[..., None]
+) -> None:
+    arrivals, needed = random_load(20_000, 0.9 * servers, 1.0, seed=servers)
+    started = time.perf_counter()
+    theirs = simpy_waits(arrivals, needed, servers)
+    between = time.perf_counter()
+    ours = service.fifo_waits(arrivals, needed, servers)
+    ratio = (between - started) / (time.perf_counter() - between)
+    assert all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-6) for a, b in zip(ours, theirs, strict=True))
+    assert ratio >= 20
+    record_property(f"FIFO core beside SimPy, {servers} servers", f"{ratio:.0f} times as fast, the same waits")
+
+
+def erlang_c(servers: int, offered: float) -> float:
+    blocked = 1.0
+    for n in range(1, servers + 1):
+        blocked = offered * blocked / (n + offered * blocked)
+    return blocked / (1 - offered / servers * (1 - blocked))
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.7), (4, 0.8), (8, 0.875)])
+def test_random_service_waits_as_erlang_says(servers: int, load: float) -> None:
+    arrivals, needed = random_load(300_000, load * servers, 1.0, seed=3)
+    waits = service.fifo_waits(arrivals, needed, servers)
+    expected = erlang_c(servers, load * servers) / (servers * (1 - load))
+    assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.06)
+
+
+def test_constant_service_waits_half_as_long() -> None:
+    """M/D/1: rho / (2 (1 - rho)) service times, by Pollaczek and Khinchine."""
+    arrivals, _ = random_load(300_000, 0.7, 1.0, seed=5)
+    waits = service.fifo_waits(arrivals, [1.0] * len(arrivals), 1)
+    assert sum(waits) / len(waits) == pytest.approx(0.7 / (2 * 0.3), rel=0.05)
+
+
+@given(st.lists(st.floats(0, 100), max_size=60).map(sorted), st.integers(1, 4), st.integers(1, 3))
+def test_the_loop_with_a_fixed_fleet_is_the_fifo_core(arrivals: list[float], replicas: int, slots: int) -> None:
+    one = service.Service(service_s=3.0, concurrency=slots)
+    outcome = service.run(arrivals, one, service.Fixed(replicas), replicas)
+    assert outcome.waits_s == pytest.approx(service.fifo_waits(arrivals, [3.0] * len(arrivals), replicas * slots))
+
+
+@dataclass
+class Plan:
+    """An autoscaler that follows a list of counts, one every ten seconds."""
+
+    counts: list[int]
+    interval_s: float = 10.0
+
+    def decide(self, now_s: float, seen: service.Snapshot, wanted: int) -> int:
+        return self.counts[int(now_s / 10) % len(self.counts)]
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=60).map(sorted),
+    st.lists(st.integers(1, 5), min_size=1, max_size=8),
+    st.integers(1, 4),
+)
+def test_nobody_overtakes_and_no_slot_serves_two(arrivals: list[float], counts: list[int], slots: int) -> None:
+    one = service.Service(2.0, slots, cold_start=service.ColdStart(load_s=7.0))
+    outcome = service.run(arrivals, one, Plan(counts), 1)
+    starts = [arrived + wait for arrived, wait in zip(arrivals, outcome.waits_s, strict=True)]
+    assert all(wait >= 0 for wait in outcome.waits_s)
+    assert all(a <= b + 1e-9 for a, b in pairwise(starts))
+    for start in starts:
+        assert sum(s <= start < s + 2.0 - 1e-9 for s in starts) <= 5 * slots * 2  # drained replicas finish theirs
+
+
+def test_a_cold_start_delays_the_first_request_by_its_parts() -> None:
+    cold = service.ColdStart(node_s=60, image_s=30, weights_s=20, load_s=8, warm_up_s=2)
+    asleep = service.Service(1.0, cold_start=cold, activator=True)
+    outcome = service.run([5.0], asleep, Plan([1]), 0, until_s=200)
+    assert cold.total_s == 120
+    assert outcome.latencies_s == [120 - 5 + 1]  # asked for at second 0
+
+
+def test_a_draining_replica_finishes_and_is_paid_until_then() -> None:
+    outcome = service.run([0.0, 0.0, 8.0], service.Service(15.0), Plan([2, 1, 1, 1, 1, 1, 1]), 2, until_s=60)
+    assert outcome.latencies_s == [15.0, 15.0, 22.0]  # the third waits for the one that stays
+    assert outcome.replica_s == 60 + 15
+
+
+def test_a_batch_takes_what_waits() -> None:
+    batching = service.Service(1.0, max_batch=4, per_item_s=0.1)
+    outcome = service.run([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], batching, service.Fixed(1), 1)
+    assert outcome.waits_s == pytest.approx([0, 0.9, 0.8, 0.7, 0.6, 1.8])
+    assert outcome.latencies_s[1] == pytest.approx(0.9 + 1.3)
+
+
+def test_who_waits_too_long_is_an_error_and_costs_no_slot() -> None:
+    impatient = service.Service(10.0, timeout_s=5.0)
+    outcome = service.run([0.0, 1.0, 9.0], impatient, service.Fixed(1), 1)
+    assert outcome.latencies_s == [10.0, math.inf, 11.0]
+    assert outcome.errors == 1
+    assert outcome.attained(15.0) == pytest.approx(2 / 3)
+
+
+def test_the_bill_adds_up() -> None:
+    pricey = service.Service(1.0, gpus=2, dollars_per_gpu_hour=3.0)
+    outcome = service.run([float(t) for t in range(3601)], pricey, service.Fixed(4), 4)
+    assert outcome.gpu_hours == 8
+    assert outcome.dollars == 24
+    assert outcome.dollars_per_million == pytest.approx(24e6 / 3601)
+    assert outcome.percentile_s(0.5) == 1.0
+
+
+def scalers() -> dict[str, Callable[[], service.Autoscaler]]:
+    goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
+    trigger = keda.Trigger("prometheus", {"query": "in_flight"}, 3)
+    return {
+        "hpa": lambda: service.ByHPA(hpa.HorizontalPodAutoscaler("b", BERT, 20, 1, goal), lambda s: s.in_flight),
+        "kpa": lambda: service.ByKPA(knative.Autoscaler(knative.Revision(container_concurrency=4, max_scale=20))),
+        "keda": lambda: service.ByKEDA(
+            keda.ScaledObject("b", BERT, (trigger,), max_replica_count=20), lambda s: s.in_flight
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["hpa", "kpa", "keda"])
+def test_the_real_hour_is_quick_and_the_same_every_time(name: str, record_property: Callable[..., None]) -> None:
+    arrivals = service.spread(data.llm_arrivals(), data.BIN_S)
+    one = service.Service(2.0, 4, cold_start=service.ColdStart(image_s=20, load_s=10), activator=True)
+    started = time.perf_counter()
+    first = service.run(arrivals, one, scalers()[name](), 2)
+    seconds = time.perf_counter() - started
+    assert first == service.run(arrivals, one, scalers()[name](), 2)
+    assert len(first.latencies_s) == 19_366
+    assert all(count <= 20 for _, count, *_ in first.timeline)
+    record_property(f"one real hour through {name}", f"{1000 * seconds:.0f} ms")
+    assert seconds < 0.5, "the target is 0.1 s"
+
+
+def test_spread_keeps_the_counts_and_the_order() -> None:
+    counts = data.llm_arrivals("code")
+    times = service.spread(counts, data.BIN_S, seed=4)
+    assert times == sorted(times)
+    assert [sum(1 for t in times if 10 * i <= t < 10 * i + 10) for i in range(60)] == counts[:60]
+
+
+def test_poisson_follows_its_rate() -> None:
+    times = service.poisson(lambda t: 5.0 if t < 1000 else 15.0, 15.0, 2000, seed=1)
+    early = sum(t < 1000 for t in times)
+    assert early == pytest.approx(5000, rel=0.05)
+    assert len(times) - early == pytest.approx(15_000, rel=0.05)
+
+
+ONE = service.Service(1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: service.run([2.0, 1.0], ONE, service.Fixed(1)),
+            "arrivals_s[1]: Invalid value: 1.0: must not be before",
+        ),
+        (lambda: service.fifo_waits([0.0, math.nan], [1, 1], 1), "arrivals_s[1]: Invalid value: NaN"),
+        (lambda: service.fifo_waits([0.0], [1.0], 0), "servers: Invalid value: 0: must be greater than or equal to 1"),
+        (
+            lambda: service.run([0.0], ONE, service.Fixed(1), 0),
+            "replicas: Invalid value: 0: must be at least 1 without",
+        ),
+        (
+            lambda: service.run([0.0], ONE, service.Fixed(0), 1),
+            "replicas: Invalid value: 0: must be at least 1 without",
+        ),
+        (lambda: service.run([0.0], ONE, service.Fixed(1), 1, lag_s=-1), "lag_s: Invalid value: -1"),
+        (lambda: service.run([0.0], ONE, service.Fixed(1), 1, scrape_s=0), "scrape_s: Invalid value: 0"),
+        (lambda: service.Service(-1.0), "service_s: Invalid value: -1.0: must be greater than or equal to 0"),
+        (lambda: service.Service(1.0, 0), "concurrency: Invalid value: 0: must be greater than or equal to 1"),
+        (
+            lambda: service.Service(1.0, cold_start=service.ColdStart(image_s=-3)),
+            "cold_start.image_s: Invalid value: -3",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_error(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        call()
+
+
+def test_an_empty_history_gives_an_empty_outcome() -> None:
+    outcome = service.run([], ONE, service.Fixed(1))
+    assert (outcome.percentile_s(0.99), outcome.errors, outcome.attained(1)) == (0.0, 0, 0.0)
