@@ -33,7 +33,7 @@ def test_any_figure_is_well_formed_and_says_what_it_shows(values: list[float], t
 def test_a_picture_is_the_same_every_time_and_as_wide_as_drawn() -> None:
     first, second = (study.steps("t", "d", study.Row("y", line(1, 3, 2))) for _ in range(2))
     assert first.png() == second.png()
-    assert Image.open(io.BytesIO(first.png())).width == figure.WIDTH * figure.PNG_ZOOM
+    assert Image.open(io.BytesIO(first.png())).width == figure.WIDTH
 
 
 def test_lines_differ_in_more_than_colour() -> None:

@@ -315,16 +315,17 @@ def to_zero(
 
 @dataclass
 class Autoscaler:
-    """The KPA of one revision as a loop sees it: record what is measured every second, ask every two."""
+    """The KPA of one revision as a loop sees it, started over so many pods: record every second, ask every two."""
 
     revision: Revision = field(default_factory=Revision)
     config: Config = field(default_factory=Config)
+    ready_pods: int = 0
 
     def __post_init__(self) -> None:
         self.spec = decider(self.revision, self.config)
         self.stable = Window(self.spec.stable_window_s)
         self.panic = Window(panic_window_s(self.revision, self.config))
-        self.state, self.activity = State.at_start(0, self.spec), Activity()
+        self.state, self.activity = State.at_start(self.ready_pods, self.spec), Activity()
 
     def record(self, now_s: float, value: float) -> None:
         """Note the sum over all pods (and the activator) for this second."""

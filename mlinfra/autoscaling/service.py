@@ -197,7 +197,7 @@ class ByKEDA:
         self.last_active_s = now_s if active else self.last_active_s
         if now_s % self.scaled.polling_interval == 0:
             age_s = None if self.last_active_s is None else now_s - self.last_active_s
-            wanted = keda.request_scale(self.scaled, keda.Status(wanted, active, last_active_age_s=age_s))
+            wanted = keda.request_scale(self.scaled, keda.Status(wanted, active, False, age_s, now_s))
         return self.hpa.decide(now_s, seen, wanted) if wanted else 0
 
 

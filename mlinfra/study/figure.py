@@ -17,7 +17,6 @@ DASHES = ("", "7 3", "2 3", "9 3 2 3")
 INK, SOFT, GRID = "#111111", "#444444", "#dddddd"
 FONT = "Bitstream Vera Sans, DejaVu Sans, Verdana, sans-serif"
 WIDTH, LEFT, RIGHT = 660, 56, 14
-PNG_ZOOM = 1.5
 
 Points = Sequence[tuple[float, float]]
 
@@ -36,13 +35,12 @@ class Figure:
 
         drawn = resvg_py.svg_to_bytes(
             svg_string=self.svg,
-            zoom=PNG_ZOOM,
             skip_system_fonts=True,
             font_family="Bitstream Vera Sans",
             font_files=[str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")],
         )
         small = io.BytesIO()
-        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(32).save(small, "PNG", optimize=True)
         return small.getvalue()
 
     def bundle(self) -> dict[str, str]:
@@ -157,13 +155,14 @@ def _number(value: float) -> str:
 
 def _path(points: Points, i: int, steps: bool) -> str:
     (x0, y0), *rest = points
-    path, last = f"M{x0:.1f} {y0:.1f}", y0
+    path, held = f"M{x0:.1f} {y0:.1f}", f"{y0:.1f}"
     for x, y in rest:
-        if steps:
-            path += f"H{x:.1f}" + (f"V{y:.1f}" if y != last else "")
-        else:
+        if not steps:
             path += f"L{x:.1f} {y:.1f}"
-        last = y
+        elif f"{y:.1f}" != held:  # a level is drawn once, however many points it has
+            path, held = f"{path}H{x:.1f}V{y:.1f}", f"{y:.1f}"
+    if steps:
+        path += f"H{points[-1][0]:.1f}"
     dash = f' stroke-dasharray="{DASHES[i]}"' if DASHES[i] else ""
     return f'<path d="{path}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"{dash}/>'
 
