@@ -35,7 +35,7 @@ format: environment
 # Debian packages are installed in CI alone; elsewhere the browser test says what is missing and is skipped.
 chromium:
 ifeq ($(CI),true)
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || { \
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || { \
 	  $(call say,"Could not install chromium; the browser test needs it in CI."); exit 1; }
 endif
 

@@ -15,3 +15,13 @@ def test_imports_nothing_heavy(module: str) -> None:
     code = f"import {module}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_source_notebooks_two_names_still_lead_somewhere() -> None:
+    from mlinfra import autoscaling
+    from mlinfra.autoscaling import hpa, vpa
+
+    assert autoscaling.HorizontalPodAutoscaler is hpa.HorizontalPodAutoscaler
+    assert autoscaling.VerticalPodAutoscaler is vpa.VerticalPodAutoscaler
+    with pytest.raises(AttributeError, match="has no attribute 'Autoscaler'"):
+        _ = autoscaling.Autoscaler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -61,3 +62,22 @@ def test_bad_input() -> None:
         interview.card("hpa")
     with pytest.raises(ValueError, match="guess: 0: must be a number greater than 0"):
         interview.card("llm-signal").score(0)
+
+
+def test_no_card_rebinds_a_name_of_its_notebook() -> None:
+    """A card is run after the notebook's own cells, whose panels still call their functions."""
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        own = [cell.source for cell in cells if not cell.id.startswith("card-")]
+        used = {name for source in own for statement in ast.parse(source).body for name in _bound_by(statement)}
+        for card in CARDS:
+            bound = set(card.numbers()) - {"hpa", "knative", "vpa", "math", "ObjectReference"}
+            assert not bound & used, f"{card.id}: {sorted(bound & used)}"
+
+
+def _bound_by(statement: ast.stmt) -> set[str]:
+    """Names that a statement of a cell leaves behind."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return {statement.name}
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}

@@ -92,3 +92,10 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
 def test_a_negative_sample_is_refused() -> None:
     with pytest.raises(manifest.Invalid, match="must be greater than or equal to 0"):
         knative.Autoscaler().record(0, -1)
+
+
+def test_a_service_that_sleeps_keeps_sleeping() -> None:
+    scaler = knative.Autoscaler()
+    for second in range(30):
+        scaler.record(second, 0)
+    assert scaler.desired(30, ready_pods=0).desired == 0

@@ -233,3 +233,31 @@ def test_bad_input_is_one_clear_error(call: Callable[[], Any], message: str) -> 
 def test_an_empty_history_gives_an_empty_outcome() -> None:
     outcome = service.run([], ONE, service.Fixed(1))
     assert (outcome.percentile_s(0.99), outcome.errors, outcome.attained(1)) == (0.0, 0, 0.0)
+
+
+def test_who_gave_up_is_no_longer_in_the_queue_even_without_replicas() -> None:
+    seen: list[service.Snapshot] = []
+
+    class Sleeping(service.Fixed):
+        def decide(self, now_s: float, snapshot: service.Snapshot, wanted: int) -> int:
+            seen.append(snapshot)
+            return 0
+
+    asleep = service.Service(1.0, timeout_s=5.0, activator=True)
+    outcome = service.run([1.0, 2.0], asleep, Sleeping(0, interval_s=1.0), 0, until_s=10)
+    assert [s.queued for s in seen] == [0, 1, 2, 2, 2, 2, 2, 1, 0, 0, 0]
+    assert outcome.errors == 2
+
+
+def test_only_metrics_lag() -> None:
+    """With a lag of 3 s the queue is seen 3 s late, the ready count at once."""
+    seen: list[service.Snapshot] = []
+
+    class Curious(service.Fixed):
+        def decide(self, now_s: float, snapshot: service.Snapshot, wanted: int) -> int:
+            seen.append(snapshot)
+            return 2
+
+    service.run([4.0] * 9, service.Service(100.0), Curious(2, interval_s=1.0), 1, until_s=8, lag_s=3.0)
+    assert [s.in_flight for s in seen] == [0, 0, 0, 0, 0, 0, 0, 9, 9]
+    assert [s.ready for s in seen] == [1, 2, 2, 2, 2, 2, 2, 2, 2]

@@ -298,8 +298,8 @@ class Activity:
 def to_zero(
     desired: int, activity: Activity, now_s: float, revision: Revision, config: Config = Config()
 ) -> tuple[int, Activity]:
-    """Pods to run when the autoscaler says 0: one until the revision was idle for a stable window, then one while
-    the activator takes over (grace period, or the pod retention where longer), then none."""
+    """Pods to run when the autoscaler says 0: one until the revision has been active for a stable window
+    and while the activator takes over (the grace period, or the pod retention where longer), then none."""
     if desired > 0:
         return desired, activity if activity.active else Activity(True, now_s)
     if not config.enable_scale_to_zero or (revision.min_scale or config.min_scale) > 0:
@@ -325,7 +325,8 @@ class Autoscaler:
         self.spec = decider(self.revision, self.config)
         self.stable = Window(self.spec.stable_window_s)
         self.panic = Window(panic_window_s(self.revision, self.config))
-        self.state, self.activity = State.at_start(self.ready_pods, self.spec), Activity()
+        self.state = State.at_start(self.ready_pods, self.spec)
+        self.activity = Activity() if self.ready_pods else Activity(False, -math.inf)
 
     def record(self, now_s: float, value: float) -> None:
         """Note the sum over all pods (and the activator) for this second."""

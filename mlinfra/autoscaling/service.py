@@ -10,7 +10,7 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappush, heapreplace
 from itertools import pairwise
 from typing import Protocol
@@ -175,9 +175,9 @@ class ByKPA:
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
         self.scaler.record(seen.at_s, seen.in_flight)
-        if now_s % knative.TICK_S:
+        if seen.at_s % knative.TICK_S:
             return wanted
-        return self.scaler.desired(now_s, seen.ready).desired
+        return self.scaler.desired(seen.at_s, seen.ready).desired
 
 
 @dataclass
@@ -301,7 +301,8 @@ class _Loop:
         while now_s <= end_s:
             seen.append(self._snapshot(now_s, scrape_s))
             if now_s >= decide_s - 1e-9:
-                visible = next(s for s in reversed(seen) if s.at_s <= now_s - lag_s or s is seen[0])
+                late = next(s for s in reversed(seen) if s.at_s <= now_s - lag_s or s is seen[0])
+                visible = replace(late, ready=seen[-1].ready)  # pods are watched, only metrics lag
                 self._scale_to(self.scaler.decide(now_s, visible, self.wanted), now_s)
                 decide_s += self.scaler.interval_s
                 seen = seen[-math.ceil(lag_s / scrape_s) - 2 :]
@@ -345,7 +346,16 @@ class _Loop:
                 ends.append(end)
             head += taken
 
+    def _give_up(self, now_s: float) -> None:
+        """Who waits longer than the timeout leaves the queue, whether or not a slot is free."""
+        while (
+            len(self.starts) < len(self.arrivals) and self.arrivals[len(self.starts)] + self.service.timeout_s < now_s
+        ):
+            self.starts.append(math.inf)
+            self.ends.append(math.inf)
+
     def _snapshot(self, now_s: float, scrape_s: float) -> Snapshot:
+        self._give_up(now_s)
         arrived, ready = bisect_right(self.arrivals, now_s), len(self.slots) // self.service.concurrency
         recent = arrived - bisect_right(self.arrivals, now_s - scrape_s)
         busy = sum(free > now_s for free, _ in self.slots)

@@ -40,7 +40,7 @@ class Figure:
             font_files=[str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")],
         )
         small = io.BytesIO()
-        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(32).save(small, "PNG", optimize=True)
+        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(16).save(small, "PNG", optimize=True)
         return small.getvalue()
 
     def bundle(self) -> dict[str, str]:
