@@ -106,7 +106,7 @@ def _band(row: Row, span: tuple[float, float], top: int) -> str:
     """Grid, marks, lines and legend of one row."""
     marks = row.marks or {}
     highest = max([v for points in row.lines.values() for _, v in points] + list(marks.values()))
-    ticks = _ticks(highest)
+    ticks = _ticks(highest, most=5 if row.height > 100 else 2)
 
     def y(value: float) -> float:
         return top + 18 + (row.height - 18) * (1 - value / ticks[-1])
@@ -145,7 +145,7 @@ def _ticks(highest: float, most: int = 5) -> list[float]:
     """Round numbers from 0 up to the highest value at least, in `most` steps or fewer."""
     rough = max(highest, 1e-9) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1 if highest > 0 else 2)]
 
 
