@@ -4,12 +4,15 @@
 # make refresh    run the notebooks again and store them canonically; renew the README's table
 # make format     let ruff format the code
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 TORCH := $(shell grep '^torch==' requirements.txt)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 NEEDS_GIB := 6
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
 .PHONY: lab test manifests refresh format environment chromium
@@ -52,11 +55,11 @@ environment: .venv/ready
 	@echo "Installing about 200 packages into .venv (2 GiB, some minutes the first time)"
 ifneq ($(CI),true)
 ifeq ($(shell uname -s),Linux)
-	@$(PY) -m pip install --disable-pip-version-check $(TORCH) --index-url $(CPU_WHEELS) || { \
+	@$(PY) -m pip install --disable-pip-version-check $(TORCH) --index-url $(CPU_WHEELS) | $(new_only) || { \
 	  $(call say,"Could not download torch. Check the network or proxy and the free disk and run make again."); exit 1; }
 endif
 endif
-	@$(PY) -m pip install --disable-pip-version-check --requirement requirements.txt || { \
+	@$(PY) -m pip install --disable-pip-version-check --requirement requirements.txt | $(new_only) || { \
 	  $(call say,"The installation stopped. Check the network or proxy and the free disk and run make again: it goes on where it was."); exit 1; }
 	@touch $@
 

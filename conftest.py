@@ -15,6 +15,10 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def pytest_addoption(parser: pytest.Parser) -> None:
     cases = ROOT / "tests/conformance/cases"
     parser.addoption("--cases", type=Path, default=cases, help="folder of conformance cases")
+    crds = ROOT.parent / "shared" / "crds"
+    parser.addoption(
+        "--crds", type=Path, default=crds, help="folder of custom resource schemas, GROUP_VERSION_KIND.json"
+    )
 
 
 def _is_cell(item: pytest.Item) -> bool:
