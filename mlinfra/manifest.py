@@ -11,8 +11,6 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import yaml
-
 Manifest = dict[str, Any]
 Quantity = str | int | float
 KUBERNETES = "1.37"
@@ -384,22 +382,31 @@ def extended(name: str) -> bool:
 # ------------------------------------------------------------------------------------------------------- YAML
 
 
-class _Dumper(yaml.SafeDumper):
+@lru_cache(maxsize=1)
+def _dumper() -> Any:
     """Strings as kubectl writes them: several lines as a block, what YAML would misread in double quotes."""
+    import yaml
 
+    class Dumper(yaml.SafeDumper):
+        pass
 
-def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = dumper.resolve(yaml.ScalarNode, text, (True, False)).endswith(":str") and text.isprintable()
-    style = "|" if "\n" in text else None if plain else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    def string(dumper: Any, text: str) -> Any:
+        plain = dumper.resolve(yaml.ScalarNode, text, (True, False)).endswith(":str") and text.isprintable()
+        style = "|" if "\n" in text else None if plain else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
-
-_Dumper.add_representer(str, _string)
+    Dumper.add_representer(str, string)
+    return Dumper
 
 
 def to_yaml(obj: Manifest) -> str:
     """The manifest as `kubectl get -o yaml` prints it: keys in alphabetical order, lists not indented."""
-    return yaml.dump(obj, Dumper=_Dumper, sort_keys=True, default_flow_style=False, width=math.inf, allow_unicode=True)
+    import yaml
+
+    text = yaml.dump(
+        obj, Dumper=_dumper(), sort_keys=True, default_flow_style=False, width=math.inf, allow_unicode=True
+    )
+    return str(text)
 
 
 # ------------------------------------------------------------------------------------------------- validation
