@@ -79,3 +79,8 @@ def test_idle_replicas() -> None:
 def test_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(manifest.Invalid, match=re.escape(message)):
         scaled(**wrong)
+
+
+def test_the_cooldown_must_be_over() -> None:
+    for age_s, after in ((300, 4), (300.1, 0)):
+        assert keda.request_scale(scaled(), keda.Status(4, False, last_active_age_s=age_s)) == after

@@ -99,3 +99,14 @@ def test_a_service_that_sleeps_keeps_sleeping() -> None:
     for second in range(30):
         scaler.record(second, 0)
     assert scaler.desired(30, ready_pods=0).desired == 0
+
+
+def test_the_pod_retention_holds_where_it_is_longer_than_the_grace_period() -> None:
+    idle, longer = knative.Activity(False, 0.0), knative.Config(scale_to_zero_pod_retention_s=100)
+    assert [knative.to_zero(0, idle, t, knative.Revision(), longer)[0] for t in (30, 99, 100)] == [1, 1, 0]
+
+
+def test_the_maximum_cuts_what_the_tick_asks_for() -> None:
+    capped = knative.Autoscaler(knative.Revision(max_scale=3))
+    capped.record(0, 500)
+    assert capped.desired(0, ready_pods=0).desired == 3

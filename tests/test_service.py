@@ -261,3 +261,42 @@ def test_only_metrics_lag() -> None:
     service.run([4.0] * 9, service.Service(100.0), Curious(2, interval_s=1.0), 1, until_s=8, lag_s=3.0)
     assert [s.in_flight for s in seen] == [0, 0, 0, 0, 0, 0, 0, 9, 9]
     assert [s.ready for s in seen] == [1, 2, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_what_still_starts_is_given_up_first() -> None:
+    slow = service.Service(1.0, cold_start=service.ColdStart(node_s=50))
+    outcome = service.run([25.0, 40.0], slow, Plan([1, 3, 1, 1, 1, 1]), 1, until_s=59)
+    assert outcome.latencies_s == [1.0, 1.0]  # the one that serves stayed
+    assert outcome.replica_s == 59 + 2 * 10
+
+
+def made(latencies_s: list[float], wanted: list[int]) -> service.Outcome:
+    timeline = [(float(t), count, count, 0) for t, count in enumerate(wanted)]
+    return service.Outcome(latencies_s, [], 0.0, timeline, ONE)
+
+
+def test_percentiles_are_nearest_ranks() -> None:
+    four = made([4.0, 1.0, 3.0, 2.0], [])
+    assert [four.percentile_s(p) for p in (0.0, 0.25, 0.5, 0.51, 0.99, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0, 4.0]
+
+
+def test_a_flap_is_a_turn_not_a_change() -> None:
+    assert made([], [1, 2, 2, 3, 5]).flaps == 0
+    assert made([], [1, 3, 3, 2, 4, 4, 1]).flaps == 3
+
+
+def seen_at(second: float, in_flight: int, ready: int = 0) -> service.Snapshot:
+    return service.Snapshot(second, ready, in_flight, 0, 0.0, 0.0)
+
+
+def test_the_kpa_decides_on_its_ticks_alone() -> None:
+    kpa = service.ByKPA(knative.Autoscaler())
+    assert kpa.decide(1.0, seen_at(1, 500), 0) == 0
+    assert kpa.decide(2.0, seen_at(2, 500), 0) == 8
+
+
+def test_keda_wakes_at_a_poll() -> None:
+    trigger = keda.Trigger("prometheus", {"query": "in_flight"}, 3)
+    sleeping = service.ByKEDA(keda.ScaledObject("b", BERT, (trigger,)), lambda s: s.in_flight)
+    assert sleeping.decide(15.0, seen_at(15, 9), 0) == 0
+    assert sleeping.decide(30.0, seen_at(30, 9), 0) >= 1

@@ -95,3 +95,8 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
     parts: dict[str, Any] = {"name": "bert", "target_ref": BERT}
     with pytest.raises(manifest.Invalid, match=re.escape(message)):
         vpa.VerticalPodAutoscaler(**parts | wrong)
+
+
+def test_a_minimum_may_equal_its_maximum() -> None:
+    fixed = vpa.ContainerPolicy(min_allowed={"cpu": 1}, max_allowed={"cpu": "1000m"})
+    assert vpa.validate(vpa.VerticalPodAutoscaler("bert", BERT, container_policies=(fixed,)).manifest()) == []
