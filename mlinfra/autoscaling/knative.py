@@ -160,10 +160,10 @@ class Window:
             self.values, self.first, self.last = {}, bucket, bucket
         elif bucket * self.bucket_s + self.window_s <= self.last * self.bucket_s:
             return
+        for gone in range(self.last - self.count + 1, bucket - self.count + 1):
+            self.values.pop(gone, None)
         self.first, self.last = min(self.first, bucket), max(self.last, bucket)
         self.values[bucket] = self.values.get(bucket, 0.0) + value
-        if len(self.values) > self.count:
-            self.values = {b: v for b, v in self.values.items() if b > self.last - self.count}
 
     def average(self, at_s: float) -> float:
         """Mean over the buckets that can hold something; 0 after a window without writes."""

@@ -302,7 +302,7 @@ class _Loop:
             seen.append(self._snapshot(now_s, scrape_s))
             if now_s >= decide_s - 1e-9:
                 late = next(s for s in reversed(seen) if s.at_s <= now_s - lag_s or s is seen[0])
-                visible = replace(late, ready=seen[-1].ready)  # pods are watched, only metrics lag
+                visible = replace(late, ready=seen[-1].ready) if lag_s else late  # pods are watched, only metrics lag
                 self._scale_to(self.scaler.decide(now_s, visible, self.wanted), now_s)
                 decide_s += self.scaler.interval_s
                 seen = seen[-math.ceil(lag_s / scrape_s) - 2 :]
