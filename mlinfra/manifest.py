@@ -446,6 +446,12 @@ def rule_problems(obj: Manifest) -> Iterator[Problem]:
     yield from broken(Field(_with_structs(obj, kind.structs)), kind.rules)
 
 
+def custom_resource_problems(obj: Manifest, rules: Rules, across: Rules) -> list[Problem]:
+    """What a custom resource's rules object to; `across` compares fields, so it is asked once each is sound."""
+    problems = [*metadata_problems(Field(obj)["metadata"], dns_subdomain), *broken(Field(obj), rules)]
+    return problems or list(broken(Field(obj), across))
+
+
 def _decoded(value: Any) -> Any:
     """As Go decodes: a null field is one that was not given."""
     if isinstance(value, Mapping):

@@ -20,10 +20,8 @@ from mlinfra.manifest import (
     Problem,
     Quantity,
     Rules,
-    broken,
     check,
-    dns_subdomain,
-    metadata_problems,
+    custom_resource_problems,
     one_of,
     whole,
 )
@@ -171,5 +169,4 @@ RULES: Rules = [
 
 def validate(obj: Manifest) -> list[Problem]:
     """Why the object would be refused; empty when it is fine."""
-    problems = [*metadata_problems(Field(obj)["metadata"], dns_subdomain), *broken(Field(obj), RULES)]
-    return problems or list(broken(Field(obj), [("spec", _replica_bounds)]))
+    return custom_resource_problems(obj, RULES, [("spec", _replica_bounds)])

@@ -189,7 +189,7 @@ class ByKEDA:
 
     def __post_init__(self) -> None:
         self.hpa = ByHPA(self.scaled.hpa(), self.measure)
-        self.interval_s: float = 15.0
+        self.interval_s = self.hpa.interval_s
         self.last_active_s: float | None = None
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
@@ -278,8 +278,12 @@ def _check_run(arrivals_s: Sequence[float], service: Service, replicas: int, scr
         raise Invalid("run", [Field(lag_s, "lag_s").invalid("must be greater than or equal to 0")])
     if not scrape_s > 0:
         raise Invalid("run", [Field(scrape_s, "scrape_s").invalid("must be greater than 0")])
+    _check_replicas("run", replicas, service)
+
+
+def _check_replicas(what: str, replicas: int, service: Service) -> None:
     if replicas < (0 if service.activator else 1):
-        raise Invalid("run", [Field(replicas, "replicas").invalid("must be at least 1 without an activator")])
+        raise Invalid(what, [Field(replicas, "replicas").invalid("must be at least 1 without an activator")])
 
 
 class _Loop:
@@ -309,7 +313,7 @@ class _Loop:
             timeline.append((now_s, self.wanted, seen[-1].ready, seen[-1].in_flight))
             now_s += scrape_s
             self._serve_until(now_s)
-        self._finish(end_s)
+        self._finish()
         latencies_s, waits_s = self._since_arrival(self.ends), self._since_arrival(self.starts)
         return Outcome(latencies_s, waits_s, self._replica_s(end_s), timeline, self.service)
 
@@ -334,8 +338,7 @@ class _Loop:
             if start >= until_s:
                 return
             if start - arrived > timeout_s:
-                starts.append(math.inf)
-                ends.append(math.inf)
+                self._lose(1)
                 head += 1
                 continue
             taken = 1 if batch == 1 else min(batch, bisect_right(arrivals, start, head) - head)
@@ -351,8 +354,12 @@ class _Loop:
         while (
             len(self.starts) < len(self.arrivals) and self.arrivals[len(self.starts)] + self.service.timeout_s < now_s
         ):
-            self.starts.append(math.inf)
-            self.ends.append(math.inf)
+            self._lose(1)
+
+    def _lose(self, requests: int) -> None:
+        """So many from the head of the queue are errors: they never start."""
+        self.starts += [math.inf] * requests
+        self.ends += [math.inf] * requests
 
     def _snapshot(self, now_s: float, scrape_s: float) -> Snapshot:
         self._give_up(now_s)
@@ -372,8 +379,7 @@ class _Loop:
         return sum(now_s < self.ends[i] < math.inf for i in recent)
 
     def _scale_to(self, wanted: int, now_s: float) -> None:
-        if wanted < (0 if self.service.activator else 1):
-            raise Invalid("decision", [Field(wanted, "replicas").invalid("must be at least 1 without an activator")])
+        _check_replicas("decision", wanted, self.service)
         self.wanted = wanted
         alive = [i for i, replica in enumerate(self.fleet) if replica.drained_s == math.inf]
         for _ in range(wanted - len(alive)):
@@ -391,12 +397,10 @@ class _Loop:
         self.slots = [slot for slot in self.slots if slot[1] != i]
         heapify(self.slots)
 
-    def _finish(self, end_s: float) -> None:
+    def _finish(self) -> None:
         """After the last decision: what still waits is served by what is there, or is an error."""
         self._serve_until(math.inf)
-        left = len(self.arrivals) - len(self.starts)
-        self.starts += [math.inf] * left
-        self.ends += [math.inf] * left
+        self._lose(len(self.arrivals) - len(self.starts))
 
     def _since_arrival(self, times_s: list[float]) -> list[float]:
         return [time_s - arrived for time_s, arrived in zip(times_s, self.arrivals, strict=True)]

@@ -20,11 +20,9 @@ from mlinfra.manifest import (
     Problem,
     Quantity,
     Rules,
-    broken,
     canonical,
     check,
-    dns_subdomain,
-    metadata_problems,
+    custom_resource_problems,
     milli_value,
     one_of,
     quantity,
@@ -433,5 +431,4 @@ RULES: Rules = [
 
 def validate(obj: Manifest) -> list[Problem]:
     """Why the object would be refused, or is better not written today; empty when it is fine."""
-    problems = [*metadata_problems(Field(obj)["metadata"], dns_subdomain), *broken(Field(obj), RULES)]
-    return problems or list(broken(Field(obj), [(_POLICY, _bounds)]))
+    return custom_resource_problems(obj, RULES, [(_POLICY, _bounds)])
