@@ -295,8 +295,31 @@ def test_the_kpa_decides_on_its_ticks_alone() -> None:
     assert kpa.decide(2.0, seen_at(2, 500), 0) == 8
 
 
-def test_keda_wakes_at_a_poll() -> None:
+def sleeping(**given: Any) -> service.ByKEDA:
     trigger = keda.Trigger("prometheus", {"query": "in_flight"}, 3)
-    sleeping = service.ByKEDA(keda.ScaledObject("b", BERT, (trigger,)), lambda s: s.in_flight)
-    assert sleeping.decide(15.0, seen_at(15, 9), 0) == 0
-    assert sleeping.decide(30.0, seen_at(30, 9), 0) >= 1
+    return service.ByKEDA(keda.ScaledObject("b", BERT, (trigger,), **given), lambda s: s.in_flight)
+
+
+@pytest.mark.parametrize("polling_interval", [10, 15, 20, 30, 45])
+def test_keda_wakes_at_a_poll(polling_interval: int) -> None:
+    """Load comes after the first second; whoever sleeps hears of it at the first poll after that."""
+    scaler = sleeping(polling_interval=polling_interval)
+    served = service.run([1.0] * 9 + [100.0], service.Service(1.0, activator=True), scaler, replicas=0)
+    woken = next(at_s for at_s, wanted, _, _ in served.timeline if wanted)
+    assert woken == polling_interval
+
+
+def test_keda_does_not_hurry_the_hpa() -> None:
+    """A poll every 10 s leaves the HPA at its own period."""
+    scaler = sleeping(polling_interval=10)
+    served = service.run([i / 10 for i in range(900)], service.Service(1.0, activator=True), scaler, replicas=0)
+    steps = [b for a, b in pairwise(served.timeline) if a[1] != b[1]]
+    grown = [at_s for at_s, wanted, _, _ in steps if wanted > 1]
+    assert len(grown) > 2
+    assert all(at_s % 15 == 0 for at_s in grown)
+
+
+def test_keda_in_the_loop_has_one_trigger() -> None:
+    two = keda.ScaledObject("b", BERT, (keda.Trigger("cron"), keda.Trigger("kafka")))
+    with pytest.raises(manifest.Invalid, match="triggers: Invalid value: 2: must be one trigger"):
+        service.ByKEDA(two, lambda s: s.in_flight)

@@ -188,17 +188,25 @@ class ByKEDA:
     measure: Callable[[Snapshot], float]
 
     def __post_init__(self) -> None:
+        if len(self.scaled.triggers) != 1:
+            triggers = Field(len(self.scaled.triggers), "triggers")
+            raise Invalid("ByKEDA", [triggers.invalid("must be one trigger: the loop measures one signal")])
         self.hpa = ByHPA(self.scaled.hpa(), self.measure)
-        self.interval_s = self.hpa.interval_s
+        self.interval_s: float = math.gcd(self.scaled.polling_interval, round(self.hpa.interval_s))
         self.last_active_s: float | None = None
+        self.poll_s, self.sync_s = 0.0, 0.0  # when each of the two is due next
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
         active = self.scaled.triggers[0].active(self.measure(seen))
         self.last_active_s = now_s if active else self.last_active_s
-        if now_s % self.scaled.polling_interval == 0:
+        if now_s >= self.poll_s - 1e-9:
+            self.poll_s += self.scaled.polling_interval
             age_s = None if self.last_active_s is None else now_s - self.last_active_s
             wanted = keda.request_scale(self.scaled, keda.Status(wanted, active, False, age_s, now_s))
-        return self.hpa.decide(now_s, seen, wanted) if wanted else 0
+        if now_s >= self.sync_s - 1e-9:
+            self.sync_s += self.hpa.interval_s
+            wanted = self.hpa.decide(now_s, seen, wanted) if wanted else 0
+        return wanted
 
 
 @dataclass
