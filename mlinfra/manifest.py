@@ -431,7 +431,7 @@ def validate(obj: Manifest) -> list[Problem]:
     obj = _decoded(obj)
     kind = (str(obj.get("apiVersion")), str(obj.get("kind")))
     if kind not in KINDS:
-        return [Problem("kind", f'no matches for kind "{kind[1]}" in version "{kind[0]}"')]
+        return [_no_matches(obj)]
     wrong, missing = _schema_problems(obj, kind)
     found = wrong or list(rule_problems(obj))
     return found + [p for p in missing if not wrong and not any(f.path.startswith(p.path) for f in found)]
@@ -446,10 +446,61 @@ def rule_problems(obj: Manifest) -> Iterator[Problem]:
     yield from broken(Field(_with_structs(obj, kind.structs)), kind.rules)
 
 
-def custom_resource_problems(obj: Manifest, rules: Rules, across: Rules) -> list[Problem]:
-    """What a custom resource's rules object to; `across` compares fields, so it is asked once each is sound."""
-    problems = [*metadata_problems(Field(obj)["metadata"], dns_subdomain), *broken(Field(obj), rules)]
-    return problems or list(broken(Field(obj), across))
+class CustomKind(NamedTuple):
+    """A custom resource as this course writes it: version, kind, and rules; a row without checks is a field it has.
+
+    The rules of `across` compare fields, so they are asked once each field is sound.
+    """
+
+    api_version: str
+    kind: str
+    rules: Rules
+    across: Rules
+
+    def problems(self, obj: Manifest) -> list[Problem]:
+        """Why the API server, or the webhook behind it, would refuse the object; empty when it is fine."""
+        if (obj.get("apiVersion"), obj.get("kind")) != (self.api_version, self.kind):
+            return [_no_matches(obj)]
+        field = Field(_decoded(obj))
+        problems = [
+            *_unknown(field["spec"], self.fields()["spec"]),
+            *metadata_problems(field["metadata"], dns_subdomain),
+        ]
+        return problems + list(broken(field, self.rules)) or list(broken(field, self.across))
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that the rules name, as a tree; below a leaf anything may stand."""
+        tree: dict[str, Any] = {}
+        for path, *_ in self.rules:
+            branch = tree
+            for step in path.split("."):
+                branch = branch.setdefault(step.removesuffix("[]"), {})
+        return tree
+
+
+def fields(path: str, names: str) -> Rules:
+    """Rows without checks for the fields below a path that a custom resource may have."""
+    return [(f"{path}.{name}",) for name in names.split()]
+
+
+def _no_matches(obj: Manifest) -> Problem:
+    return Problem("kind", f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"')
+
+
+def _unknown(field: Field, known: Mapping[str, Any]) -> Iterator[Problem]:
+    """Fields of an object, or of the objects of a list, that are not in the tree."""
+    if not known:
+        return
+    if isinstance(field.value, list):
+        yield from (problem for item in field.each() for problem in _unknown(item, known))
+    elif isinstance(field.value, Mapping):
+        for name in field.value:
+            child = field[name]
+            yield from _unknown(child, known[name]) if name in known else [_unknown_field(child.path)]
+
+
+def _unknown_field(path: str) -> Problem:
+    return Problem(path, f'strict decoding error: unknown field "{path}"')
 
 
 def _decoded(value: Any) -> Any:
@@ -508,5 +559,4 @@ def _decoding_problems(path: str, error: Any) -> list[Problem]:
     if error.validator != "additionalProperties":
         return [Problem(path, error.message)]
     unknown = [name for name in error.instance if name not in error.schema.get("properties", {})]
-    fields = [f"{path}.{name}".lstrip(".") for name in unknown]
-    return [Problem(field, f'strict decoding error: unknown field "{field}"') for field in fields]
+    return [_unknown_field(f"{path}.{name}".lstrip(".")) for name in unknown]

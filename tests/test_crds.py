@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -36,7 +37,7 @@ WRITTEN = [
 ]
 
 
-def schema(folder: Path, obj: manifest.Manifest) -> dict[str, object]:
+def schema(folder: Path, obj: manifest.Manifest) -> dict[str, Any]:
     group, _, version = obj["apiVersion"].partition("/")
     path = folder / f"{group}_{version}_{obj['kind']}.json"
     if not path.exists():
@@ -51,3 +52,24 @@ def test_what_a_builder_writes_is_in_the_published_schema(
     checker = jsonschema.Draft202012Validator(schema(request.config.getoption("crds"), obj))
     assert [error.message for error in checker.iter_errors(obj)] == []
     assert list(checker.iter_errors(obj | {"spec": obj["spec"] | {"replicaz": 1}})), "the schema is strict"
+
+
+def published_fields(schema: dict[str, Any]) -> dict[str, Any]:
+    """Names of the fields below an object, or below the objects of a list."""
+    return dict(schema.get("items", schema).get("properties", {}))
+
+
+def differing(known: dict[str, Any], published: dict[str, Any], path: str = "spec") -> list[str]:
+    """Fields that only one side has; what is known as a leaf may have any fields."""
+    if not known:
+        return []
+    names = published_fields(published)
+    both = known.keys() & names.keys()
+    below = [line for name in sorted(both) for line in differing(known[name], names[name], f"{path}.{name}")]
+    return [f"{path}.{name}" for name in sorted(known.keys() ^ names.keys())] + below
+
+
+@pytest.mark.parametrize("kind", [keda.KIND, vpa.KIND], ids=lambda kind: str(kind.kind))
+def test_the_fields_of_a_kind_are_those_published(kind: manifest.CustomKind, request: pytest.FixtureRequest) -> None:
+    published = schema(request.config.getoption("crds"), {"apiVersion": kind.api_version, "kind": kind.kind})
+    assert differing(kind.fields()["spec"], published["properties"]["spec"]) == []

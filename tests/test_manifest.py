@@ -186,3 +186,38 @@ REJECTED = [
 def test_rejected(obj: manifest.Manifest, path: str, message: str) -> None:
     problems = manifest.validate(obj)
     assert [p for p in problems if p.path == path and message in p.message], problems
+
+
+TOY = manifest.CustomKind(
+    "toys.dev/v1",
+    "Toy",
+    [
+        ("spec.wheels", manifest.Needed(), manifest.whole(3)),
+        ("spec.parts[].name", manifest.Needed()),
+        *manifest.fields("spec", "paint"),
+    ],
+    [],
+)
+CAR = {"apiVersion": "toys.dev/v1", "kind": "Toy", "metadata": {"name": "car"}, "spec": {"wheels": 4}}
+
+
+def test_a_custom_kind_accepts_what_it_has_fields_for() -> None:
+    assert TOY.problems(CAR) == []
+    assert TOY.problems({**CAR, "spec": {"wheels": 4, "parts": [{"name": "axle"}], "paint": {"any": "thing"}}}) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"kind": "Foo"}, 'kind: no matches for kind "Foo" in version "toys.dev/v1"'),
+        ({"apiVersion": "toys.dev/v2"}, 'kind: no matches for kind "Toy" in version "toys.dev/v2"'),
+        ({"spec": {"wheels": 4, "doors": 2}}, 'spec.doors: strict decoding error: unknown field "spec.doors"'),
+        (
+            {"spec": {"wheels": 4, "parts": [{"name": "a"}, {"name": "b", "size": 1}]}},
+            'spec.parts[1].size: strict decoding error: unknown field "spec.parts[1].size"',
+        ),
+        ({"spec": {"wheels": 2}}, "spec.wheels: Invalid value: 2: must be greater than or equal to 3"),
+    ],
+)
+def test_a_custom_kind_refuses(wrong: dict[str, object], problem: str) -> None:
+    assert [str(p) for p in TOY.problems(CAR | wrong)] == [problem]

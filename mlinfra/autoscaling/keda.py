@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mlinfra.autoscaling import hpa
 from mlinfra.manifest import (
+    CustomKind,
     Field,
     Manifest,
     Needed,
@@ -21,7 +22,7 @@ from mlinfra.manifest import (
     Quantity,
     Rules,
     check,
-    custom_resource_problems,
+    fields,
     one_of,
     whole,
 )
@@ -92,7 +93,7 @@ class ScaledObject:
             spec["idleReplicaCount"] = self.idle_replica_count
         if self.behavior is not None:
             spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": self.behavior.manifest()}}
-        head = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
@@ -164,9 +165,13 @@ RULES: Rules = [
     ("spec.pollingInterval", whole(1)),
     ("spec.cooldownPeriod", whole(0)),
     ("spec.initialCooldownPeriod", whole(0)),
+    *fields("spec", "advanced fallback"),
+    *fields("spec.scaleTargetRef", "apiVersion kind envSourceContainerName"),
+    *fields("spec.triggers[]", "name metadata authenticationRef useCachedMetrics"),
 ]
+KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)])
 
 
 def validate(obj: Manifest) -> list[Problem]:
     """Why the object would be refused; empty when it is fine."""
-    return custom_resource_problems(obj, RULES, [("spec", _replica_bounds)])
+    return KIND.problems(obj)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mlinfra.manifest import (
     Check,
+    CustomKind,
     Field,
     Manifest,
     Needed,
@@ -22,7 +23,7 @@ from mlinfra.manifest import (
     Rules,
     canonical,
     check,
-    custom_resource_problems,
+    fields,
     milli_value,
     one_of,
     quantity,
@@ -395,7 +396,7 @@ class VerticalPodAutoscaler:
         spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}
         if self.container_policies:
             spec["resourcePolicy"] = {"containerPolicies": [policy.manifest() for policy in self.container_policies]}
-        head = {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler"}
+        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
 
 
@@ -426,9 +427,15 @@ RULES: Rules = [
     (f"{_POLICY}.maxAllowed[]", _quantities),
     (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
     (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
+    *fields("spec", "recommenders startupBoost"),
+    *fields("spec.targetRef", "apiVersion"),
+    *fields("spec.updatePolicy", "minReplicas evictionRequirements evictAfterOOMSeconds"),
+    *fields(_POLICY, "mode startupBoost oomBumpUpRatio oomMinBumpUp"),
+    *fields(_POLICY, "memoryAggregationIntervalCount memoryAggregationIntervalSeconds"),
 ]
+KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)])
 
 
 def validate(obj: Manifest) -> list[Problem]:
     """Why the object would be refused, or is better not written today; empty when it is fine."""
-    return custom_resource_problems(obj, RULES, [(_POLICY, _bounds)])
+    return KIND.problems(obj)
