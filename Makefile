@@ -1,6 +1,7 @@
 # make lab        the environment, then JupyterLab on your own copies of the notebooks, in work/
 # make test       every check, with one summary
 # make manifests  every manifest that the notebooks show, in build/manifests
+# make bench      ours beside the peers, as a table and in build/bench.json
 # make refresh    run the notebooks again and store them canonically; renew the README's table
 # make format     let ruff format the code
 
@@ -15,7 +16,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test manifests refresh format environment chromium
+.PHONY: lab test bench manifests refresh format environment chromium
 
 lab: environment
 	@$(PY) -m mlinfra.study.copies work
@@ -23,6 +24,9 @@ lab: environment
 
 test: environment chromium
 	$(PY) tests/summary.py
+
+bench: environment
+	@PYTHONPATH=tests $(PY) -m benchmarks
 
 manifests: environment
 	@$(PY) -m mlinfra.study.copies manifests

@@ -18,6 +18,7 @@ from mlinfra.manifest import (
     Problem,
     Rules,
     annotation_keys,
+    below,
     between,
     dns_label,
     dns_subdomain,
@@ -31,11 +32,6 @@ from mlinfra.manifest import (
     text,
     whole,
 )
-
-
-def below(path: str, rules: Rules) -> Rules:
-    """The same rules at another place."""
-    return [(f"{path}.{row[0]}" if row[0] else path, *row[1:]) for row in rules]
 
 
 def exactly_one(names: list[str], none: str, more: str) -> Check:
@@ -82,6 +78,14 @@ not_negative = whole(0)
 port_number = between(1, 65535)
 protocol = one_of("SCTP", "TCP", "UDP")
 user_id = between(0, 2**31 - 1)
+
+
+def config_key(field: Field) -> Iterator[Problem]:
+    """A file's name: what a ConfigMap's keys become when it is mounted."""
+    for key in field.value:
+        if not re.fullmatch("[-._a-zA-Z0-9]+", key):
+            why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+            yield Problem(f"{field.path}[{key}]", f'Invalid value: "{key}": {why}')
 
 
 def port_name(field: Field) -> Iterator[Problem]:
@@ -431,6 +435,24 @@ DEPLOYMENT: Rules = [
     ("template", template_metadata),
     ("template.spec.restartPolicy", one_of("Always")),
     ("template.spec.activeDeadlineSeconds", lambda field: iter([field.forbidden("is not supported in a template")])),
+    *below("template.spec", POD),
+]
+
+
+def ends(template: Field) -> Iterator[Problem]:
+    """A Job's pods may not run for ever."""
+    if template["spec"]["restartPolicy"].value not in ("OnFailure", "Never"):
+        yield template["spec"]["restartPolicy"].required('valid values: "OnFailure", "Never"')
+
+
+JOB: Rules = [
+    ("parallelism", not_negative),
+    ("completions", not_negative),
+    ("backoffLimit", not_negative),
+    ("ttlSecondsAfterFinished", not_negative),
+    ("activeDeadlineSeconds", not_negative),
+    ("completionMode", one_of("Indexed", "NonIndexed")),
+    ("template", template_metadata, ends),
     *below("template.spec", POD),
 ]
 
@@ -811,7 +833,9 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
     ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),
+    ("v1", "ConfigMap"): Kind(dns_subdomain, [("data", config_key)], ()),
     ("apps/v1", "Deployment"): Kind(dns_subdomain, below("spec", DEPLOYMENT), TEMPLATE),
+    ("batch/v1", "Job"): Kind(dns_subdomain, below("spec", JOB), TEMPLATE),
     ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(
         dns_subdomain, below("spec", AUTOSCALER), ("spec", "spec.scaleTargetRef")
     ),

@@ -158,6 +158,11 @@ def broken(field: Field, rules: Rules) -> Iterator[Problem]:
             yield from _first_objection(found, checks)
 
 
+def below(path: str, rules: Rules) -> Rules:
+    """The same rules at another place."""
+    return [(f"{path}.{row[0]}" if row[0] else path, *row[1:]) for row in rules]
+
+
 def select(field: Field, path: str) -> Iterator[Field]:
     """The fields at a path; `[]` steps into each item, and a branch that is not given has none."""
     head, _, rest = path.partition(".")
@@ -449,23 +454,22 @@ def rule_problems(obj: Manifest) -> Iterator[Problem]:
 class CustomKind(NamedTuple):
     """A custom resource as this course writes it: version, kind, and rules; a row without checks is a field it has.
 
-    The rules of `across` compare fields, so they are asked once each field is sound.
+    The rules of `across` compare fields, so they are asked once each field is sound. A configuration file has no name.
     """
 
     api_version: str
     kind: str
     rules: Rules
     across: Rules
+    named: bool = True
 
     def problems(self, obj: Manifest) -> list[Problem]:
         """Why the API server, or the webhook behind it, would refuse the object; empty when it is fine."""
         if (obj.get("apiVersion"), obj.get("kind")) != (self.api_version, self.kind):
             return [_no_matches(obj)]
         field = Field(_decoded(obj))
-        problems = [
-            *_unknown(field["spec"], self.fields()["spec"]),
-            *metadata_problems(field["metadata"], dns_subdomain),
-        ]
+        problems = list(_unknown(field, dict.fromkeys(("apiVersion", "kind", "metadata", "status")) | self.fields()))
+        problems += metadata_problems(field["metadata"], dns_subdomain) if self.named else ()
         return problems + list(broken(field, self.rules)) or list(broken(field, self.across))
 
     def fields(self) -> dict[str, Any]:
@@ -487,7 +491,7 @@ def _no_matches(obj: Manifest) -> Problem:
     return Problem("kind", f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"')
 
 
-def _unknown(field: Field, known: Mapping[str, Any]) -> Iterator[Problem]:
+def _unknown(field: Field, known: Mapping[str, Any] | None) -> Iterator[Problem]:
     """Fields of an object, or of the objects of a list, that are not in the tree."""
     if not known:
         return

@@ -1,0 +1,100 @@
+"""Which nodes a pod may go to: kube-scheduler's filters, in its order and words, and how many nodes it looks at.
+
+Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, `pkg/scheduler/framework/{types.go,plugins}`. Not modelled:
+volumes, ports, inter-pod affinity and topology spread, which these pods do not use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from mlinfra.gpu.cluster import GPURequest, NodeInfo
+
+
+class Refusal(NamedTuple):
+    """Why a node is filtered out; `resolvable` when evicting pods could change that."""
+
+    reasons: tuple[str, ...]
+    resolvable: bool = False
+
+
+def taint_toleration(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """Taints that keep pods out must be tolerated. Up to Kubernetes 1.34 the reason named the taint."""
+    hard = [taint for taint in info.node.taints if taint.effect != "PreferNoSchedule"]
+    if all(any(t.tolerates(taint) for t in pod.tolerations) for taint in hard):
+        return None
+    return Refusal(("node(s) had untolerated taint(s)",))
+
+
+def node_affinity(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """The labels must say what the pod requires."""
+    if all(requirement.matches(info.node.all_labels) for requirement in pod.required):
+        return None
+    return Refusal(("node(s) didn't match Pod's node affinity/selector",))
+
+
+def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """Every request must fit into what is left; one that is larger than the whole node cannot be resolved."""
+    allocatable, requested = info.node.allocatable, info.requested
+    short = [
+        name for name, asked in pod.requests.items() if asked and asked > allocatable.get(name, 0) - requested[name]
+    ]
+    reasons = ["Too many pods"] if len(info.pods) >= allocatable["pods"] else []
+    reasons += [f"Insufficient {name}" for name in short]
+    if not reasons:
+        return None
+    return Refusal(tuple(reasons), all(pod.requests[name] <= allocatable.get(name, 0) for name in short))
+
+
+FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
+    taint_toleration,
+    node_affinity,
+    node_resources_fit,
+)
+
+
+def refusal(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """The first plugin that refuses the node; the others are not asked."""
+    return next((refused for plugin in FILTERS if (refused := plugin(pod, info))), None)
+
+
+def feasible_to_find(nodes: int, percentage: int = 0) -> int:
+    """How many fitting nodes are enough: all of a small cluster, 5 % of a huge one (`numFeasibleNodesToFind`)."""
+    if nodes < 100:
+        return nodes
+    return max(100, nodes * (percentage or max(5, 50 - nodes // 125)) // 100)
+
+
+class Search(NamedTuple):
+    """What a look at the nodes found: those that fit, why the others do not, and how many were looked at."""
+
+    feasible: list[NodeInfo]
+    refused: dict[str, Refusal]
+    looked_at: int
+
+    def fit_error(self) -> str:
+        """The event's text: how many nodes gave each reason."""
+        return unavailable(len(self.refused), (reason for r in self.refused.values() for reason in r.reasons))
+
+
+def find_feasible(pod: GPURequest, infos: Sequence[NodeInfo], start: int, enough: int) -> Search:
+    """Filter the nodes from `start` on, in a circle, until `enough` of them fit."""
+    feasible: list[NodeInfo] = []
+    refused: dict[str, Refusal] = {}
+    for looked_at in range(len(infos)):
+        if len(feasible) == enough:
+            return Search(feasible, refused, looked_at)
+        info = infos[(start + looked_at) % len(infos)]
+        if refused_for := refusal(pod, info):
+            refused[info.node.name] = refused_for
+        else:
+            feasible.append(info)
+    return Search(feasible, refused, len(infos))
+
+
+def unavailable(nodes: int, reasons: Iterable[str]) -> str:
+    """Upstream's FitError: how many nodes gave each reason, sorted as text."""
+    counted = sorted(f"{n} {reason}" for reason, n in Counter(reasons).items())
+    return f"0/{nodes} nodes are available: {', '.join(counted)}." if nodes else "no nodes available to schedule pods"

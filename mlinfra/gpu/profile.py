@@ -1,0 +1,77 @@
+"""A scheduler's profile: which plugins score, and the KubeSchedulerConfiguration that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlinfra.gpu.cluster import GPU
+from mlinfra.gpu.scoring import (
+    STRATEGY,
+    BalancedAllocation,
+    BestFit,
+    MostAllocated,
+    NodeAffinity,
+    NodeResourcesFit,
+    ScorePlugin,
+    TaintToleration,
+)
+from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, between, check, one_of
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scheduler by the name that pods ask for, and its scoring plugins; 0 percent is kube-scheduler's own choice."""
+
+    scheduler_name: str = "default-scheduler"
+    plugins: tuple[ScorePlugin, ...] = (NodeResourcesFit(), BalancedAllocation(), NodeAffinity(), TaintToleration())
+    percentage_of_nodes_to_score: int = 0
+
+    def manifest(self) -> Manifest:
+        """The KubeSchedulerConfiguration with this one profile; Invalid for a plugin that upstream does not have."""
+        check("profile", (_not_upstream(p) for p in self.plugins if p.name not in DEFAULT_PLUGINS))
+        strategies = [p.strategy.manifest() for p in self.plugins if isinstance(p, NodeResourcesFit)]
+        profile: Manifest = {
+            "schedulerName": self.scheduler_name,
+            "pluginConfig": [{"name": "NodeResourcesFit", "args": {"scoringStrategy": s}} for s in strategies],
+        }
+        if left_out := DEFAULT_PLUGINS - {plugin.name for plugin in self.plugins}:
+            profile["plugins"] = {"score": {"disabled": [{"name": name} for name in sorted(left_out)]}}
+        if self.percentage_of_nodes_to_score:
+            profile["percentageOfNodesToScore"] = self.percentage_of_nodes_to_score
+        return {"apiVersion": KIND.api_version, "kind": KIND.kind, "profiles": [profile]}
+
+
+DEFAULT_PROFILE = Profile()
+DEFAULT_PLUGINS = {plugin.name for plugin in DEFAULT_PROFILE.plugins}
+BEST_FIT = Profile("best-fit", (BestFit(),), 100)
+
+
+def packing(weight: int = 5) -> Profile:
+    """The profile that fills GPU nodes one after the other: MostAllocated, with this weight on GPUs."""
+    packed = NodeResourcesFit(MostAllocated({GPU: weight, "cpu": 1, "memory": 1}))
+    return Profile("gpu-packing", (packed, NodeAffinity(), TaintToleration()))
+
+
+def _not_upstream(plugin: ScorePlugin) -> Problem:
+    return Field(plugin.name, "plugins").unsupported(sorted(DEFAULT_PLUGINS))
+
+
+KIND = CustomKind(
+    "kubescheduler.config.k8s.io/v1",
+    "KubeSchedulerConfiguration",
+    [
+        ("profiles", Needed()),
+        ("profiles[].schedulerName", Needed()),
+        ("profiles[].percentageOfNodesToScore", between(0, 100)),
+        ("profiles[].plugins.score.disabled[].name", Needed()),
+        ("profiles[].pluginConfig[].name", one_of("NodeResourcesFit")),
+        *[(f"profiles[].pluginConfig[].args.{path}", *checks) for path, *checks in STRATEGY],
+    ],
+    [],
+    named=False,
+)
+
+
+def validate(obj: Manifest) -> list[Problem]:
+    """Why kube-scheduler would not start with the configuration, as far as this course writes one."""
+    return KIND.problems(obj)

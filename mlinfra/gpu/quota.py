@@ -1,0 +1,250 @@
+"""How much a team may use: Kueue's quotas, with what a cohort lends and borrows, and their manifests.
+
+Follows Kueue 0.19, `pkg/cache/scheduler/resource_node.go`, `pkg/webhooks/clusterqueue_webhook.go` and the rules of its
+v1beta2 schemas: one flavor a queue, cohorts of one level without quota of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlinfra.gpu.cluster import Amounts
+from mlinfra.manifest import (
+    CustomKind,
+    Field,
+    Manifest,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    check,
+    dns_subdomain,
+    fields,
+    labels,
+    one_of,
+    quantity,
+    quantity_check,
+    select,
+)
+
+API_VERSION = "kueue.x-k8s.io/v1beta2"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Of one resource: what a queue owns, may borrow on top, and lends of its own (None: without limit)."""
+
+    nominal: int
+    borrowing_limit: int | None = None
+    lending_limit: int | None = None
+
+    @property
+    def guaranteed(self) -> int:
+        """What stays with the queue even when it is idle."""
+        return 0 if self.lending_limit is None else max(0, self.nominal - self.lending_limit)
+
+    def manifest(self, resource: str) -> Manifest:
+        limits = {"borrowingLimit": self.borrowing_limit, "lendingLimit": self.lending_limit}
+        given = {name: str(limit) for name, limit in limits.items() if limit is not None}
+        return {"name": resource, "nominalQuota": str(self.nominal), **given}
+
+
+@dataclass(frozen=True)
+class ClusterQueue:
+    """The quotas of a team, in pieces of each resource; queues of the same cohort lend each other what lies idle."""
+
+    name: str
+    cohort: str
+    quotas: Mapping[str, Quota]
+    flavor: str = "default-flavor"
+    queueing_strategy: str = "BestEffortFIFO"
+    reclaim_within_cohort: str = "Never"
+    within_cluster_queue: str = "Never"
+
+    def __post_init__(self) -> None:
+        check(f'ClusterQueue.kueue.x-k8s.io "{self.name}"', validate(self.manifest()))
+
+    def manifest(self) -> Manifest:
+        resources = [quota.manifest(resource) for resource, quota in self.quotas.items()]
+        group = {"coveredResources": list(self.quotas), "flavors": [{"name": self.flavor, "resources": resources}]}
+        spec: Manifest = {
+            "namespaceSelector": {},
+            "queueingStrategy": self.queueing_strategy,
+            "preemption": {
+                "reclaimWithinCohort": self.reclaim_within_cohort,
+                "withinClusterQueue": self.within_cluster_queue,
+            },
+            "resourceGroups": [group],
+        }
+        spec |= {"cohortName": self.cohort} if self.cohort else {}
+        return {"apiVersion": API_VERSION, "kind": "ClusterQueue", "metadata": {"name": self.name}, "spec": spec}
+
+
+def local_queue(name: str, namespace: str, cluster_queue: str) -> Manifest:
+    """The queue that users of a namespace name in their jobs."""
+    head = {"apiVersion": API_VERSION, "kind": "LocalQueue", "metadata": {"name": name, "namespace": namespace}}
+    return {**head, "spec": {"clusterQueue": cluster_queue}}
+
+
+def resource_flavor(name: str, node_labels: Mapping[str, str]) -> Manifest:
+    """Nodes that a quota is for, by their labels."""
+    head = {"apiVersion": API_VERSION, "kind": "ResourceFlavor", "metadata": {"name": name}}
+    return {**head, "spec": {"nodeLabels": dict(node_labels)}}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A job in a queue, with what all of its pods request together."""
+
+    name: str
+    queue: str
+    requests: Amounts
+    priority: int = 0
+
+
+@dataclass
+class Usage:
+    """What the queues of one cohort use; answers what is left for each of them."""
+
+    queues: Mapping[str, ClusterQueue]
+    used: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.used = {name: Counter(self.used.get(name, {})) for name in self.queues}
+
+    def copy(self) -> Usage:
+        return Usage(self.queues, self.used)
+
+    def add(self, workload: Workload) -> None:
+        self.used[workload.queue].update(workload.requests)
+
+    def remove(self, workload: Workload) -> None:
+        self.used[workload.queue].subtract(workload.requests)
+
+    def without(self, workloads: Iterable[Workload]) -> Usage:
+        left = self.copy()
+        for workload in workloads:
+            left.remove(workload)
+        return left
+
+    def reserve(self, workload: Workload) -> None:
+        """Keep for the workload what its queue may still use: its own, or with borrowing up to the limit."""
+        borrows = not self.within_nominal(workload.queue, workload.requests)
+        for resource, n in workload.requests.items():
+            quota, used = self._quota(workload.queue, resource), self.used[workload.queue][resource]
+            most = quota.nominal + (quota.borrowing_limit or 0) if borrows else quota.nominal
+            unlimited = borrows and quota.borrowing_limit is None
+            self.used[workload.queue][resource] += n if unlimited else max(0, min(n, most - used))
+
+    def available(self, queue: str, resource: str) -> int:
+        """What the queue can still take, its own and borrowed; 0 when others hold it all."""
+        quota, used = self._quota(queue, resource), self.used[queue][resource]
+        lent_out = max(0, used - quota.guaranteed)
+        from_cohort = self._pool(queue, resource) - self._pool_used(queue, resource)
+        if quota.borrowing_limit is not None:
+            from_cohort = min(from_cohort, quota.nominal - quota.guaranteed - lent_out + quota.borrowing_limit)
+        return max(0, max(0, quota.guaranteed - used) + from_cohort)
+
+    def potential(self, queue: str, resource: str) -> int:
+        """What the queue could take if everyone else were idle."""
+        quota = self._quota(queue, resource)
+        most = quota.guaranteed + self._pool(queue, resource)
+        return most if quota.borrowing_limit is None else min(most, quota.nominal + quota.borrowing_limit)
+
+    def borrowed(self, queue: str, resource: str) -> int:
+        return max(0, self.used[queue][resource] - self._quota(queue, resource).nominal)
+
+    def fits(self, workload: Workload) -> bool:
+        return all(n <= self.available(workload.queue, resource) for resource, n in workload.requests.items())
+
+    def within_nominal(self, queue: str, requests: Amounts) -> bool:
+        """Whether the queue, with these requests added, uses no more than it owns."""
+        return all(self.used[queue][r] + n <= self._quota(queue, r).nominal for r, n in requests.items())
+
+    def _quota(self, queue: str, resource: str) -> Quota:
+        return self.queues[queue].quotas.get(resource, Quota(0))
+
+    def _cohort(self, queue: str) -> list[str]:
+        cohort = self.queues[queue].cohort
+        return [name for name, other in self.queues.items() if name == queue or (cohort and other.cohort == cohort)]
+
+    def _pool(self, queue: str, resource: str) -> int:
+        """What all queues of the cohort together put into it."""
+        quotas = [self._quota(other, resource) for other in self._cohort(queue)]
+        return sum(quota.nominal - quota.guaranteed for quota in quotas)
+
+    def _pool_used(self, queue: str, resource: str) -> int:
+        guaranteed = {other: self._quota(other, resource).guaranteed for other in self._cohort(queue)}
+        return sum(max(0, self.used[other][resource] - kept) for other, kept in guaranteed.items())
+
+
+# ------------------------------------------------------------------------------------------------------ manifests
+
+
+def _group(group: Field) -> Iterator[Problem]:
+    """Each flavor has the covered resources, in their order."""
+    covered = group["coveredResources"].value or []
+    for flavor in group["flavors"].each():
+        given = list(flavor["resources"].each())
+        if len(given) != len(covered):
+            yield group["flavors"].invalid("flavors must have the same number of resources as the coveredResources")
+        for resource, name in zip(given, covered, strict=False):
+            if resource["name"].value != name:
+                yield resource["name"].invalid("must match the name in coveredResources")
+
+
+def _limits(spec: Field) -> Iterator[Problem]:
+    """Who is in no cohort neither borrows nor lends, and nobody lends more than is there."""
+    for resource in select(spec, "resourceGroups[].flavors[].resources[]"):
+        for limit in (resource["borrowingLimit"], resource["lendingLimit"]):
+            if limit.value is not None and not spec["cohortName"].value:
+                yield limit.invalid("must be nil when cohort is empty")
+        lent, nominal = resource["lendingLimit"], resource["nominalQuota"]
+        if lent.value is not None and quantity(lent.value) > quantity(nominal.value):
+            yield lent.invalid("must be less than or equal to the nominalQuota")
+
+
+_RESOURCE = "resourceGroups[].flavors[].resources[]"
+CLUSTER_QUEUE: Rules = [
+    ("cohortName", dns_subdomain),
+    ("queueingStrategy", one_of("BestEffortFIFO", "StrictFIFO")),
+    ("preemption.reclaimWithinCohort", one_of("Any", "LowerPriority", "Never")),
+    ("preemption.withinClusterQueue", one_of("LowerOrNewerEqualPriority", "LowerPriority", "Never")),
+    ("preemption.borrowWithinCohort",),
+    ("resourceGroups[].coveredResources", Needed()),
+    ("resourceGroups[].flavors[].name", Needed(), dns_subdomain),
+    (f"{_RESOURCE}.name", Needed()),
+    (f"{_RESOURCE}.nominalQuota", Needed(), quantity_check()),
+    (f"{_RESOURCE}.borrowingLimit", quantity_check()),
+    (f"{_RESOURCE}.lendingLimit", quantity_check()),
+    ("namespaceSelector",),
+    ("flavorFungibility",),
+    ("fairSharing",),
+    ("stopPolicy", one_of("Hold", "HoldAndDrain", "None")),
+    ("admissionChecksStrategy",),
+    ("admissionScope",),
+    ("concurrentAdmissionPolicy",),
+]
+CLUSTER_QUEUE_KIND = CustomKind(
+    API_VERSION, "ClusterQueue", below("spec", CLUSTER_QUEUE), [("spec.resourceGroups[]", _group), ("spec", _limits)]
+)
+LOCAL_QUEUE_KIND = CustomKind(
+    API_VERSION,
+    "LocalQueue",
+    [("spec.clusterQueue", Needed(), dns_subdomain), *fields("spec", "fairSharing stopPolicy")],
+    [],
+)
+FLAVOR_KIND = CustomKind(
+    API_VERSION,
+    "ResourceFlavor",
+    [("spec.nodeLabels", labels), *fields("spec", "nodeTaints tolerations topologyName")],
+    [],
+)
+KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAVOR_KIND)}
+
+
+def validate(obj: Manifest) -> list[Problem]:
+    """Why Kueue's webhook, or the API server, would refuse one of the three kinds; empty when it is fine."""
+    return KINDS.get(obj.get("kind", ""), CLUSTER_QUEUE_KIND).problems(obj)

@@ -1,0 +1,259 @@
+"""How nodes are scored: kube-scheduler's strategies in exact integers, its plugins, and the source notebook's best fit.
+
+Follows Kubernetes 1.37, `pkg/scheduler/framework/plugins/{noderesources,nodeaffinity,tainttoleration,helper}`. Not
+modelled: PodTopologySpread, InterPodAffinity, ImageLocality and DynamicResources, which find nothing to score in
+these pods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+from mlinfra.gpu.cluster import Amounts, GPURequest, NodeInfo, nonzero
+from mlinfra.manifest import Field, Manifest, Needed, Problem, Rules, broken, check, extended, fields, one_of
+
+MAX_NODE_SCORE, MAX_SHAPE_SCORE = 100, 10
+CPU_AND_MEMORY = {"cpu": 1, "memory": 1}
+
+
+def _resource_weights(resources: Field) -> Iterator[Problem]:
+    """`validateResources`: more than 0, up to 100."""
+    for entry in resources.each():
+        if not 0 < entry["weight"].value <= 100:
+            name = entry["name"].value
+            yield entry["weight"].invalid(f"resource weight of {name} not in valid range (0, 100]")
+
+
+def _shape(ratio: Field) -> Iterator[Problem]:
+    """`validateFunctionShape`: at least one point, in order, each in its range."""
+    points = list(ratio["shape"].each())
+    if not points:
+        yield ratio["shape"].required("at least one point must be specified")
+    for before, after in pairwise(points):
+        if before["utilization"].value >= after["utilization"].value:
+            yield after["utilization"].invalid("values must be sorted in increasing order")
+            break
+    for point in points:
+        for name, most in (("utilization", 100), ("score", MAX_SHAPE_SCORE)):
+            if not 0 <= point[name].value <= most:
+                yield point[name].invalid(f"not in valid range [0, {most}]")
+
+
+STRATEGY: Rules = [
+    ("scoringStrategy.type", Needed(), one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
+    ("scoringStrategy.resources[].name", Needed()),
+    ("scoringStrategy.resources[].weight",),
+    ("scoringStrategy.resources", _resource_weights),
+    *fields("scoringStrategy.requestedToCapacityRatio.shape[]", "utilization score"),
+    ("scoringStrategy.requestedToCapacityRatio", _shape),
+]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How full a node should be: the weighted mean of what each resource scores."""
+
+    resources: Mapping[str, int] = field(default_factory=CPU_AND_MEMORY.copy)
+
+    def __post_init__(self) -> None:
+        check("NodeResourcesFitArgs", broken(Field({"scoringStrategy": self.manifest()}), STRATEGY))
+
+    def points(self, used: int, capacity: int) -> int:
+        """What one resource scores, from 0 to 100."""
+        raise NotImplementedError
+
+    def score(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> int:
+        """Points of a node, cut to a whole number; `used` counts the pod in, `asked` is the pod alone."""
+        counted = self._counted(used, allocatable, asked)
+        return sum(w * points for w, points in counted) // (sum(w for w, _ in counted) or 1)
+
+    def _counted(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> list[tuple[int, int]]:
+        """Weight and points of what the node has; a device counts only for pods that ask for it."""
+        return [
+            (weight, self.points(used.get(name, 0), allocatable[name]))
+            for name, weight in self.resources.items()
+            if allocatable.get(name) and (asked.get(name) or not extended(name))
+        ]
+
+    def manifest(self) -> Manifest:
+        """The `scoringStrategy` of NodeResourcesFitArgs."""
+        weights = [{"name": name, "weight": weight} for name, weight in self.resources.items()]
+        return {"type": type(self).__name__, "resources": weights}
+
+
+class LeastAllocated(Strategy):
+    """The emptier the better: this spreads. kube-scheduler's default, over cpu and memory alone."""
+
+    def points(self, used: int, capacity: int) -> int:
+        return max(0, capacity - used) * MAX_NODE_SCORE // capacity
+
+
+class MostAllocated(Strategy):
+    """The fuller the better: this packs."""
+
+    def points(self, used: int, capacity: int) -> int:
+        return min(used, capacity) * MAX_NODE_SCORE // capacity
+
+
+@dataclass(frozen=True)
+class RequestedToCapacityRatio(Strategy):
+    """A curve that you draw: points of (utilization 0 to 100, score 0 to 10), joined by straight lines."""
+
+    shape: tuple[tuple[int, int], ...] = ()
+
+    def points(self, used: int, capacity: int) -> int:
+        scaled = [(x, y * MAX_NODE_SCORE // MAX_SHAPE_SCORE) for x, y in self.shape]
+        return broken_linear(scaled, min(100, used * 100 // capacity))
+
+    def score(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> int:
+        """Resources that score 0 do not count at all; the mean is rounded, half up."""
+        counted = [(w, points) for w, points in self._counted(used, allocatable, asked) if points > 0]
+        total, weights = sum(w * points for w, points in counted), sum(w for w, _ in counted) or 1
+        return (2 * total + weights) // (2 * weights)
+
+    def manifest(self) -> Manifest:
+        shape = [{"utilization": x, "score": y} for x, y in self.shape]
+        return super().manifest() | {"requestedToCapacityRatio": {"shape": shape}}
+
+
+def broken_linear(shape: list[tuple[int, int]], x: int) -> int:
+    """The line through the points at x, level outside of them; Go's division cuts toward zero."""
+    if x <= shape[0][0]:
+        return shape[0][1]
+    for (x0, y0), (x1, y1) in pairwise(shape):
+        if x <= x1:
+            return y0 + math.trunc((y1 - y0) * (x - x0) / (x1 - x0))
+    return shape[-1][1]
+
+
+# -------------------------------------------------------------------------------------------------------- plugins
+
+
+class ScorePlugin(Protocol):
+    """One opinion about nodes: raw points of each, brought to 0 to 100, times a weight."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weight(self) -> int: ...
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        """Raw points of one node."""
+        ...
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        """Points of all nodes from 0 to 100."""
+        ...
+
+
+def normalize(raw: list[int], reverse: bool = False) -> list[int]:
+    """The highest becomes 100, the others keep their proportion; `reverse` turns that around."""
+    highest = max(raw, default=0)
+    scaled = [MAX_NODE_SCORE * points // highest if highest else 0 for points in raw]
+    return [MAX_NODE_SCORE - points for points in scaled] if reverse else scaled
+
+
+@dataclass(frozen=True)
+class NodeResourcesFit:
+    """The strategy's points, with 100m and 200Mi in the place of requests that are not made."""
+
+    strategy: Strategy = field(default_factory=LeastAllocated)
+    name: str = "NodeResourcesFit"
+    weight: int = 1
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        asked = nonzero(pod.requests)
+        used = {name: info.nonzero_requested[name] + asked.get(name, 0) for name in self.strategy.resources}
+        return self.strategy.score(used, info.node.allocatable, asked)
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        return raw
+
+
+@dataclass(frozen=True)
+class BalancedAllocation:
+    """Whether the pod brings the node's use of cpu and of memory closer together: 50 to 100, 75 for no change."""
+
+    name: str = "NodeResourcesBalancedAllocation"
+    weight: int = 1
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        """As since Kubernetes 1.36; a pod that asks for neither is not scored."""
+        if not any(pod.requests.get(name) for name in CPU_AND_MEMORY):
+            return 0
+        after = {name: info.requested[name] + pod.requests.get(name, 0) for name in CPU_AND_MEMORY}
+        return 50 + (50 + balance(after, info.node.allocatable) - balance(info.requested, info.node.allocatable)) // 2
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        return raw
+
+
+def balance(used: Amounts, allocatable: Amounts) -> int:
+    """100 when cpu and memory are used in the same proportion, less by their standard deviation."""
+    shares = [min(1.0, used[name] / allocatable[name]) for name in CPU_AND_MEMORY if allocatable[name]]
+    deviation = abs(shares[0] - shares[1]) / 2 if len(shares) == 2 else 0.0
+    return int((1 - deviation) * MAX_NODE_SCORE)
+
+
+@dataclass(frozen=True)
+class NodeAffinity:
+    """The weights of the pod's preferred terms that the node's labels match; here each weighs 100."""
+
+    name: str = "NodeAffinity"
+    weight: int = 2
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        return sum(100 for term in pod.preferred if term.matches(info.node.all_labels))
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        return normalize(raw)
+
+
+@dataclass(frozen=True)
+class TaintToleration:
+    """The fewer `PreferNoSchedule` taints that the pod does not tolerate, the better."""
+
+    name: str = "TaintToleration"
+    weight: int = 3
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        soft = [taint for taint in info.node.taints if taint.effect == "PreferNoSchedule"]
+        return sum(not any(t.tolerates(taint) for t in pod.tolerations) for taint in soft)
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        return normalize(raw, reverse=True)
+
+
+PREFERRED_POINTS, SPARE_POINTS = 100, 10
+
+
+@dataclass(frozen=True)
+class BestFit:
+    """The source notebook's rule: 100 points for the preferred type, less 10 for each GPU that stays free."""
+
+    name: str = "BestFit"
+    weight: int = 1
+
+    def score(self, pod: GPURequest, info: NodeInfo) -> int:
+        bonus = PREFERRED_POINTS if pod.preferred_gpu_type == info.node.gpu_type else 0
+        return bonus - (info.free_gpus - pod.gpu_count) * SPARE_POINTS
+
+    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+        return raw
+
+
+def score_nodes(
+    pod: GPURequest, infos: Sequence[NodeInfo], plugins: Iterable[ScorePlugin]
+) -> dict[str, dict[str, int]]:
+    """Weighted points of each node by plugin, normalized over the nodes that fit."""
+    points: dict[str, dict[str, int]] = {info.node.name: {} for info in infos}
+    for plugin in plugins:
+        normalized = plugin.normalized(pod, [plugin.score(pod, info) for info in infos])
+        for info, score in zip(infos, normalized, strict=True):
+            points[info.node.name][plugin.name] = score * plugin.weight
+    return points

@@ -1,0 +1,183 @@
+"""Scores by hand, the plugins' arithmetic at its edges, what a configuration may say, and the index against the loop."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from benchmarks.best_fit import SourceLoop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra import manifest
+from mlinfra.gpu import profile
+from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo, Pod
+from mlinfra.gpu.index import WholeGPUBestFit
+from mlinfra.gpu.scheduler import GPUScheduler
+from mlinfra.gpu.scoring import (
+    BalancedAllocation,
+    LeastAllocated,
+    MostAllocated,
+    NodeResourcesFit,
+    RequestedToCapacityRatio,
+    balance,
+    normalize,
+)
+
+A100, V100 = "NVIDIA-A100-SXM4-80GB", "Tesla-V100-SXM2-32GB"
+HALF = {"cpu": 4000, "memory": 100}
+NODE = {"cpu": 8000, "memory": 400}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "points"),
+    [
+        (LeastAllocated(), (50 + 75) // 2),
+        (MostAllocated(), (50 + 25) // 2),
+        (LeastAllocated({"cpu": 3, "memory": 1}), (3 * 50 + 75) // 4),
+        (MostAllocated({GPU: 5}), 0),
+        (RequestedToCapacityRatio({"cpu": 1, "memory": 1}, ((0, 0), (100, 10))), 38),
+        (RequestedToCapacityRatio({"cpu": 1, "memory": 1}, ((0, 10), (100, 0))), 63),
+        (RequestedToCapacityRatio({"cpu": 1, "memory": 1}, ((40, 0), (60, 10))), 50),
+    ],
+)  # fmt: skip
+def test_half_the_cpu_and_a_quarter_of_the_memory(strategy: LeastAllocated, points: int) -> None:
+    assert strategy.score(HALF, NODE, HALF) == points
+
+
+def test_the_default_does_not_see_gpus_and_packing_does() -> None:
+    infos = [
+        NodeInfo(GPUNode("empty", A100, 8, 80)),
+        NodeInfo(GPUNode("half", A100, 8, 80), (Pod(GPURequest("a", 4), "half"),)),
+    ]
+    pod = GPURequest("b", 1)
+    assert len({NodeResourcesFit().score(pod, info) for info in infos}) == 1
+    packs = NodeResourcesFit(MostAllocated({GPU: 1}))
+    assert [packs.score(pod, info) for info in infos] == [100 // 8, 500 // 8]
+
+
+@pytest.mark.parametrize(
+    ("used", "balanced"),
+    [((0, 0), 100), ((4000, 200), 100), ((8000, 0), 50), ((16000, 400), 100), ((5440, 0), 65)],
+)
+def test_the_balance_of_a_node(used: tuple[int, int], balanced: int) -> None:
+    """The last is 1 - 0.34 in binary floats: 65.99..., cut to 65 as upstream cuts it."""
+    assert balance(dict(zip(("cpu", "memory"), used, strict=True)), NODE) == balanced
+
+
+def test_balanced_allocation_says_what_the_pod_changes() -> None:
+    node = NodeInfo(GPUNode("n", cpu=8, memory=400))
+    score = BalancedAllocation().score
+    assert score(GPURequest("gpus only", 4), node) == 0
+    assert score(GPURequest("even", cpu=4, memory=200), node) == 75
+    assert score(GPURequest("lopsided", cpu=8), node) == 50
+    node.add(Pod(GPURequest("first", cpu=8), "n"))
+    assert score(GPURequest("evens out", memory=400), node) == 100
+
+
+@pytest.mark.parametrize(
+    ("raw", "reverse", "points"),
+    [([], False, []), ([3], False, [100]), ([1, 3], True, [67, 0]), ([0, 0], True, [100, 100])],
+)
+def test_normalizing(raw: list[int], reverse: bool, points: list[int]) -> None:
+    assert normalize(raw, reverse) == points
+
+
+# --------------------------------------------------------------------------------------------------- configurations
+
+
+@pytest.mark.parametrize(
+    "made",
+    [profile.DEFAULT_PROFILE, profile.packing(), profile.Profile("half", percentage_of_nodes_to_score=50)],
+    ids=lambda made: str(made.scheduler_name),
+)
+def test_a_configuration_that_the_scheduler_would_start_with(made: profile.Profile) -> None:
+    assert profile.validate(made.manifest()) == []
+
+
+def test_packing_says_what_it_does_and_switches_off_what_pulls_the_other_way() -> None:
+    (written,) = profile.packing(5).manifest()["profiles"]
+    strategy = written["pluginConfig"][0]["args"]["scoringStrategy"]
+    assert strategy["type"] == "MostAllocated"
+    assert strategy["resources"][0] == {"name": GPU, "weight": 5}
+    assert written["plugins"]["score"]["disabled"] == [{"name": "NodeResourcesBalancedAllocation"}]
+
+
+def test_the_source_notebooks_rule_is_no_plugin_of_upstream() -> None:
+    with pytest.raises(
+        manifest.Invalid, match=r'plugins: Unsupported value: "BestFit": supported values: "NodeAffinity"'
+    ):
+        profile.BEST_FIT.manifest()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: MostAllocated({GPU: 101}), "scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of nvidia.com/gpu not in valid range (0, 100]"),
+        (lambda: RequestedToCapacityRatio({"cpu": 1}), "scoringStrategy.requestedToCapacityRatio.shape: Required value: at least one point must be specified"),
+        (lambda: RequestedToCapacityRatio({"cpu": 1}, ((50, 1), (50, 2))), "shape[1].utilization: Invalid value: 50: values must be sorted in increasing order"),
+        (lambda: RequestedToCapacityRatio({"cpu": 1}, ((0, 0), (101, 5))), "shape[1].utilization: Invalid value: 101: not in valid range [0, 100]"),
+        (lambda: RequestedToCapacityRatio({"cpu": 1}, ((0, 11),)), "shape[0].score: Invalid value: 11: not in valid range [0, 10]"),
+    ],
+)  # fmt: skip
+def test_a_strategy_that_the_scheduler_would_not_start_with(made: Any, message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        made()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"profile": []}, 'profile: strict decoding error: unknown field "profile"'),
+        ({"kind": "SchedulerConfiguration"}, 'kind: no matches for kind "SchedulerConfiguration" in version "kubescheduler.config.k8s.io/v1"'),
+        ({"profiles": [{"schedulerName": "x", "percentageOfNodesToScore": 101}]}, "profiles[0].percentageOfNodesToScore: Invalid value: 101: must be between 0 and 100, inclusive"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_is_refused(change: dict[str, Any], problem: str) -> None:
+    assert [str(p) for p in profile.validate(profile.packing().manifest() | change)] == [problem]
+
+
+# ------------------------------------------------------------------------------------------------------ the index
+
+
+KINDS = st.sampled_from([(A100, 80), (A100, 40), (V100, 32)])
+CLUSTERS = st.lists(st.tuples(KINDS, st.integers(1, 16)), min_size=1, max_size=8).map(
+    lambda rows: [GPUNode(f"n{i}", kind, gpus, gib) for i, ((kind, gib), gpus) in enumerate(rows)]
+)
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 10), st.sampled_from([0, 16, 40, 80, 99]), st.sampled_from(["", A100, V100]), st.integers(0, 3)
+    ),
+    max_size=60,
+)
+
+
+@given(CLUSTERS, STEPS)
+def test_the_index_places_as_the_loop_does(nodes: list[GPUNode], steps: list[tuple[int, int, str, int]]) -> None:
+    """And so does the scheduler with that profile; now and then somebody leaves."""
+    index, loop, whole = WholeGPUBestFit(nodes), SourceLoop(nodes), GPUScheduler(nodes, profile.BEST_FIT)
+    for i, (gpus, gib, kind, leave) in enumerate(steps):
+        request = GPURequest(f"r{i}", gpus, gib, kind)
+        placed = index.place(request)
+        whole.submit(request)
+        assert placed == loop.place(request) == dict(whole.schedule()).get(request.name)
+        if placed is None:
+            whole.release(request.name)  # who finds no place leaves
+        if leave == 0 and loop.placed:
+            name = min(loop.placed)
+            for side in (index, loop, whole):
+                side.release(name)
+        assert index.free == loop.free == [info.free_gpus for info in whole.nodes.values()]
+
+
+def test_the_index_keeps_a_required_type_and_its_books() -> None:
+    index = WholeGPUBestFit([GPUNode("a", A100, 2, 80), GPUNode("v", V100, 2, 32)])
+    assert index.place(GPURequest("x", 1, required_gpu_type=V100)) == "v"
+    with pytest.raises(manifest.Invalid, match='pods "x" already exists'):
+        index.place(GPURequest("x", 1))
+    with pytest.raises(manifest.Invalid, match='pods "y" not found'):
+        index.release("y")
+    assert index.free == [2, 1]
+    index.release("x")
+    assert index.free == [2, 2]
