@@ -11,11 +11,14 @@ import pytest
 
 from mlinfra import manifest
 from mlinfra.autoscaling import hpa, keda, vpa
+from mlinfra.gpu import quota
+from mlinfra.gpu.cluster import GPU
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 PUBLISHED = {
     "VerticalPodAutoscaler": "github.com/kubernetes/autoscaler, vertical-pod-autoscaler/deploy/vpa-v1-crd-gen.yaml",
     "ScaledObject": "github.com/kedacore/keda, config/crd/bases",
+    **dict.fromkeys(quota.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
 }
 
 WRITTEN = [
@@ -34,6 +37,9 @@ WRITTEN = [
         idle_replica_count=1,
         behavior=hpa.Behavior(hpa.ScalingRules(tolerance="0.05")),
     ).manifest(),
+    quota.ClusterQueue("a", "ml", {GPU: quota.Quota(16, 4, 8)}).manifest(),
+    quota.local_queue("research", "ml", "a"),
+    quota.resource_flavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}),
 ]
 
 
@@ -69,7 +75,7 @@ def differing(known: dict[str, Any], published: dict[str, Any], path: str = "spe
     return [f"{path}.{name}" for name in sorted(known.keys() ^ names.keys())] + below
 
 
-@pytest.mark.parametrize("kind", [keda.KIND, vpa.KIND], ids=lambda kind: str(kind.kind))
+@pytest.mark.parametrize("kind", [keda.KIND, vpa.KIND, *quota.KINDS.values()], ids=lambda kind: str(kind.kind))
 def test_the_fields_of_a_kind_are_those_published(kind: manifest.CustomKind, request: pytest.FixtureRequest) -> None:
     published = schema(request.config.getoption("crds"), {"apiVersion": kind.api_version, "kind": kind.kind})
     assert differing(kind.fields()["spec"], published["properties"]["spec"]) == []

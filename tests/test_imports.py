@@ -10,7 +10,17 @@ import pytest
 HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "ray", "kfp", "kserve")
 
 
-@pytest.mark.parametrize("module", ["mlinfra", "mlinfra.manifest", "mlinfra.data", "mlinfra.autoscaling.hpa"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mlinfra",
+        "mlinfra.manifest",
+        "mlinfra.data",
+        "mlinfra.autoscaling.hpa",
+        "mlinfra.gpu.scheduler",
+        "mlinfra.gpu.kueue",
+    ],
+)
 def test_imports_nothing_heavy(module: str) -> None:
     code = f"import {module}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,8 +1,8 @@
 """Which jobs may start: Kueue's admission by quota, with borrowing and the preemption that reclaims what was lent.
 
-Follows Kueue 0.19, `pkg/scheduler/{scheduler.go,flavorassigner,preemption}`, the classical preemption without fair
-sharing and with `borrowWithinCohort: Never`. An eviction takes no time, and messages name workloads where upstream has
-their UIDs. Kueue admits whole jobs; kube-scheduler then finds nodes for their pods.
+Follows Kueue 0.19, `pkg/scheduler/{scheduler.go,flavorassigner,preemption}`. Not modelled: fair sharing, preemption
+within a queue, eviction on behalf of who borrows. An eviction takes no time, and messages name workloads where upstream
+has their UIDs. Kueue admits whole jobs; kube-scheduler then finds nodes for their pods.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ FIT, PREEMPT, NO_FIT = "Fit", "Preempt", "NoFit"
 
 
 class Entry(NamedTuple):
-    """A workload, when it was created, and when it got its quota (a count of events; -1 while it waits)."""
+    """A workload in its queue, or with its quota since `reserved` (a count of events, as `created` is).
+
+    Who has evicted others stays at the head until it gets what they gave up.
+    """
 
     workload: Workload
     created: int
     reserved: int = -1
+    preempting: bool = False
 
-    def __lt__(self, other: tuple[object, ...]) -> bool:
+    def turn(self) -> tuple[bool, int, int]:
         """The order in a queue: the higher priority first, then the older."""
-        assert isinstance(other, Entry)
-        return (-self.workload.priority, self.created) < (-other.workload.priority, other.created)
+        return not self.preempting, -self.workload.priority, self.created
 
 
 class Event(NamedTuple):
@@ -61,7 +64,7 @@ def nominate(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> Nominatio
     why = f"couldn't assign flavors to pod set main: {', '.join(sorted(_reason(workload, r, usage) for r in short))}"
     if any(not _may_reclaim(workload, r, usage) for r in short):
         return Nomination(entry, NO_FIT, borrows, why)
-    return Nomination(entry, PREEMPT, borrows, why, tuple(preemption_targets(entry, usage, admitted)))
+    return Nomination(entry, PREEMPT, borrows, why, tuple(reclaim_targets(entry, usage, admitted)))
 
 
 def _reason(workload: Workload, resource: str, usage: Usage) -> str:
@@ -84,21 +87,33 @@ def _may_reclaim(workload: Workload, resource: str, usage: Usage) -> bool:
     )
 
 
-def preemption_targets(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> list[Entry]:
-    """Whom to evict so that the workload fits: others who borrowed before the own queue, the least important first."""
-    workload = entry.workload
+def reclaim_targets(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> list[Entry]:
+    """Whom to evict so that the workload fits: jobs of queues that borrow, the least important and newest first.
+
+    A queue takes back what it owns and no more. Who turns out not to be needed is put back, from the end.
+    """
+    workload, left, targets = entry.workload, usage.copy(), list[Entry]()
+    if not usage.within_nominal(workload.queue, workload.requests):
+        return []
     short = [r for r, n in workload.requests.items() if n > usage.available(workload.queue, r)]
-    users = [e for e in admitted if any(e.workload.requests.get(r) for r in short)]
-    others = sorted((e for e in users if _reclaimable(e, entry, usage, short)), key=_least_important)
-    own = sorted((e for e in users if _yields(e, entry, usage)), key=_least_important)
-    reclaims = usage.within_nominal(workload.queue, workload.requests)
-    below_nominal = all(usage.used[workload.queue][r] < usage.queues[workload.queue].quotas[r].nominal for r in short)
-    attempts = [True] if not others or not below_nominal else [True, False] if reclaims else [False, True]
-    for borrowing in attempts:
-        candidates = own if borrowing and not reclaims else others + own
-        if targets := _minimal(workload, candidates, usage, short, borrowing):
-            return targets
+    for candidate in sorted(admitted, key=_least_important):
+        if _reclaimable(candidate, entry, left, short):
+            left.remove(candidate.workload)
+            targets.append(candidate)
+        if left.fits(workload):
+            return _needed(workload, left, targets)
     return []
+
+
+def _needed(workload: Workload, left: Usage, targets: list[Entry]) -> list[Entry]:
+    """The targets without those that can be put back; the last one found was needed."""
+    for spared in targets[-2::-1]:
+        left.add(spared.workload)
+        if left.fits(workload):
+            targets = [target for target in targets if target is not spared]
+        else:
+            left.remove(spared.workload)
+    return targets
 
 
 def _least_important(entry: Entry) -> tuple[int, int]:
@@ -106,52 +121,13 @@ def _least_important(entry: Entry) -> tuple[int, int]:
 
 
 def _reclaimable(candidate: Entry, entry: Entry, usage: Usage, short: Sequence[str]) -> bool:
-    """Of another queue of the cohort, which borrowed, as far as `reclaimWithinCohort` allows."""
+    """It uses what is short, its queue still borrows some of that, and `reclaimWithinCohort` allows it."""
     mine, theirs = usage.queues[entry.workload.queue], usage.queues[candidate.workload.queue]
     lower = candidate.workload.priority < entry.workload.priority
     allowed = mine.reclaim_within_cohort == "Any" or (mine.reclaim_within_cohort == "LowerPriority" and lower)
-    strangers = mine is theirs or not mine.cohort or mine.cohort != theirs.cohort
-    return allowed and not strangers and _borrows(theirs.name, usage, short)
-
-
-def _borrows(queue: str, usage: Usage, resources: Sequence[str]) -> bool:
-    return any(usage.borrowed(queue, resource) for resource in resources)
-
-
-def _yields(candidate: Entry, entry: Entry, usage: Usage) -> bool:
-    """Of the same queue, as far as `withinClusterQueue` allows."""
-    policy = usage.queues[entry.workload.queue].within_cluster_queue
-    if policy == "Never" or candidate.workload.queue != entry.workload.queue:
-        return False
-    newer = candidate.workload.priority == entry.workload.priority and candidate.created > entry.created
-    return candidate.workload.priority < entry.workload.priority or (policy == "LowerOrNewerEqualPriority" and newer)
-
-
-def _minimal(
-    workload: Workload, candidates: Sequence[Entry], usage: Usage, short: Sequence[str], borrowing: bool
-) -> list[Entry]:
-    """Evict in order until the workload fits, then put back, from the end, who was not needed."""
-    left, targets = usage.copy(), []
-    for candidate in candidates:
-        queue = candidate.workload.queue
-        if queue == workload.queue or _borrows(queue, left, short):
-            left.remove(candidate.workload)
-            targets.append(candidate)
-            if _fits(workload, left, borrowing):
-                break
-    else:
-        return []
-    for spared in reversed(targets[:-1]):
-        left.add(spared.workload)
-        if _fits(workload, left, borrowing):
-            targets.remove(spared)
-        else:
-            left.remove(spared.workload)
-    return targets
-
-
-def _fits(workload: Workload, usage: Usage, borrowing: bool) -> bool:
-    return usage.fits(workload) and (borrowing or usage.within_nominal(workload.queue, workload.requests))
+    uses = any(candidate.workload.requests.get(resource) for resource in short)
+    borrows = any(usage.borrowed(theirs.name, resource) for resource in short)
+    return allowed and uses and borrows and mine is not theirs and mine.cohort == theirs.cohort != ""
 
 
 class Kueue:
@@ -179,7 +155,7 @@ class Kueue:
 
     def pending(self, queue: str) -> list[Workload]:
         """What waits in a queue, in its order."""
-        return [entry.workload for entry in sorted(self._waiting.values()) if entry.workload.queue == queue]
+        return [entry.workload for entry in self._in_order(queue)]
 
     def schedule(self) -> list[str]:
         """Cycles until no queue gets any further; the names that got their quota, in order."""
@@ -190,7 +166,7 @@ class Kueue:
 
     def _cycle(self, set_aside: set[str]) -> bool:
         """One head of each queue, judged on one snapshot and then taken in turn; whether anything moved."""
-        heads = [head for queue in self.usage.queues.values() if (head := self._head(queue, set_aside))]
+        heads = [head for queue in self.usage.queues if (head := self._head(queue, set_aside))]
         nominations = [nominate(head, self.usage, self.admitted.values()) for head in heads]
         snapshot, evicted, moved = self.usage.copy(), list[Entry](), False
         for nomination in sorted(nominations, key=_turn):
@@ -200,19 +176,23 @@ class Kueue:
                 moved |= self._evict(nomination, snapshot, evicted)
             else:
                 moved |= self._requeue(nomination, snapshot, set_aside)
+        if evicted:  # quota has come free, so all may try again
+            set_aside.clear()
         return moved
 
-    def _head(self, queue: ClusterQueue, set_aside: set[str]) -> Entry | None:
+    def _in_order(self, queue: str) -> list[Entry]:
+        return sorted((e for e in self._waiting.values() if e.workload.queue == queue), key=Entry.turn)
+
+    def _head(self, queue: str, set_aside: set[str]) -> Entry | None:
         """The first that waits; with BestEffortFIFO, that has not been set aside because it does not fit."""
-        mine = sorted(entry for entry in self._waiting.values() if entry.workload.queue == queue.name)
-        return next((entry for entry in mine if entry.workload.name not in set_aside), None)
+        return next((entry for entry in self._in_order(queue) if entry.workload.name not in set_aside), None)
 
     def _admit(self, nomination: Nomination, snapshot: Usage) -> bool:
         workload = nomination.entry.workload
         if not snapshot.fits(workload):
             self._say(workload.name, "Workload no longer fits after processing another workload")
             return False
-        self.admitted[workload.name] = nomination.entry._replace(reserved=next(self._clock))
+        self.admitted[workload.name] = nomination.entry._replace(reserved=next(self._clock), preempting=False)
         del self._waiting[workload.name]
         self.usage.add(workload)
         snapshot.add(workload)
@@ -230,17 +210,18 @@ class Kueue:
             return False
         evicted += targets
         snapshot.add(workload)
+        self._waiting[workload.name] = nomination.entry._replace(preempting=True)
         for target in targets:
             self._stop(target, workload)
         self._say(workload.name, f"{nomination.why}. Pending the preemption of {len(targets)} workload(s)")
         return True
 
     def _stop(self, target: Entry, preemptor: Workload) -> None:
-        name, same = target.workload.name, target.workload.queue == preemptor.queue
-        why = "prioritization in the ClusterQueue" if same else "reclamation within the cohort"
+        name = target.workload.name
         self.usage.remove(self.admitted.pop(name).workload)
         self._waiting[name] = target._replace(reserved=-1)
-        self._say(name, f"Preempted to accommodate a workload ({preemptor.name}) due to {why}")
+        why = "due to reclamation within the cohort"
+        self._say(name, f"Preempted to accommodate a workload ({preemptor.name}) {why}")
 
     def _requeue(self, nomination: Nomination, snapshot: Usage, set_aside: set[str]) -> bool:
         """It must wait. With StrictFIFO it stays the head; one that found no victims keeps its share for this cycle."""

@@ -27,6 +27,7 @@ from mlinfra.manifest import (
     quantity,
     quantity_check,
     select,
+    whole,
 )
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
@@ -61,7 +62,6 @@ class ClusterQueue:
     flavor: str = "default-flavor"
     queueing_strategy: str = "BestEffortFIFO"
     reclaim_within_cohort: str = "Never"
-    within_cluster_queue: str = "Never"
 
     def __post_init__(self) -> None:
         check(f'ClusterQueue.kueue.x-k8s.io "{self.name}"', validate(self.manifest()))
@@ -72,10 +72,7 @@ class ClusterQueue:
         spec: Manifest = {
             "namespaceSelector": {},
             "queueingStrategy": self.queueing_strategy,
-            "preemption": {
-                "reclaimWithinCohort": self.reclaim_within_cohort,
-                "withinClusterQueue": self.within_cluster_queue,
-            },
+            "preemption": {"reclaimWithinCohort": self.reclaim_within_cohort},
             "resourceGroups": [group],
         }
         spec |= {"cohortName": self.cohort} if self.cohort else {}
@@ -102,6 +99,10 @@ class Workload:
     queue: str
     requests: Amounts
     priority: int = 0
+
+    def __post_init__(self) -> None:
+        amounts = Field(self.requests, "requests").each()
+        check(f'workload "{self.name}"', (problem for amount in amounts for problem in whole(0)(amount)))
 
 
 @dataclass

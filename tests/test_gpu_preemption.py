@@ -1,0 +1,134 @@
+"""Preemption against its definition, read out of upstream's words by other code, on random nodes."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, PriorityClass
+from mlinfra.gpu.filters import Refusal, refusal
+from mlinfra.gpu.preemption import (
+    MIN_CANDIDATES,
+    NO_VICTIMS,
+    DisruptionBudget,
+    Victims,
+    cost,
+    dry_run,
+    preempt,
+    select_victims,
+    violating,
+)
+
+CAPACITY = 10
+SMALL = GPUNode("n", cpu=CAPACITY)
+
+
+def pod(name: str, cpu: int, value: int, start_s: float = 0.0, app: str = "") -> Pod:
+    labels = {"app": app} if app else {}
+    return Pod(GPURequest(name, cpu=cpu, priority_class=PriorityClass(f"p{value}", value), labels=labels), "n", start_s)
+
+
+def full_node(sizes: list[tuple[int, int, int, str]]) -> NodeInfo:
+    """Pods that fit together: as many of the sizes as there is room for."""
+    info = NodeInfo(SMALL)
+    for i, (cpu, value, start_s, app) in enumerate(sizes):
+        candidate = pod(f"v{i}", cpu, value, start_s, app)
+        if refusal(candidate.request, info) is None:
+            info.add(candidate)
+    return info
+
+
+PODS = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(0, 9), st.sampled_from(["", "a", "b"])), max_size=8
+)
+BUDGETS = st.lists(
+    st.builds(DisruptionBudget, st.sampled_from([{"app": "a"}, {"app": "b"}, {}]), st.integers(0, 2)), max_size=3
+)
+
+
+@given(PODS, st.integers(1, CAPACITY), st.integers(0, 5), BUDGETS)
+def test_victims_are_enough_lower_and_none_could_stay(
+    sizes: list[tuple[int, int, int, str]], cpu: int, value: int, budgets: list[DisruptionBudget]
+) -> None:
+    info, incoming = full_node(sizes), pod("incoming", cpu, value).request
+    before = dict(info.pods), dict(info.requested)
+    outcome = select_victims(incoming, info, budgets)
+    assert (dict(info.pods), dict(info.requested)) == before
+    lower = [p for p in info.pods.values() if p.request.priority < value]
+    kept_cpu = sum(p.request.requests["cpu"] for p in info.pods.values() if p not in lower)
+    if isinstance(outcome, Refusal):
+        assert outcome == NO_VICTIMS if not lower else kept_cpu + cpu * 1000 > CAPACITY * 1000
+        return
+    assert all(victim in lower for victim in outcome.pods)
+    stays = [p for p in info.pods.values() if p not in outcome.pods]
+    used = sum(p.request.requests["cpu"] for p in stays) + cpu * 1000
+    assert used <= CAPACITY * 1000
+    assert all(used + victim.request.requests["cpu"] > CAPACITY * 1000 for victim in outcome.pods)
+    assert outcome.budget_violations <= len(outcome.pods)
+
+
+@given(PODS, BUDGETS)
+def test_a_budget_pays_for_the_first_it_covers(
+    sizes: list[tuple[int, int, int, str]], budgets: list[DisruptionBudget]
+) -> None:
+    """Without a budget that covers it nobody is protected; with one, all but as many as it allows."""
+    pods = [pod(f"v{i}", cpu, value, start_s, app) for i, (cpu, value, start_s, app) in enumerate(sizes)]
+    expected = []
+    for i, candidate in enumerate(pods):
+        rank = {id(b): sum(b.covers(p) for p in pods[: i + 1]) for b in budgets}
+        if any(b.covers(candidate) and rank[id(b)] > b.disruptions_allowed for b in budgets):
+            expected.append(candidate)
+    assert violating(pods, budgets) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), PODS.filter(bool)), min_size=2, max_size=5))
+def test_no_other_candidate_is_better(rows: list[tuple[int, list[tuple[int, int, int, str]]]]) -> None:
+    """Upstream's five criteria, asked one after the other of every pair."""
+    found = []
+    for n, (violations, sizes) in enumerate(rows):
+        pods = sorted(
+            (pod(f"v{i}", cpu, value, start_s) for i, (cpu, value, start_s, _) in enumerate(sizes)),
+            key=lambda p: (-p.request.priority, p.start_s),
+        )
+        found.append(Victims(f"n{n}", tuple(pods), min(violations, len(pods))))
+    for one, other in combinations(found, 2):
+        assert (cost(one) < cost(other)) == better(one, other)
+
+
+def better(one: Victims, other: Victims) -> bool:
+    def top(victims: Victims) -> int:
+        return max(p.request.priority for p in victims.pods)
+
+    def total(victims: Victims) -> int:
+        return sum(p.request.priority + 2**31 for p in victims.pods)
+
+    def earliest_of_the_top(victims: Victims) -> float:
+        return min(p.start_s for p in victims.pods if p.request.priority == top(victims))
+
+    if one.budget_violations != other.budget_violations:
+        return one.budget_violations < other.budget_violations
+    if top(one) != top(other):
+        return top(one) < top(other)
+    if total(one) != total(other):
+        return total(one) < total(other)
+    if len(one.pods) != len(other.pods):
+        return len(one.pods) < len(other.pods)
+    return earliest_of_the_top(one) > earliest_of_the_top(other)
+
+
+def test_a_large_cluster_is_not_tried_to_the_end() -> None:
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1), (pod(f"v{i}", 1, 0),)) for i in range(MIN_CANDIDATES + 50)]
+    assert len(dry_run(pod("incoming", 1, 1).request, infos)) == MIN_CANDIDATES
+
+
+def test_who_protects_everybody_is_tried_further() -> None:
+    """Candidates that break a budget do not end the search."""
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1), (pod(f"v{i}", 1, 0, app="a"),)) for i in range(MIN_CANDIDATES + 5)]
+    infos.append(NodeInfo(GPUNode("last", cpu=1), (pod("v", 1, 0),)))
+    refused = {info.node.name: Refusal(("Insufficient cpu",), True) for info in infos}
+    victims, said = preempt(pod("incoming", 1, 1).request, infos, refused, [DisruptionBudget({"app": "a"}, 0)])
+    assert victims is not None
+    assert victims.node == "last"
+    assert said == "preemption: found a potential placement for pod on node last, preempting 1 victims"
