@@ -86,6 +86,21 @@ metadata: {name: inference}
 value: 1000000000
 preemptionPolicy: Never
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: scheduler}
+data: {scheduler-config.yaml: "profiles: []"}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: train, labels: {kueue.x-k8s.io/queue-name: research}}
+spec:
+  parallelism: 2
+  completions: 2
+  completionMode: Indexed
+  suspend: true
+  template: {spec: {restartPolicy: Never, containers: [{name: main, image: "train:1"}]}}
+---
 apiVersion: resource.k8s.io/v1
 kind: ResourceClaim
 metadata: {name: one-gpu}
@@ -120,6 +135,24 @@ def test_accepted(kind: str) -> None:
 
 C, T = "spec/containers/0", "spec/template/spec/containers/0"
 BROKEN = [
+    ("ConfigMap", "data", {"a b": "c"}, "data[a b]", "a valid config key must consist of"),
+    ("Job", "spec/parallelism", -1, "spec.parallelism", "must be greater than or equal to 0"),
+    ("Job", "spec/completionMode", "Both", "spec.completionMode", 'supported values: "Indexed", "NonIndexed"'),
+    (
+        "Job",
+        "spec/template/spec/restartPolicy",
+        "Always",
+        "spec.template.spec.restartPolicy",
+        'valid values: "OnFailure", "Never"',
+    ),
+    (
+        "Job",
+        "spec/template/spec/restartPolicy",
+        None,
+        "spec.template.spec.restartPolicy",
+        'valid values: "OnFailure", "Never"',
+    ),
+    ("Job", f"{T}/name", "Main", "spec.template.spec.containers[0].name", "a lowercase RFC 1123 label"),
     ("Pod", "metadata/name", "a" * 254, "metadata.name", "must be no more than 253 characters"),
     ("Pod", "metadata/namespace", "My", "metadata.namespace", "a lowercase RFC 1123 label"),
     ("Pod", "metadata/labels", {"a b": "c"}, "metadata.labels", "name part must consist of alphanumeric"),

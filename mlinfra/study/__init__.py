@@ -1,11 +1,12 @@
 """The reader's side of a notebook: guesses, exercises, figures, panels and listings. It knows no topic."""
 
 from mlinfra.study.exercise import Exercise, Verdict, reveal
-from mlinfra.study.figure import Figure, Row, steps
+from mlinfra.study.figure import Cell, Figure, Row, grid, steps
 from mlinfra.study.listing import Listing, show, source
 from mlinfra.study.panel import Panel, Slider, panel
 
 __all__ = [
+    "Cell",
     "Exercise",
     "Figure",
     "Listing",
@@ -13,6 +14,7 @@ __all__ = [
     "Row",
     "Slider",
     "Verdict",
+    "grid",
     "panel",
     "reveal",
     "show",

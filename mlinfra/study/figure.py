@@ -14,6 +14,7 @@ from pathlib import Path
 MIME = "application/vnd.mlinfra.svg"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
+FILLS = ("#56B4E9", "#E69F00", "#3DBB94", "#F0E442", "#CC79A7")  # light enough for black text inside
 INK, SOFT, GRID = "#111111", "#444444", "#dddddd"
 FONT = "Bitstream Vera Sans, DejaVu Sans, Verdana, sans-serif"
 WIDTH, LEFT, RIGHT = 660, 56, 14
@@ -72,8 +73,6 @@ class Row:
 
 def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") -> Figure:
     """Bands over one time axis, drawn as steps where a value holds until the next one."""
-    if not title or not description:
-        raise ValueError("a figure needs a title and a description")
     span = _span(rows)
     body, top = [_text(LEFT, 20, title, size=14, weight="bold")], 34
     for row in rows:
@@ -83,7 +82,45 @@ def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") ->
     return Figure(_svg(top + 22, title, description, "".join(body)), description)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A box with a short text: filled with a colour by its number, empty without, struck out if out of reach."""
+
+    text: str = ""
+    fill: int | None = None
+    struck: bool = False
+
+
+CELL_HEIGHT, ROW_HEIGHT, LABEL_WIDTH, NOTE_WIDTH = 24, 30, 92, 150
+
+
+def grid(title: str, description: str, rows: Mapping[str, Sequence[Cell]], notes: Mapping[str, str]) -> Figure:
+    """Rows of boxes with a label before and a note behind each; a row without boxes is a heading."""
+    width = min(44, (WIDTH - LABEL_WIDTH - NOTE_WIDTH) // max([1, *map(len, rows.values())]))
+    body, top = [_text(14, 20, title, size=14, weight="bold")], 34
+    for label, cells in rows.items():
+        body.append(_text(14, top + 17, label, colour=SOFT if cells else INK))
+        body += [_box(cell, LABEL_WIDTH + i * width, top, width) for i, cell in enumerate(cells)]
+        if label in notes:
+            body.append(_text(LABEL_WIDTH + len(cells) * width + 10, top + 17, notes[label]))
+        top += ROW_HEIGHT
+    return Figure(_svg(top + 6, title, description, "".join(body)), description)
+
+
+def _box(cell: Cell, x: float, y: float, width: float) -> str:
+    fill = "#ffffff" if cell.fill is None else FILLS[cell.fill % len(FILLS)]
+    x, width = x + 1, width - 3
+    drawn = f'<rect x="{x:g}" y="{y}" width="{width:g}" height="{CELL_HEIGHT}" fill="{fill}" stroke="{SOFT}"/>'
+    if cell.struck:
+        drawn += (
+            f'<path d="M{x:g} {y}l{width:g} {CELL_HEIGHT}m0 -{CELL_HEIGHT}l-{width:g} {CELL_HEIGHT}" stroke="{SOFT}"/>'
+        )
+    return drawn + (_text(x + width / 2, y + 17, cell.text, anchor="middle", colour=INK) if cell.text else "")
+
+
 def _svg(height: int, title: str, description: str, body: str) -> str:
+    if not title or not description:
+        raise ValueError("a figure needs a title and a description")
     label = escape(f"{title}. {description}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
