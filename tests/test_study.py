@@ -44,8 +44,8 @@ def test_lines_differ_in_more_than_colour() -> None:
 
 
 def test_a_grid_shows_every_box_with_more_than_its_colour() -> None:
-    rows = {"node-1": [study.Cell("a", 0), study.Cell("b", 1), study.Cell()], "node-2": [study.Cell(struck=True)]}
-    drawn = study.grid("GPUs", "who has what", rows, {"node-1": "1 free"})
+    first = study.Boxes("node-1", [study.Cell("a", 0), study.Cell("b", 1), study.Cell()], "1 free")
+    drawn = study.grid("GPUs", "who has what", first, study.Boxes("node-2", [study.Cell(struck=True)]))
     root = ElementTree.fromstring(drawn.svg)
     boxes = [box.get("fill") for box in root.findall("{*}rect")[1:]]
     assert boxes == [figure.FILLS[0], figure.FILLS[1], "#ffffff", "#ffffff"]
@@ -56,14 +56,14 @@ def test_a_grid_shows_every_box_with_more_than_its_colour() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 30))
 def test_a_grid_stays_inside_the_picture(columns: int, rows: int) -> None:
-    drawn = study.grid("t", "d", {f"n{i}": [study.Cell(fill=i)] * columns for i in range(rows)}, {})
+    drawn = study.grid("t", "d", *(study.Boxes(f"n{i}", [study.Cell(fill=i)] * columns) for i in range(rows)))
     boxes = ElementTree.fromstring(drawn.svg).findall("{*}rect")
     assert max(float(box.get("x", 0)) + float(box.get("width", 0)) for box in boxes) <= figure.WIDTH
 
 
 def test_a_figure_needs_words() -> None:
     with pytest.raises(ValueError, match="needs a title and a description"):
-        study.grid("", "d", {}, {})
+        study.grid("", "d")
     with pytest.raises(ValueError, match="needs a title and a description"):
         study.steps("t", "", study.Row("y", line(1)))
 

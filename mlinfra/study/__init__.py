@@ -1,11 +1,12 @@
 """The reader's side of a notebook: guesses, exercises, figures, panels and listings. It knows no topic."""
 
 from mlinfra.study.exercise import Exercise, Verdict, reveal
-from mlinfra.study.figure import Cell, Figure, Row, grid, steps
+from mlinfra.study.figure import Boxes, Cell, Figure, Row, grid, steps
 from mlinfra.study.listing import Listing, show, source
 from mlinfra.study.panel import Panel, Slider, panel
 
 __all__ = [
+    "Boxes",
     "Cell",
     "Exercise",
     "Figure",

@@ -91,18 +91,27 @@ class Cell:
     struck: bool = False
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """A row of boxes with a label before and a note behind it; without boxes it is a heading."""
+
+    label: str
+    cells: Sequence[Cell] = ()
+    note: str = ""
+
+
 CELL_HEIGHT, ROW_HEIGHT, LABEL_WIDTH, NOTE_WIDTH = 24, 30, 92, 150
 
 
-def grid(title: str, description: str, rows: Mapping[str, Sequence[Cell]], notes: Mapping[str, str]) -> Figure:
-    """Rows of boxes with a label before and a note behind each; a row without boxes is a heading."""
-    width = min(44, (WIDTH - LABEL_WIDTH - NOTE_WIDTH) // max([1, *map(len, rows.values())]))
+def grid(title: str, description: str, *rows: Boxes) -> Figure:
+    """Rows of boxes of one size, such as the GPUs of each node."""
+    width = min(44, (WIDTH - LABEL_WIDTH - NOTE_WIDTH) // max([1, *(len(row.cells) for row in rows)]))
     body, top = [_text(14, 20, title, size=14, weight="bold")], 34
-    for label, cells in rows.items():
-        body.append(_text(14, top + 17, label, colour=SOFT if cells else INK))
-        body += [_box(cell, LABEL_WIDTH + i * width, top, width) for i, cell in enumerate(cells)]
-        if label in notes:
-            body.append(_text(LABEL_WIDTH + len(cells) * width + 10, top + 17, notes[label]))
+    for row in rows:
+        body.append(_text(14, top + 17, row.label, colour=SOFT if row.cells else INK))
+        body += [_box(cell, LABEL_WIDTH + i * width, top, width) for i, cell in enumerate(row.cells)]
+        if row.note:
+            body.append(_text(LABEL_WIDTH + len(row.cells) * width + 10, top + 17, row.note))
         top += ROW_HEIGHT
     return Figure(_svg(top + 6, title, description, "".join(body)), description)
 
