@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -124,10 +124,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def open_and_run(browser: Browser, address: str, notebook: str) -> tuple[Page, list[str]]:
-    """The page once all cells have run, and the hosts that it asked for anything."""
+    """The page once all cells have run, and the hosts that it asked for anything; a workspace of its own each."""
     page, hosts = browser.new_page(viewport={"width": 1280, "height": 1000}), []
     page.on("request", lambda request: hosts.append(request.url.split("/")[2].split(":")[0]))
-    page.goto(f"{address}/lab/tree/{notebook}?token=t")
+    page.goto(f"{address}/lab/workspaces/{notebook.partition('.')[0]}/tree/{notebook}?token=t")
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     page.keyboard.press("Control+b")  # the file browser away
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -189,9 +189,12 @@ def drag(page: Page, handle: Locator, pixels: int) -> None:
 def check_names(row: Locator) -> None:
     """A slider's label is visible and whole, and names the number box for a screen reader."""
     label = row.locator(".widget-slider label")
-    label.wait_for(state="visible")
-    assert label.evaluate("label => label.scrollWidth <= label.clientWidth"), "the label is cut"
-    assert row.get_by_role("spinbutton", name=label.inner_text(), exact=True).count() == 1
+    label.hover()  # once it rests: JupyterLab hides and shows cells while it measures them
+    assert label.evaluate("label => 0 < label.scrollWidth && label.scrollWidth <= label.clientWidth"), (
+        "the label is cut"
+    )
+    name = label.text_content() or ""
+    expect(row.get_by_role("spinbutton", name=name, exact=True)).to_have_count(1)
 
 
 def check_sliders(page: Page, panel: Locator) -> int:
@@ -201,7 +204,7 @@ def check_sliders(page: Page, panel: Locator) -> int:
         handle, box = row.get_by_role("slider"), row.get_by_role("spinbutton")
         check_names(row)
         assert moved(panel, partial(handle.press, "ArrowRight")), "by keyboard"
-        assert box.input_value() == f"{float(handle.get_attribute('aria-valuenow') or 0):g}", "the twin follows"
+        expect(box).to_have_value(f"{float(handle.get_attribute('aria-valuenow') or 0):g}")  # the twin follows
         assert moved(panel, partial(drag, page, handle, 60)), "by mouse"
     return len(rows)
 
