@@ -465,6 +465,8 @@ class CustomKind(NamedTuple):
 
     def problems(self, obj: Manifest) -> list[Problem]:
         """Why the API server, or the webhook behind it, would refuse the object; empty when it is fine."""
+        if not isinstance(obj, Mapping):
+            return [Field(obj, "manifest").invalid("must be an object")]
         if (obj.get("apiVersion"), obj.get("kind")) != (self.api_version, self.kind):
             return [_no_matches(obj)]
         field = Field(_decoded(obj))
@@ -484,7 +486,7 @@ class CustomKind(NamedTuple):
 
 def fields(path: str, names: str) -> Rules:
     """Rows without checks for the fields below a path that a custom resource may have."""
-    return [(f"{path}.{name}",) for name in names.split()]
+    return [(f"{path}.{name}".lstrip("."),) for name in names.split()]
 
 
 def _no_matches(obj: Manifest) -> Problem:

@@ -88,11 +88,15 @@ def test_a_toleration(toleration: Toleration, tolerates: bool) -> None:
         ({"cpu": "-1"}, 'cpu: Invalid value: "-1": must be greater than or equal to 0'),
         ({"memory": "4GB"}, "memory: Invalid value"),
         ({"required_gpu_type": "A 100"}, "required_gpu_type: Invalid value"),
+        ({"name": "Bad Name"}, "name: Invalid value"),
+        ({"name": None}, "name: Required value"),
+        ({"labels": ["app"]}, 'labels: Invalid value: ["app"]: must be a map'),
+        ({"tolerations": "all"}, 'tolerations: Invalid value: "all": must be a tuple of Toleration'),
     ],
 )
 def test_an_impossible_request(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(manifest.Invalid, match=re.escape(message)):
-        GPURequest("job", **wrong)
+        GPURequest(**{"name": "job"} | wrong)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,30 @@ def test_an_impossible_request(wrong: dict[str, Any], message: str) -> None:
 def test_an_impossible_node(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(manifest.Invalid, match=re.escape(message)):
         GPUNode("n", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Taint("k", effect="Never"), 'effect: Unsupported value: "Never": supported values: "NoExecute"'),
+        (lambda: Toleration("k", "Gt"), 'operator: Unsupported value: "Gt": supported values: "Equal", "Exists"'),
+        (lambda: PriorityClass("p", "high"), 'value: Invalid value: "high": must be an integer'),  # type: ignore[arg-type]
+        (lambda: PriorityClass("p", 1, "never"), 'preemption_policy: Unsupported value: "never"'),
+    ],
+)
+def test_what_is_no_taint_toleration_or_priority(made: Any, message: str) -> None:
+    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        made()
+
+
+def test_a_label_that_is_no_number_is_not_compared() -> None:
+    labels = {"size": "80Gi"}
+    assert not Requirement("size", "Gt", ("1",)).matches(labels)
+    assert not Requirement("size", "Lt", ("1",)).matches(labels)
+
+
+def test_part_of_a_byte_is_a_byte() -> None:
+    assert GPURequest("p", memory="1500m").requests == {"memory": 2}
 
 
 def test_scoring_counts_what_is_not_requested() -> None:
@@ -150,9 +178,11 @@ def test_a_gang_is_so_many_pods() -> None:
 
 
 def test_a_gang_as_a_job_for_kueue() -> None:
-    job = GPURequest("train", 8, cpu=8, memory="64Gi", gang_size=2).job(IMAGE, ("python", "train.py"), "research")
+    train = GPURequest("train", 8, cpu=8, memory="64Gi", gang_size=2, labels={"app": "train"})
+    job = train.job(IMAGE, ("python", "train.py"), "research")
     assert manifest.validate(job) == []
-    assert job["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "research"}
+    assert job["metadata"]["labels"] == {"app": "train", "kueue.x-k8s.io/queue-name": "research"}
+    assert job["spec"]["template"]["metadata"]["labels"] == {"app": "train"}
     assert (job["spec"]["parallelism"], job["spec"]["completions"], job["spec"]["suspend"]) == (2, 2, True)
     job["spec"]["template"]["spec"]["restartPolicy"] = "Always"
     problem = 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'

@@ -118,6 +118,28 @@ def better(one: Victims, other: Victims) -> bool:
     return earliest_of_the_top(one) > earliest_of_the_top(other)
 
 
+def victims_of(*pods: Pod, cpu: int = 5, budgets: tuple[DisruptionBudget, ...] = ()) -> list[str]:
+    outcome = select_victims(pod("incoming", cpu, 9).request, NodeInfo(SMALL, pods), budgets)
+    assert isinstance(outcome, Victims)
+    return [victim.request.name for victim in outcome.pods]
+
+
+def test_whom_a_budget_protects_comes_back_before_the_more_important() -> None:
+    guarded, important = pod("guarded", 5, 0, app="a"), pod("important", 5, 1)
+    assert victims_of(guarded, important) == ["guarded"]
+    assert victims_of(guarded, important, budgets=(DisruptionBudget({"app": "a"}, 0),)) == ["important"]
+
+
+def test_of_equals_who_started_earlier_stays() -> None:
+    assert victims_of(pod("young", 5, 0, 9), pod("old", 5, 0, 1)) == ["young"]
+
+
+def test_the_node_whose_oldest_important_victim_is_youngest() -> None:
+    wide = Victims("wide", (pod("a", 1, 1, 1), pod("b", 1, 1, 9)))
+    narrow = Victims("narrow", (pod("c", 1, 1, 2), pod("d", 1, 1, 3)))
+    assert cost(narrow) < cost(wide)
+
+
 def test_a_large_cluster_is_not_tried_to_the_end() -> None:
     infos = [NodeInfo(GPUNode(f"n{i}", cpu=1), (pod(f"v{i}", 1, 0),)) for i in range(MIN_CANDIDATES + 50)]
     assert len(dry_run(pod("incoming", 1, 1).request, infos)) == MIN_CANDIDATES

@@ -108,17 +108,110 @@ def test_the_head_of_a_queue(strategy: str, admitted: list[str]) -> None:
     assert admit(kueue, gpus("head", "a", 4), gpus("small", "a", 1)) == admitted
 
 
+@pytest.mark.parametrize(("policy", "admitted"), [("Any", ["small"]), ("Never", [])])
+def test_a_head_that_waits_for_quota_keeps_it_from_others_unless_it_could_reclaim(
+    policy: str, admitted: list[str]
+) -> None:
+    kueue = Kueue(
+        [
+            queue("a", Quota(8), queueing_strategy="StrictFIFO", reclaim_within_cohort=policy),
+            queue("b", Quota(8)),
+            queue("c", Quota(0)),
+        ]
+    )
+    admit(kueue, gpus("six", "a", 6), gpus("full", "b", 8))
+    assert admit(kueue, gpus("four", "a", 4), gpus("small", "c", 2)) == admitted
+
+
+def test_what_a_head_keeps_is_at_most_its_own() -> None:
+    """Of the 5 GPUs that are free 2 are still a's own, so b may borrow 3."""
+    strict = queue("a", Quota(8), queueing_strategy="StrictFIFO", reclaim_within_cohort="LowerPriority")
+    kueue = Kueue([strict, queue("b", Quota(8)), queue("c", Quota(8))])
+    admit(kueue, gpus("mine", "a", 1), gpus("b1", "b", 8), gpus("c1", "c", 8), gpus("c2", "c", 2))
+    assert kueue.usage.available("b", GPU) == 5
+    assert admit(kueue, gpus("seven", "a", 7), gpus("b2", "b", 1)) == []
+    kueue.finish("b1")
+    assert kueue.schedule() == ["seven", "b2"]
+
+
+def test_two_owners_do_not_evict_the_same_borrower() -> None:
+    kueue = Kueue([queue(name, Quota(4), reclaim_within_cohort="Any") for name in "ab"] + [queue("c", Quota(0))])
+    admit(kueue, gpus("c1", "c", 4), gpus("c2", "c", 4))
+    assert admit(kueue, gpus("a1", "a", 4), gpus("b1", "b", 4)) == ["a1", "b1"]
+    assert [str(event) for event in kueue.events if "overlapping" in event.message] == [
+        "b1: Workload has overlapping preemption targets with another workload"
+    ]
+
+
+def test_who_evicts_gets_what_came_free_even_from_an_older_one_of_its_queue() -> None:
+    """`huge` is older but too large; `mine` reclaims from b, and the evicted b1 does not slip back in before it."""
+    kueue = Kueue([queue("a", Quota(4), reclaim_within_cohort="Any"), queue("b", Quota(4))])
+    admit(kueue, gpus("b1", "b", 8))
+    assert admit(kueue, gpus("huge", "a", 5, 9), gpus("mine", "a", 4)) == ["mine"]
+    assert [event.workload for event in kueue.events if event.message.startswith("Preempted")] == ["b1"]
+
+
+def test_only_what_a_queue_covers_and_only_within_its_flavor() -> None:
+    covers = [queue("a", Quota(0)), ClusterQueue("b", "ml", {GPU: Quota(8), "cpu": Quota(64)})]
+    kueue = Kueue(covers)
+    assert admit(kueue, Workload("both", "a", {GPU: 4, "cpu": 4})) == []
+    assert kueue.events[-1].message.endswith("pod set main: resource cpu unavailable in ClusterQueue")
+    assert admit(kueue, Workload("none", "a", {GPU: 4, "cpu": 0})) == ["none"]
+    flavors = Kueue([queue("a", Quota(8), flavor="a100"), queue("b", Quota(8), flavor="h100")])
+    assert admit(flavors, gpus("wide", "a", 12)) == []
+    assert flavors.events[-1].message.endswith("> maximum capacity (8)")
+
+
+def test_nobody_is_evicted_for_who_would_borrow() -> None:
+    kueue = Kueue([queue("a", Quota(8), reclaim_within_cohort="Any"), queue("b", Quota(4)), queue("c", Quota(6))])
+    admit(kueue, gpus("busy", "a", 6), gpus("borrower", "b", 10))
+    assert kueue.usage.borrowed("b", GPU) == 6
+    assert admit(kueue, gpus("more", "a", 4)) == []
+    assert "borrower" in kueue.admitted
+
+
+def test_what_is_reclaimed_is_taken_at_once() -> None:
+    """In the cycle of the eviction c may not borrow what a is about to get."""
+    kueue = Kueue([queue("a", Quota(8), reclaim_within_cohort="Any"), queue("b", Quota(2)), queue("c", Quota(0))])
+    admit(kueue, gpus("borrower", "b", 6))
+    admit(kueue, gpus("owner", "a", 8), gpus("small", "c", 3))
+    assert sorted(kueue.admitted) == ["owner"]
+    assert [e.workload for e in kueue.events if e.message.startswith("Preempted")] == ["borrower"]
+
+
+def test_what_waits_can_be_withdrawn() -> None:
+    kueue = Kueue([queue("a", Quota(4))])
+    admit(kueue, gpus("large", "a", 5))
+    kueue.finish("large")
+    assert kueue.pending("a") == []
+
+
+def test_a_condition_that_stays_is_said_once() -> None:
+    kueue = Kueue([queue("a", Quota(4), queueing_strategy="StrictFIFO")])
+    admit(kueue, gpus("large", "a", 5))
+    for _ in range(3):
+        kueue.schedule()
+    assert len(kueue.events) == 1
+
+
 def test_what_changes_nothing() -> None:
     kueue = Kueue([queue("a", Quota(4))])
     admit(kueue, gpus("x", "a", 1))
     for wrong, message in (
         (gpus("x", "a", 1), 'workloads "x" already exists'),
-        (gpus("y", "b", 1), "queue: ClusterQueue b not found"),
+        (gpus("y", "b", 1), 'clusterqueues "b" not found'),
     ):
         with pytest.raises(manifest.Invalid, match=re.escape(message)):
             kueue.submit(wrong)
     with pytest.raises(manifest.Invalid, match=re.escape("requests[nvidia.com/gpu]: Invalid value: -1: must be")):
         gpus("y", "a", -1)
+    with pytest.raises(manifest.Invalid, match='clusterqueues "a" already exists'):
+        Kueue([queue("a", Quota(1)), queue("a", Quota(2))])
+    for wrong_quota in ("8", 1.5, -1):
+        with pytest.raises(manifest.Invalid, match="nominal: Invalid value"):
+            Quota(wrong_quota)  # type: ignore[arg-type]
+    with pytest.raises(manifest.Invalid, match="priority: Required value"):
+        gpus("z", "a", 1, None)  # type: ignore[arg-type]
     with pytest.raises(manifest.Invalid, match='workloads "y" not found'):
         kueue.finish("y")
     assert kueue.pending("a") == []
@@ -199,6 +292,15 @@ def test_without_a_cohort_a_queue_has_its_own_and_no_more(nominal: int, used: in
 # --------------------------------------------------------------------------------------------------------- manifests
 
 
+def test_memory_is_written_in_its_largest_whole_unit() -> None:
+    assert Quota(2**40, 3 * 2**30, 1000).manifest("memory") == {
+        "name": "memory",
+        "nominalQuota": "1Ti",
+        "borrowingLimit": "3Gi",
+        "lendingLimit": "1000",
+    }
+
+
 def test_manifests_that_kueue_accepts() -> None:
     written = [
         LENDING["a"].manifest(),
@@ -217,7 +319,7 @@ def test_manifests_that_kueue_accepts() -> None:
     [
         (lambda: ClusterQueue("alone", "", {GPU: Quota(8, 4)}), "borrowingLimit: Invalid value: \"4\": must be nil when cohort is empty"),
         (lambda: queue("a", Quota(8, None, 9)), 'lendingLimit: Invalid value: "9": must be less than or equal to the nominalQuota'),
-        (lambda: queue("a", Quota(-1)), 'nominalQuota: Invalid value: "-1": must be greater than or equal to 0'),
+        (lambda: queue("a", Quota(-1)), 'nominal: Invalid value: -1: must be greater than or equal to 0'),
         (lambda: queue("a", Quota(1), reclaim_within_cohort="Always"), 'reclaimWithinCohort: Unsupported value: "Always": supported values: "Any", "LowerPriority", "Never"'),
         (lambda: queue("Team A", Quota(1)), "metadata.name"),
     ],

@@ -126,7 +126,7 @@ NOT_HELPFUL = "preemption: 0/{0} nodes are available: {0} Preemption is not help
         (
             [],
             GPURequest("lonely"),
-            "no nodes available to schedule pods preemption: no nodes available to schedule pods",
+            "no nodes available to schedule pods",
         ),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -135,6 +135,14 @@ def test_why_a_pod_is_pending(nodes: list[GPUNode], request_: GPURequest, messag
     cluster = scheduled(request_, nodes=nodes)
     assert [event.message for event in cluster.events] == [message]
     assert cluster.pending == (request_,)
+
+
+def test_only_the_first_reason_of_a_node_counts() -> None:
+    shy = GPUNode("shy", A100, 8, 80, cpu=1, taints=(Taint("k"),))
+    wants = GPURequest("p", 9, required_gpu_type=V100, cpu=2)
+    tolerant = GPURequest("p", 9, required_gpu_type=V100, cpu=2, tolerations=(Toleration("k", "Exists"),))
+    asked = [GPUScheduler([shy]).explain(request).refused["shy"].reasons for request in (wants, tolerant)]
+    assert asked == [("node(s) had untolerated taint(s)",), ("node(s) didn't match Pod's node affinity/selector",)]
 
 
 def test_counts_are_sorted_as_text() -> None:
@@ -264,6 +272,13 @@ def test_the_whole_gang_goes_when_one_of_it_does() -> None:
     assert cluster.schedule() == [("urgent", "node-1")]
     assert cluster.status()["available_gpus"] == 12
     assert [request.name for request in cluster.pending] == ["gang"]
+
+
+def test_a_gang_evicts_nobody() -> None:
+    cluster = scheduled(GPURequest("low", 8), nodes=NODES[:1])
+    cluster.submit(GPURequest("gang", 4, gang_size=2, priority_class=priority(100)))
+    assert cluster.schedule() == []
+    assert list(cluster.running) == ["low"]
 
 
 def test_a_budget_moves_the_eviction_elsewhere() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mlinfra import manifest
 from mlinfra.gpu import profile
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo, Pod
+from mlinfra.gpu.filters import refusal
 from mlinfra.gpu.index import WholeGPUBestFit
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.gpu.scoring import (
@@ -22,6 +23,7 @@ from mlinfra.gpu.scoring import (
     NodeResourcesFit,
     RequestedToCapacityRatio,
     balance,
+    broken_linear,
     normalize,
 )
 
@@ -44,6 +46,25 @@ NODE = {"cpu": 8000, "memory": 400}
 )  # fmt: skip
 def test_half_the_cpu_and_a_quarter_of_the_memory(strategy: LeastAllocated, points: int) -> None:
     assert strategy.score(HALF, NODE, HALF) == points
+
+
+def test_a_node_that_is_more_than_full() -> None:
+    over = {"cpu": 9000, "memory": 400}
+    assert LeastAllocated().score(over, NODE, over) == 0
+    assert MostAllocated().score(over, NODE, over) == 100
+    assert RequestedToCapacityRatio({"cpu": 1}, ((0, 0), (100, 10))).score(over, NODE, over) == 100
+
+
+def test_a_falling_line_is_cut_toward_zero_as_go_does() -> None:
+    assert broken_linear([(0, 100), (30, 0)], 10) == 67
+
+
+def test_pods_that_request_nothing_still_count_in_the_score() -> None:
+    """Eight of them, each for 100m: a tenth of the node. The filter takes them for nothing."""
+    idle = tuple(Pod(GPURequest(f"idle-{i}"), "n") for i in range(8))
+    info, pod = NodeInfo(GPUNode("n", cpu=8, memory="1Ti"), idle), GPURequest("p", cpu=0, memory=0)
+    assert NodeResourcesFit(LeastAllocated({"cpu": 1})).score(pod, info) == 90
+    assert refusal(GPURequest("whole", cpu=8), info) is None
 
 
 def test_the_default_does_not_see_gpus_and_packing_does() -> None:
@@ -69,11 +90,11 @@ def test_the_balance_of_a_node(used: tuple[int, int], balanced: int) -> None:
 def test_balanced_allocation_says_what_the_pod_changes() -> None:
     node = NodeInfo(GPUNode("n", cpu=8, memory=400))
     score = BalancedAllocation().score
-    assert score(GPURequest("gpus only", 4), node) == 0
+    assert score(GPURequest("gpus-only", 4), node) == 0
     assert score(GPURequest("even", cpu=4, memory=200), node) == 75
     assert score(GPURequest("lopsided", cpu=8), node) == 50
     node.add(Pod(GPURequest("first", cpu=8), "n"))
-    assert score(GPURequest("evens out", memory=400), node) == 100
+    assert score(GPURequest("evens-out", memory=400), node) == 100
 
 
 @pytest.mark.parametrize(
@@ -127,6 +148,27 @@ def test_a_strategy_that_the_scheduler_would_not_start_with(made: Any, message: 
 
 
 @pytest.mark.parametrize(
+    "strange",
+    [
+        {"resources": ["cpu"]},
+        {"resources": [{"name": "cpu", "weight": "5"}]},
+        {"requestedToCapacityRatio": {"shape": [{"score": 1}, {"utilization": "5"}]}},
+    ],
+)
+def test_a_strange_strategy_has_an_objection_and_no_traceback(strange: dict[str, Any]) -> None:
+    args = {"scoringStrategy": {"type": "LeastAllocated", **strange}}
+    fit = {"schedulerName": "x", "pluginConfig": [{"name": "NodeResourcesFit", "args": args}]}
+    assert profile.validate(profile.packing().manifest() | {"profiles": [fit]})
+
+
+def test_a_configuration_needs_no_more_than_upstream_does() -> None:
+    least = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    fit = {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"resources": [{"name": "cpu"}]}}}
+    assert profile.validate(least | {"parallelism": 8, "profiles": [{"pluginConfig": [fit]}]}) == []
+    assert profile.validate(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"profile": []}, 'profile: strict decoding error: unknown field "profile"'),
@@ -169,6 +211,14 @@ def test_the_index_places_as_the_loop_does(nodes: list[GPUNode], steps: list[tup
             for side in (index, loop, whole):
                 side.release(name)
         assert index.free == loop.free == [info.free_gpus for info in whole.nodes.values()]
+
+
+def test_the_index_does_not_grow_with_time() -> None:
+    index = WholeGPUBestFit([GPUNode("a", A100, 8, 80), GPUNode("b", A100, 8, 80)])
+    for _ in range(100):
+        index.place(GPURequest("x", 3))
+        index.release("x")
+    assert sum(len(heap) for shelf in index._shelves.values() for heap in shelf) <= 2 * 9
 
 
 def test_the_index_keeps_a_required_type_and_its_books() -> None:

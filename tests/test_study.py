@@ -134,6 +134,13 @@ def test_the_three_outcomes(
     assert difference in exercise.check(other).message
 
 
+def test_an_answer_that_changes_its_arguments_does_not_change_the_cases() -> None:
+    held = study.Exercise(lambda jobs: jobs["a"], [], cases=[({"a": 1},)])
+    for _ in range(2):
+        assert held.check(lambda jobs: jobs.pop("a")).outcome == "Right"
+    assert held.check(lambda jobs: 0).outcome == "Not yet"
+
+
 def test_an_answer_that_raises_is_told_so() -> None:
     exercise = study.Exercise(halve, [], cases=[(2,)])
     assert exercise.check(lambda n: n / 0).message == "Your answer raised ZeroDivisionError: division by zero"

@@ -5,6 +5,8 @@ Amounts are integers: cpu in milli, memory in bytes, everything else in pieces.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +16,19 @@ from mlinfra.manifest import (
     Field,
     Invalid,
     Manifest,
+    Needed,
     Problem,
     Quantity,
     Resources,
+    Rules,
+    broken,
     check,
+    dns_subdomain,
+    label_key,
     label_value,
+    labels,
     milli_value,
+    one_of,
     quantity,
     quantity_check,
     whole,
@@ -28,8 +37,48 @@ from mlinfra.manifest import (
 GPU = "nvidia.com/gpu"
 PRODUCT, MEMORY, COUNT = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.count"
 QUEUE_NAME = "kueue.x-k8s.io/queue-name"
+EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 Amounts = Mapping[str, int]
 NONZERO_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
+
+
+def _a_map(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, Mapping):
+        yield field.invalid("must be a map")
+
+
+def _typed(node: Field) -> Iterator[Problem]:
+    if node["gpu_count"].value and not node["gpu_type"].value:
+        yield node["gpu_type"].required("of a node with GPUs")
+
+
+def _tolerations(field: Field) -> Iterator[Problem]:
+    if not all(isinstance(toleration, Toleration) for toleration in field.value):
+        yield field.invalid("must be a tuple of Toleration")
+
+
+TAINT: Rules = [("key", label_key), ("effect", Needed(), one_of(*EFFECTS))]
+TOLERATION: Rules = [("operator", one_of("Equal", "Exists")), ("effect", one_of(*EFFECTS))]
+PRIORITY_CLASS: Rules = [
+    ("value", Needed(), whole(-(2**31))),
+    ("preemption_policy", one_of("Never", "PreemptLowerPriority")),
+]
+NAMED: Rules = [
+    ("name", Needed(), dns_subdomain),
+    ("labels", _a_map, labels),
+    ("gpu_count", whole(0)),
+    ("gpu_memory_gib", whole(0)),
+    ("cpu", quantity_check()),
+    ("memory", quantity_check()),
+]
+NODE: Rules = [*NAMED, ("max_pods", whole(0)), ("gpu_type", label_value), ("", _typed)]
+REQUEST: Rules = [
+    *NAMED,
+    ("gang_size", whole(1)),
+    ("preferred_gpu_type", label_value),
+    ("required_gpu_type", label_value),
+    ("tolerations", _tolerations),
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +89,9 @@ class Taint:
     value: str = ""
     effect: str = "NoSchedule"
 
+    def __post_init__(self) -> None:
+        check(f'taint "{self.key}"', broken(Field(vars(self)), TAINT))
+
 
 @dataclass(frozen=True)
 class Toleration:
@@ -49,6 +101,9 @@ class Toleration:
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
+
+    def __post_init__(self) -> None:
+        check(f'toleration "{self.key}"', broken(Field(vars(self)), TOLERATION))
 
     def tolerates(self, taint: Taint) -> bool:
         same_key = self.key in ("", taint.key)
@@ -74,8 +129,14 @@ class Requirement:
         if found is None:
             return False
         if self.operator in ("Gt", "Lt"):
-            return int(found) > int(self.values[0]) if self.operator == "Gt" else int(found) < int(self.values[0])
+            return self._compares(found)
         return self.operator == "Exists" or found in self.values
+
+    def _compares(self, found: str) -> bool:
+        """What is not a whole number matches nothing."""
+        if not all(re.fullmatch("[+-]?[0-9]+", number) for number in (found, *self.values[:1])):
+            return False
+        return int(found) > int(self.values[0]) if self.operator == "Gt" else int(found) < int(self.values[0])
 
     def manifest(self) -> Manifest:
         return {"key": self.key, "operator": self.operator} | ({"values": list(self.values)} if self.values else {})
@@ -96,27 +157,17 @@ class GPUNode:
     max_pods: int = 110
 
     def __post_init__(self) -> None:
-        check(f'node "{self.name}"', _node_problems(self))
+        check(f'node "{self.name}"', broken(Field(vars(self)), NODE))
 
     @cached_property
     def allocatable(self) -> Amounts:
-        amounts = {"cpu": milli_value(self.cpu), "memory": int(quantity(self.memory)), "pods": self.max_pods}
+        amounts = {"cpu": milli_value(self.cpu), "memory": math.ceil(quantity(self.memory)), "pods": self.max_pods}
         return amounts | ({GPU: self.gpu_count} if self.gpu_count else {})
 
     @cached_property
     def all_labels(self) -> Mapping[str, str]:
         gpus = {PRODUCT: self.gpu_type, MEMORY: str(self.gpu_memory_gib * 1024), COUNT: str(self.gpu_count)}
         return {"kubernetes.io/hostname": self.name} | (gpus if self.gpu_count else {}) | dict(self.labels)
-
-
-def _node_problems(node: GPUNode) -> Iterator[Problem]:
-    for name in ("gpu_count", "gpu_memory_gib", "max_pods"):
-        yield from whole(0)(Field(getattr(node, name), name))
-    for name in ("cpu", "memory"):
-        yield from quantity_check()(Field(getattr(node, name), name))
-    yield from label_value(Field(node.gpu_type, "gpu_type"))
-    if node.gpu_count and not node.gpu_type:
-        yield Field(node.gpu_type, "gpu_type").required("of a node with GPUs")
 
 
 @dataclass(frozen=True)
@@ -128,6 +179,9 @@ class PriorityClass:
     preemption_policy: str = "PreemptLowerPriority"
     global_default: bool = False
     description: str = ""
+
+    def __post_init__(self) -> None:
+        check(f'PriorityClass "{self.name}"', broken(Field(vars(self)), PRIORITY_CLASS))
 
     def manifest(self) -> Manifest:
         said = {"description": self.description} if self.description else {}
@@ -166,7 +220,7 @@ class GPURequest:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'pod "{self.name}"', _request_problems(self))
+        check(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
 
     @property
     def priority(self) -> int:
@@ -178,7 +232,7 @@ class GPURequest:
         amounts = {GPU: self.gpu_count} if self.gpu_count else {}
         if self.cpu is not None:
             amounts["cpu"] = milli_value(self.cpu)
-        return amounts if self.memory is None else amounts | {"memory": int(quantity(self.memory))}
+        return amounts if self.memory is None else amounts | {"memory": math.ceil(quantity(self.memory))}
 
     @cached_property
     def required(self) -> tuple[Requirement, ...]:
@@ -227,7 +281,8 @@ class GPURequest:
 
     def job(self, image: str, command: tuple[str, ...], queue: str = "") -> Manifest:
         """The gang as an indexed Job; with a queue it is for Kueue, which starts it by lifting `suspend`."""
-        template = {"spec": self.manifest(image, command)["spec"]}
+        pod = self.manifest(image, command)
+        template = {"spec": pod["spec"]} | ({"metadata": {"labels": dict(self.labels)}} if self.labels else {})
         size = {"completionMode": "Indexed", "completions": self.gang_size, "parallelism": self.gang_size}
         labels = dict(self.labels) | ({QUEUE_NAME: queue} if queue else {})
         metadata = {"name": self.name} | ({"labels": labels} if labels else {})
@@ -248,17 +303,6 @@ class GPURequest:
             "preferredDuringSchedulingIgnoredDuringExecution": preferred,
         }
         return {name: rule for name, rule in rules.items() if rule}
-
-
-def _request_problems(request: GPURequest) -> Iterator[Problem]:
-    yield from whole(0)(Field(request.gpu_count, "gpu_count"))
-    yield from whole(0)(Field(request.gpu_memory_gib, "gpu_memory_gib"))
-    yield from whole(1)(Field(request.gang_size, "gang_size"))
-    for name in ("cpu", "memory"):
-        if getattr(request, name) is not None:
-            yield from quantity_check()(Field(getattr(request, name), name))
-    for name in ("preferred_gpu_type", "required_gpu_type"):
-        yield from label_value(Field(getattr(request, name), name))
 
 
 def nonzero(requests: Amounts) -> Amounts:

@@ -14,7 +14,10 @@ Shelf = list[list[int]]
 
 
 class WholeGPUBestFit:
-    """Places like `scoring.BestFit` with ties to the first node, in a time that does not grow with the nodes."""
+    """Places single pods like `scoring.BestFit`, ties to the first node, in a time that does not grow with the nodes.
+
+    As in the source notebook, only GPUs count: cpu, memory, taints and the number of pods are not looked at.
+    """
 
     def __init__(self, nodes: Sequence[GPUNode]) -> None:
         self.nodes = nodes
@@ -22,6 +25,7 @@ class WholeGPUBestFit:
         self.placed: dict[str, tuple[int, int]] = {}
         self._shelves: dict[tuple[str, int], Shelf] = {}
         self._shelf_of = [self._shelf(node) for node in nodes]
+        self._listed = [set[int]() for _ in nodes]
         self._wanted = lru_cache(maxsize=1024)(self._shelves_for)
         for i in range(len(nodes)):
             self._change(i, 0)
@@ -49,20 +53,22 @@ class WholeGPUBestFit:
             for count in range(asked, len(shelf)):
                 heap = shelf[count]
                 while heap and free[heap[0]] != count:  # the node has moved to another heap since
-                    heappop(heap)
+                    self._listed[heappop(heap)].discard(count)
                 if heap:
                     found.append(((count - asked) * SPARE_POINTS - bonus, heap[0]))
                     break
         return min(found)[1] if found else None
 
     def _change(self, i: int, gpu_count: int) -> None:
-        """The node has so many more free, and goes onto the heap of its new count."""
+        """The node has so many more free, and goes onto the heap of its new count, unless it is still there."""
         self.free[i] = free = self.free[i] + gpu_count
-        heappush(self._shelf_of[i][free], i)
+        if free not in self._listed[i]:
+            self._listed[i].add(free)
+            heappush(self._shelf_of[i][free], i)
 
     def _shelves_for(self, memory_gib: int, required: str, preferred: str) -> list[tuple[Shelf, int]]:
         return [
-            (shelf, PREFERRED_POINTS if kind == preferred else 0)
+            (shelf, PREFERRED_POINTS if preferred and kind == preferred else 0)
             for (kind, gib), shelf in self._shelves.items()
             if gib >= memory_gib and required in ("", kind)
         ]

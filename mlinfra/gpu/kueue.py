@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from mlinfra.gpu.cluster import already_exists, not_found
 from mlinfra.gpu.quota import ClusterQueue, Usage, Workload
-from mlinfra.manifest import Invalid, Problem
 
 FIT, PREEMPT, NO_FIT = "Fit", "Preempt", "NoFit"
 
@@ -56,22 +55,26 @@ class Nomination(NamedTuple):
 
 def nominate(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> Nomination:
     """The flavor assigner's verdict, resource by resource; the worst counts."""
-    workload = entry.workload
-    borrows = not usage.within_nominal(workload.queue, workload.requests)
-    short = {r: n for r, n in workload.requests.items() if n > usage.available(workload.queue, r)}
+    workload, queue = entry.workload, usage.queues[entry.workload.queue]
+    borrows = not usage.within_nominal(queue.name, workload.requests)
+    if uncovered := [r for r, n in workload.requests.items() if n and r not in queue.quotas]:
+        return Nomination(entry, NO_FIT, borrows, _refused(f"resource {uncovered[0]} unavailable in ClusterQueue"))
+    short = [r for r, n in workload.requests.items() if n > usage.available(queue.name, r)]
     if not short:
         return Nomination(entry, FIT, borrows)
-    why = f"couldn't assign flavors to pod set main: {', '.join(sorted(_reason(workload, r, usage) for r in short))}"
-    if any(not _may_reclaim(workload, r, usage) for r in short):
-        return Nomination(entry, NO_FIT, borrows, why)
-    return Nomination(entry, PREEMPT, borrows, why, tuple(reclaim_targets(entry, usage, admitted)))
+    why = _refused(*(_reason(workload, resource, usage) for resource in short))
+    if any(workload.requests[resource] > queue.quotas[resource].nominal for resource in short):
+        return Nomination(entry, NO_FIT, borrows, why)  # preemption is tried only for what the queue could own
+    return Nomination(entry, PREEMPT, borrows, why, tuple(reclaim_targets(entry, short, usage, admitted)))
+
+
+def _refused(*reasons: str) -> str:
+    return f"couldn't assign flavors to pod set main: {', '.join(sorted(reasons))}"
 
 
 def _reason(workload: Workload, resource: str, usage: Usage) -> str:
     asked, queue = workload.requests[resource], workload.queue
     most, flavor = usage.potential(queue, resource), usage.queues[queue].flavor
-    if resource not in usage.queues[queue].quotas:
-        return f"resource {resource} unavailable in ClusterQueue"
     if asked > most:
         asking = f"previously considered podsets requests (0) + current podset request ({asked})"
         return f"insufficient quota for {resource} in flavor {flavor}, {asking} > maximum capacity ({most})"
@@ -79,15 +82,7 @@ def _reason(workload: Workload, resource: str, usage: Usage) -> str:
     return f"insufficient unused quota for {resource} in flavor {flavor}, {more} more needed"
 
 
-def _may_reclaim(workload: Workload, resource: str, usage: Usage) -> bool:
-    """Preemption is tried only for a request no larger than the queue's own quota."""
-    quota = usage.queues[workload.queue].quotas.get(resource)
-    return quota is not None and workload.requests[resource] <= min(
-        quota.nominal, usage.potential(workload.queue, resource)
-    )
-
-
-def reclaim_targets(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> list[Entry]:
+def reclaim_targets(entry: Entry, short: Sequence[str], usage: Usage, admitted: Iterable[Entry]) -> list[Entry]:
     """Whom to evict so that the workload fits: jobs of queues that borrow, the least important and newest first.
 
     A queue takes back what it owns and no more. Who turns out not to be needed is put back, from the end.
@@ -95,13 +90,12 @@ def reclaim_targets(entry: Entry, usage: Usage, admitted: Iterable[Entry]) -> li
     workload, left, targets = entry.workload, usage.copy(), list[Entry]()
     if not usage.within_nominal(workload.queue, workload.requests):
         return []
-    short = [r for r, n in workload.requests.items() if n > usage.available(workload.queue, r)]
     for candidate in sorted(admitted, key=_least_important):
         if _reclaimable(candidate, entry, left, short):
             left.remove(candidate.workload)
             targets.append(candidate)
-        if left.fits(workload):
-            return _needed(workload, left, targets)
+            if left.fits(workload):
+                return _needed(workload, left, targets)
     return []
 
 
@@ -127,34 +121,47 @@ def _reclaimable(candidate: Entry, entry: Entry, usage: Usage, short: Sequence[s
     allowed = mine.reclaim_within_cohort == "Any" or (mine.reclaim_within_cohort == "LowerPriority" and lower)
     uses = any(candidate.workload.requests.get(resource) for resource in short)
     borrows = any(usage.borrowed(theirs.name, resource) for resource in short)
-    return allowed and uses and borrows and mine is not theirs and mine.cohort == theirs.cohort != ""
+    return allowed and uses and borrows and mine is not theirs and mine.lends_to(theirs)
 
 
 class Kueue:
     """Cluster queues with their workloads, waiting and admitted. A call that raises has changed nothing."""
 
     def __init__(self, queues: Iterable[ClusterQueue]) -> None:
-        self.usage = Usage({queue.name: queue for queue in queues})
+        by_name: dict[str, ClusterQueue] = {}
+        for queue in queues:
+            if queue.name in by_name:
+                raise already_exists("clusterqueue", queue.name)
+            by_name[queue.name] = queue
+        self.usage = Usage(by_name)
         self.admitted: dict[str, Entry] = {}
         self.events: list[Event] = []
         self._waiting: dict[str, Entry] = {}
+        self._last_said: dict[str, str] = {}
         self._clock = count()
 
     def submit(self, workload: Workload) -> None:
-        if workload.queue not in self.usage.queues:
-            raise Invalid("workload", [Problem("queue", f"ClusterQueue {workload.queue} not found")])
+        self._check_queue(workload.queue)
         if workload.name in self.admitted or workload.name in self._waiting:
             raise already_exists("workload", workload.name)
         self._waiting[workload.name] = Entry(workload, next(self._clock))
 
     def finish(self, name: str) -> None:
-        """The workload is done; its quota is free again."""
-        if name not in self.admitted:
+        """The workload is done, or withdrawn while it waits; its quota is free again."""
+        if name in self.admitted:
+            self.usage.remove(self.admitted.pop(name).workload)
+        elif name in self._waiting:
+            del self._waiting[name]
+        else:
             raise not_found("workload", name)
-        self.usage.remove(self.admitted.pop(name).workload)
+
+    def _check_queue(self, queue: str) -> None:
+        if queue not in self.usage.queues:
+            raise not_found("clusterqueue", queue)
 
     def pending(self, queue: str) -> list[Workload]:
         """What waits in a queue, in its order."""
+        self._check_queue(queue)
         return [entry.workload for entry in self._in_order(queue)]
 
     def schedule(self) -> list[str]:
@@ -171,7 +178,7 @@ class Kueue:
         snapshot, evicted, moved = self.usage.copy(), list[Entry](), False
         for nomination in sorted(nominations, key=_turn):
             if nomination.mode == FIT:
-                moved |= self._admit(nomination, snapshot)
+                moved |= self._admit(nomination, snapshot, evicted)
             elif nomination.targets:
                 moved |= self._evict(nomination, snapshot, evicted)
             else:
@@ -187,10 +194,9 @@ class Kueue:
         """The first that waits; with BestEffortFIFO, that has not been set aside because it does not fit."""
         return next((entry for entry in self._in_order(queue) if entry.workload.name not in set_aside), None)
 
-    def _admit(self, nomination: Nomination, snapshot: Usage) -> bool:
+    def _admit(self, nomination: Nomination, snapshot: Usage, evicted: list[Entry]) -> bool:
         workload = nomination.entry.workload
-        if not snapshot.fits(workload):
-            self._say(workload.name, "Workload no longer fits after processing another workload")
+        if not self._still_fits(workload, snapshot, evicted):
             return False
         self.admitted[workload.name] = nomination.entry._replace(reserved=next(self._clock), preempting=False)
         del self._waiting[workload.name]
@@ -205,16 +211,23 @@ class Kueue:
         if any(target in evicted for target in targets):
             self._say(workload.name, "Workload has overlapping preemption targets with another workload")
             return False
-        if not snapshot.without(entry.workload for entry in (*evicted, *targets)).fits(workload):
-            self._say(workload.name, "Workload no longer fits after processing another workload")
+        if not self._still_fits(workload, snapshot, (*evicted, *targets)):
             return False
         evicted += targets
         snapshot.add(workload)
-        self._waiting[workload.name] = nomination.entry._replace(preempting=True)
+        keeps_its_turn = self.usage.queues[workload.queue].queueing_strategy == "BestEffortFIFO"
+        self._waiting[workload.name] = nomination.entry._replace(preempting=keeps_its_turn)
         for target in targets:
             self._stop(target, workload)
         self._say(workload.name, f"{nomination.why}. Pending the preemption of {len(targets)} workload(s)")
         return True
+
+    def _still_fits(self, workload: Workload, snapshot: Usage, gone: Iterable[Entry]) -> bool:
+        """After what others took in this cycle, and without those who were evicted in it."""
+        fits = snapshot.without(entry.workload for entry in gone).fits(workload)
+        if not fits:
+            self._say(workload.name, "Workload no longer fits after processing another workload")
+        return fits
 
     def _stop(self, target: Entry, preemptor: Workload) -> None:
         name = target.workload.name
@@ -228,6 +241,7 @@ class Kueue:
         workload = nomination.entry.workload
         queue = self.usage.queues[workload.queue]
         self._say(workload.name, nomination.why)
+        self._waiting[workload.name] = nomination.entry._replace(preempting=False)
         if nomination.mode == PREEMPT and queue.reclaim_within_cohort != "Any":
             snapshot.reserve(workload)
         if queue.queueing_strategy == "StrictFIFO":
@@ -236,7 +250,10 @@ class Kueue:
         return True
 
     def _say(self, workload: str, message: str) -> None:
-        self.events.append(Event(workload, message))
+        """A condition that says the same as before is no event."""
+        if self._last_said.get(workload) != message:
+            self._last_said[workload] = message
+            self.events.append(Event(workload, message))
 
 
 def _turn(nomination: Nomination) -> tuple[bool, int, int]:

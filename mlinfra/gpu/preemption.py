@@ -1,7 +1,9 @@
 """Whom a pod may evict, and on which node: DefaultPreemption.
 
-Follows Kubernetes 1.36.3, `pkg/scheduler/framework/preemption` and `plugins/defaultpreemption`. Where upstream starts
-at a random node and takes the first of a random list, this starts at the first node and keeps the nodes' order.
+Follows Kubernetes 1.36.3, `pkg/scheduler/framework/preemption` and `plugins/defaultpreemption`, with the event's words
+of 1.37. (1.37 may count budgets otherwise: it stops at the first that a pod breaks.) Where upstream starts at a random
+node and takes the first of a random list, this starts at the first node and keeps the nodes' order. What a budget
+allows stays as given: a real one shrinks until the replacement of an evicted pod is healthy.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 from mlinfra.gpu.cluster import GPURequest, NodeInfo, Pod
 from mlinfra.gpu.filters import Refusal, refusal, unavailable
+from mlinfra.manifest import Field, check, whole
 
 PRIORITY_OFFSET = 2**31
 MIN_CANDIDATES_PERCENT, MIN_CANDIDATES = 10, 100
@@ -25,6 +28,9 @@ class DisruptionBudget:
 
     match_labels: Mapping[str, str]
     disruptions_allowed: int
+
+    def __post_init__(self) -> None:
+        check("disruption budget", whole(0)(Field(self.disruptions_allowed, "disruptions_allowed")))
 
     def covers(self, pod: Pod) -> bool:
         labels = pod.request.labels
@@ -122,6 +128,8 @@ def preempt(
 
     Of candidates that cost the same the first wins; upstream takes the first of a random order.
     """
+    if not infos:
+        return None, ""
     if pod.priority_class.preemption_policy == "Never":
         return None, "preemption: not eligible due to preemptionPolicy=Never."
     outcome = dry_run(pod, [info for info in infos if refused[info.node.name].resolvable], budgets)

@@ -15,7 +15,7 @@ from mlinfra.gpu.scoring import (
     ScorePlugin,
     TaintToleration,
 )
-from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, between, check, one_of
+from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, between, check, fields, one_of
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,14 @@ KIND = CustomKind(
     "KubeSchedulerConfiguration",
     [
         ("profiles", Needed()),
-        ("profiles[].schedulerName", Needed()),
+        ("profiles[].schedulerName",),
         ("profiles[].percentageOfNodesToScore", between(0, 100)),
         ("profiles[].plugins.score.disabled[].name", Needed()),
+        ("profiles[].plugins.score.enabled[].name", Needed()),
+        ("profiles[].plugins.score.enabled[].weight",),
         ("profiles[].pluginConfig[].name", one_of("NodeResourcesFit")),
+        *fields("", "parallelism leaderElection clientConnection percentageOfNodesToScore extenders"),
+        *fields("profiles[].pluginConfig[].args", "apiVersion kind ignoredResources ignoredResourceGroups"),
         *[(f"profiles[].pluginConfig[].args.{path}", *checks) for path, *checks in STRATEGY],
     ],
     [],

@@ -19,6 +19,8 @@ from mlinfra.manifest import (
     Problem,
     Rules,
     below,
+    broken,
+    canonical,
     check,
     dns_subdomain,
     fields,
@@ -31,6 +33,9 @@ from mlinfra.manifest import (
 )
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
+AMOUNT = whole(0, 2**63 - 1)
+QUOTA: Rules = [("nominal", Needed(), AMOUNT), ("borrowing_limit", AMOUNT), ("lending_limit", AMOUNT)]
+WORKLOAD: Rules = [("name", Needed()), ("requests[]", AMOUNT), ("priority", Needed(), whole(-(2**31)))]
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,28 @@ class Quota:
     borrowing_limit: int | None = None
     lending_limit: int | None = None
 
+    def __post_init__(self) -> None:
+        check("quota", broken(Field(vars(self)), QUOTA))
+
     @property
     def guaranteed(self) -> int:
         """What stays with the queue even when it is idle."""
-        return 0 if self.lending_limit is None else max(0, self.nominal - self.lending_limit)
+        return 0 if self.lending_limit is None else self.nominal - self.lending_limit
 
     def manifest(self, resource: str) -> Manifest:
         limits = {"borrowingLimit": self.borrowing_limit, "lendingLimit": self.lending_limit}
-        given = {name: str(limit) for name, limit in limits.items() if limit is not None}
-        return {"name": resource, "nominalQuota": str(self.nominal), **given}
+        given = {name: _written(resource, limit) for name, limit in limits.items() if limit is not None}
+        return {"name": resource, "nominalQuota": _written(resource, self.nominal), **given}
+
+
+def _written(resource: str, amount: int) -> str:
+    """Memory in the largest unit that is whole: 2**40 bytes are 1Ti."""
+    return canonical(f"{amount // 1024}Ki") if resource == "memory" and amount % 1024 == 0 else str(amount)
 
 
 @dataclass(frozen=True)
 class ClusterQueue:
-    """The quotas of a team, in pieces of each resource; queues of the same cohort lend each other what lies idle."""
+    """The quotas of a team, cpu in cores, memory in bytes; queues of a cohort lend each other what lies idle."""
 
     name: str
     cohort: str
@@ -65,6 +78,10 @@ class ClusterQueue:
 
     def __post_init__(self) -> None:
         check(f'ClusterQueue.kueue.x-k8s.io "{self.name}"', validate(self.manifest()))
+
+    def lends_to(self, other: ClusterQueue) -> bool:
+        """Quota is lent within a cohort, and within a flavor."""
+        return self.cohort == other.cohort != "" and self.flavor == other.flavor
 
     def manifest(self) -> Manifest:
         resources = [quota.manifest(resource) for resource, quota in self.quotas.items()]
@@ -101,8 +118,7 @@ class Workload:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        amounts = Field(self.requests, "requests").each()
-        check(f'workload "{self.name}"', (problem for amount in amounts for problem in whole(0)(amount)))
+        check(f'workload "{self.name}"', broken(Field(vars(self)), WORKLOAD))
 
 
 @dataclass
@@ -168,8 +184,9 @@ class Usage:
         return self.queues[queue].quotas.get(resource, Quota(0))
 
     def _cohort(self, queue: str) -> list[str]:
-        cohort = self.queues[queue].cohort
-        return [name for name, other in self.queues.items() if name == queue or (cohort and other.cohort == cohort)]
+        """The queue, and those with which it shares a pot."""
+        mine = self.queues[queue]
+        return [name for name, other in self.queues.items() if other is mine or other.lends_to(mine)]
 
     def _pool(self, queue: str, resource: str) -> int:
         """What all queues of the cohort together put into it."""
@@ -198,7 +215,7 @@ def _group(group: Field) -> Iterator[Problem]:
 
 def _limits(spec: Field) -> Iterator[Problem]:
     """Who is in no cohort neither borrows nor lends, and nobody lends more than is there."""
-    for resource in select(spec, "resourceGroups[].flavors[].resources[]"):
+    for resource in select(spec, _RESOURCE):
         for limit in (resource["borrowingLimit"], resource["lendingLimit"]):
             if limit.value is not None and not spec["cohortName"].value:
                 yield limit.invalid("must be nil when cohort is empty")
@@ -248,4 +265,5 @@ KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAV
 
 def validate(obj: Manifest) -> list[Problem]:
     """Why Kueue's webhook, or the API server, would refuse one of the three kinds; empty when it is fine."""
-    return KINDS.get(obj.get("kind", ""), CLUSTER_QUEUE_KIND).problems(obj)
+    kind = obj.get("kind") if isinstance(obj, Mapping) else None
+    return KINDS.get(str(kind), CLUSTER_QUEUE_KIND).problems(obj)

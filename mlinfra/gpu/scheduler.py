@@ -76,7 +76,7 @@ def _names(request: GPURequest) -> set[str]:
 
 
 class GPUScheduler:
-    """A cluster with its queue. A call that raises has changed nothing."""
+    """A cluster with its queue. Bad input raises and changes nothing."""
 
     def __init__(
         self,
@@ -129,12 +129,15 @@ class GPUScheduler:
 
     def release(self, name: str) -> None:
         """The request is done, or withdrawn while it waits: each node gets back exactly what it gave."""
-        known = {request.name: request for request in (*self.pending, *(job.request for job in self.running.values()))}
-        if name not in known:
+        if name in self.running:
+            request, pods = self.running.pop(name)
+            self._give_back(pods)
+        elif queued := next((queued for queued in self._queue if queued.request.name == name), None):
+            request = queued.request
+            self._queue.remove(queued)
+        else:
             raise not_found("pod", name)
-        self._queue = [queued for queued in self._queue if queued.request.name != name]
-        self._give_back(self.running.pop(name).pods if name in self.running else ())
-        self._names -= _names(known[name])
+        self._names -= _names(request)
 
     def explain(self, request: GPURequest) -> Explanation:
         """What each node would say now of a pod of the request, all nodes being asked; nothing is changed."""

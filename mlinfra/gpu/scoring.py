@@ -11,44 +11,49 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mlinfra.gpu.cluster import Amounts, GPURequest, NodeInfo, nonzero
-from mlinfra.manifest import Field, Manifest, Needed, Problem, Rules, broken, check, extended, fields, one_of
+from mlinfra.manifest import Check, Field, Manifest, Needed, Problem, Rules, broken, check, extended, one_of
 
 MAX_NODE_SCORE, MAX_SHAPE_SCORE = 100, 10
 CPU_AND_MEMORY = {"cpu": 1, "memory": 1}
 
 
-def _resource_weights(resources: Field) -> Iterator[Problem]:
+def _weight(entry: Field) -> Iterator[Problem]:
     """`validateResources`: more than 0, up to 100."""
-    for entry in resources.each():
-        if not 0 < entry["weight"].value <= 100:
-            name = entry["name"].value
-            yield entry["weight"].invalid(f"resource weight of {name} not in valid range (0, 100]")
+    weight = entry["weight"]
+    if weight.value is not None and (type(weight.value) is not int or not 0 < weight.value <= 100):
+        yield weight.invalid(f"resource weight of {entry['name'].value} not in valid range (0, 100]")
+
+
+def _in_range(most: int) -> Check:
+    def check(field: Field) -> Iterator[Problem]:
+        if type(field.value) is not int or not 0 <= field.value <= most:
+            yield field.invalid(f"not in valid range [0, {most}]")
+
+    return check
 
 
 def _shape(ratio: Field) -> Iterator[Problem]:
-    """`validateFunctionShape`: at least one point, in order, each in its range."""
-    points = list(ratio["shape"].each())
+    """`validateFunctionShape`: at least one point, and in order."""
+    points = [point["utilization"] for point in ratio["shape"].each()]
     if not points:
         yield ratio["shape"].required("at least one point must be specified")
     for before, after in pairwise(points):
-        if before["utilization"].value >= after["utilization"].value:
-            yield after["utilization"].invalid("values must be sorted in increasing order")
-            break
-    for point in points:
-        for name, most in (("utilization", 100), ("score", MAX_SHAPE_SCORE)):
-            if not 0 <= point[name].value <= most:
-                yield point[name].invalid(f"not in valid range [0, {most}]")
+        if all(type(x.value) is int for x in (before, after)) and before.value >= after.value:
+            yield after.invalid("values must be sorted in increasing order")
+            return
 
 
+_POINT = "scoringStrategy.requestedToCapacityRatio.shape[]"
 STRATEGY: Rules = [
-    ("scoringStrategy.type", Needed(), one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
+    ("scoringStrategy.type", one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
     ("scoringStrategy.resources[].name", Needed()),
     ("scoringStrategy.resources[].weight",),
-    ("scoringStrategy.resources", _resource_weights),
-    *fields("scoringStrategy.requestedToCapacityRatio.shape[]", "utilization score"),
+    ("scoringStrategy.resources[]", _weight),
+    (f"{_POINT}.utilization", _in_range(100)),
+    (f"{_POINT}.score", _in_range(MAX_SHAPE_SCORE)),
     ("scoringStrategy.requestedToCapacityRatio", _shape),
 ]
 
@@ -107,7 +112,7 @@ class RequestedToCapacityRatio(Strategy):
 
     def points(self, used: int, capacity: int) -> int:
         scaled = [(x, y * MAX_NODE_SCORE // MAX_SHAPE_SCORE) for x, y in self.shape]
-        return broken_linear(scaled, min(100, used * 100 // capacity))
+        return broken_linear(scaled, used * 100 // capacity)
 
     def score(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> int:
         """Resources that score 0 do not count at all; the mean is rounded, half up."""
@@ -163,8 +168,8 @@ class NodeResourcesFit:
     """The strategy's points, with 100m and 200Mi in the place of requests that are not made."""
 
     strategy: Strategy = field(default_factory=LeastAllocated)
-    name: str = "NodeResourcesFit"
-    weight: int = 1
+    name: ClassVar[str] = "NodeResourcesFit"
+    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         asked = nonzero(pod.requests)
@@ -179,8 +184,8 @@ class NodeResourcesFit:
 class BalancedAllocation:
     """Whether the pod brings the node's use of cpu and of memory closer together: 50 to 100, 75 for no change."""
 
-    name: str = "NodeResourcesBalancedAllocation"
-    weight: int = 1
+    name: ClassVar[str] = "NodeResourcesBalancedAllocation"
+    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         """As since Kubernetes 1.36; a pod that asks for neither is not scored."""
@@ -204,8 +209,8 @@ def balance(used: Amounts, allocatable: Amounts) -> int:
 class NodeAffinity:
     """The weights of the pod's preferred terms that the node's labels match; here each weighs 100."""
 
-    name: str = "NodeAffinity"
-    weight: int = 2
+    name: ClassVar[str] = "NodeAffinity"
+    weight: ClassVar[int] = 2
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         return sum(100 for term in pod.preferred if term.matches(info.node.all_labels))
@@ -218,8 +223,8 @@ class NodeAffinity:
 class TaintToleration:
     """The fewer `PreferNoSchedule` taints that the pod does not tolerate, the better."""
 
-    name: str = "TaintToleration"
-    weight: int = 3
+    name: ClassVar[str] = "TaintToleration"
+    weight: ClassVar[int] = 3
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         soft = [taint for taint in info.node.taints if taint.effect == "PreferNoSchedule"]
@@ -236,11 +241,12 @@ PREFERRED_POINTS, SPARE_POINTS = 100, 10
 class BestFit:
     """The source notebook's rule: 100 points for the preferred type, less 10 for each GPU that stays free."""
 
-    name: str = "BestFit"
-    weight: int = 1
+    name: ClassVar[str] = "BestFit"
+    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
-        bonus = PREFERRED_POINTS if pod.preferred_gpu_type == info.node.gpu_type else 0
+        preferred = pod.preferred_gpu_type and pod.preferred_gpu_type == info.node.gpu_type
+        bonus = PREFERRED_POINTS if preferred else 0
         return bonus - (info.free_gpus - pod.gpu_count) * SPARE_POINTS
 
     def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:

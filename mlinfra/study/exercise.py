@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -70,12 +71,17 @@ class Exercise:
     def _same(self, answer: Any, other: Any) -> bool:
         if not self.cases:
             return bool(answer == other)
-        return all(answer(*case) == other(*case) for case in self.cases)
+        return all(_called(answer, case) == _called(other, case) for case in self.cases)
 
     def _difference(self, answer: Any) -> str:
         """Where a function differs first; a wrong value is not given away."""
         for case in self.cases:
-            if (got := answer(*case)) != (right := self.right(*case)):
+            if (got := _called(answer, case)) != (right := _called(self.right, case)):
                 arguments = ", ".join(map(repr, case))
                 return f"For ({arguments}) yours gives {got!r}, and {right!r} is right."
         return f"{answer!r} is not it. Open a hint, or compute it with the simulator."
+
+
+def _called(function: Any, case: tuple[Any, ...]) -> Any:
+    """The function's value for its own copy of the case: an answer may change its arguments."""
+    return function(*deepcopy(case))

@@ -41,7 +41,7 @@ class SourceLoop:
                 continue
             if node.node.gpu_memory_gib < request.gpu_memory_gib:
                 continue
-            score = 100 if request.preferred_gpu_type == node.node.gpu_type else 0
+            score = 100 if request.preferred_gpu_type and request.preferred_gpu_type == node.node.gpu_type else 0
             score -= (node.available_gpus - request.gpu_count) * 10
             candidates.append((score, node))
         if not candidates:
