@@ -60,6 +60,9 @@ class Quota:
         return {"name": resource, "nominalQuota": _written(resource, self.nominal), **given}
 
 
+NONE = Quota(0)
+
+
 def _written(resource: str, amount: int) -> str:
     """Memory in the largest unit that is whole: 2**40 bytes are 1Ti."""
     return canonical(f"{amount // 1024}Ki") if resource == "memory" and amount % 1024 == 0 else str(amount)
@@ -181,7 +184,7 @@ class Usage:
         return all(self.used[queue][r] + n <= self._quota(queue, r).nominal for r, n in requests.items())
 
     def _quota(self, queue: str, resource: str) -> Quota:
-        return self.queues[queue].quotas.get(resource, Quota(0))
+        return self.queues[queue].quotas.get(resource, NONE)
 
     def _cohort(self, queue: str) -> list[str]:
         """The queue, and those with which it shares a pot."""
