@@ -842,6 +842,7 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
     ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
     ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
+    ("resource.k8s.io/v1", "DeviceClass"): Kind(dns_subdomain, [("spec.selectors[].cel.expression", Needed())]),
     ("resource.k8s.io/v1", "ResourceClaim"): Kind(dns_subdomain, below("spec", CLAIM)),
     ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS, ()),
 }

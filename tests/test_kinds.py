@@ -102,6 +102,11 @@ spec:
   template: {spec: {restartPolicy: Never, containers: [{name: main, image: "train:1"}]}}
 ---
 apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: mig.nvidia.com}
+spec: {selectors: [{cel: {expression: "device.driver == 'gpu.nvidia.com'"}}]}
+---
+apiVersion: resource.k8s.io/v1
 kind: ResourceClaim
 metadata: {name: one-gpu}
 spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu.nvidia.com, count: 1}}]}}
@@ -135,6 +140,7 @@ def test_accepted(kind: str) -> None:
 
 C, T = "spec/containers/0", "spec/template/spec/containers/0"
 BROKEN = [
+    ("DeviceClass", "spec/selectors/0/cel/expression", "", "spec.selectors[0].cel.expression", "Required value"),
     ("ConfigMap", "data", {"a b": "c"}, "data[a b]", "a valid config key must consist of"),
     ("Job", "spec/parallelism", -1, "spec.parallelism", "must be greater than or equal to 0"),
     ("Job", "spec/completionMode", "Both", "spec.completionMode", 'supported values: "Indexed", "NonIndexed"'),

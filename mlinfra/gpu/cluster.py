@@ -24,6 +24,7 @@ from mlinfra.manifest import (
     broken,
     check,
     dns_subdomain,
+    extended,
     label_key,
     label_value,
     labels,
@@ -57,6 +58,11 @@ def _tolerations(field: Field) -> Iterator[Problem]:
         yield field.invalid("must be a tuple of Toleration")
 
 
+def _extended(field: Field) -> Iterator[Problem]:
+    if not extended(str(field.value)):
+        yield field.invalid("must be an extended resource, such as nvidia.com/gpu")
+
+
 TAINT: Rules = [("key", label_key), ("effect", Needed(), one_of(*EFFECTS))]
 TOLERATION: Rules = [("operator", one_of("Equal", "Exists")), ("effect", one_of(*EFFECTS))]
 PRIORITY_CLASS: Rules = [
@@ -71,10 +77,18 @@ NAMED: Rules = [
     ("cpu", quantity_check()),
     ("memory", quantity_check()),
 ]
-NODE: Rules = [*NAMED, ("max_pods", whole(0)), ("gpu_type", label_value), ("", _typed)]
+NODE: Rules = [
+    *NAMED,
+    ("max_pods", whole(0)),
+    ("devices", _a_map),
+    ("devices[]", whole(0)),
+    ("gpu_type", label_value),
+    ("", _typed),
+]
 REQUEST: Rules = [
     *NAMED,
     ("gang_size", whole(1)),
+    ("resource", _extended),
     ("preferred_gpu_type", label_value),
     ("required_gpu_type", label_value),
     ("tolerations", _tolerations),
@@ -144,7 +158,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class GPUNode:
-    """A node with equal GPUs; the labels are those that NVIDIA's GPU feature discovery sets, and yours."""
+    """A node with equal GPUs; the labels are those that NVIDIA's GPU feature discovery sets, and yours.
+
+    `devices` are its other extended resources, such as {"nvidia.com/mig-1g.10gb": 7}.
+    """
 
     name: str
     gpu_type: str = ""
@@ -155,6 +172,7 @@ class GPUNode:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     max_pods: int = 110
+    devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(f'node "{self.name}"', broken(Field(vars(self)), NODE))
@@ -162,7 +180,7 @@ class GPUNode:
     @cached_property
     def allocatable(self) -> Amounts:
         amounts = {"cpu": milli_value(self.cpu), "memory": math.ceil(quantity(self.memory)), "pods": self.max_pods}
-        return amounts | ({GPU: self.gpu_count} if self.gpu_count else {})
+        return amounts | ({GPU: self.gpu_count} if self.gpu_count else {}) | dict(self.devices)
 
     @cached_property
     def all_labels(self) -> Mapping[str, str]:
@@ -203,6 +221,8 @@ NO_CLASS = PriorityClass("", 0)
 class GPURequest:
     """A pod that wants GPUs, or a gang of `gang_size` such pods; what is None or empty is not asked for.
 
+    With another `resource` than nvidia.com/gpu it wants so many of those, such as MIG instances.
+
     GPU memory and type are wishes on node labels: `required_gpu_type` and `gpu_memory_gib` filter nodes,
     `preferred_gpu_type` scores them.
     """
@@ -218,6 +238,7 @@ class GPURequest:
     priority_class: PriorityClass = NO_CLASS
     gang_size: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
+    resource: str = GPU
 
     def __post_init__(self) -> None:
         check(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
@@ -229,7 +250,7 @@ class GPURequest:
     @cached_property
     def requests(self) -> Amounts:
         """What the node must have left."""
-        amounts = {GPU: self.gpu_count} if self.gpu_count else {}
+        amounts = {self.resource: self.gpu_count} if self.gpu_count else {}
         if self.cpu is not None:
             amounts["cpu"] = milli_value(self.cpu)
         return amounts if self.memory is None else amounts | {"memory": math.ceil(quantity(self.memory))}
@@ -291,7 +312,7 @@ class GPURequest:
 
     def _resources(self) -> Resources:
         """Limits equal requests: of GPUs they must, and the pod gets what it was scheduled for."""
-        asked = {"cpu": self.cpu, "memory": self.memory, GPU: self.gpu_count or None}
+        asked = {"cpu": self.cpu, "memory": self.memory, self.resource: self.gpu_count or None}
         amounts = {name: amount for name, amount in asked.items() if amount is not None}
         return Resources(amounts, amounts)
 
@@ -350,7 +371,7 @@ class NodeInfo:
 
     def gpus(self) -> list[str]:
         """Which pod has each GPU, "" for a free one; the kubelet picks the devices, here they are taken in order."""
-        taken = [pod.request.name for pod in self.pods.values() for _ in range(pod.request.gpu_count)]
+        taken = [pod.request.name for pod in self.pods.values() for _ in range(pod.request.requests.get(GPU, 0))]
         return taken + [""] * self.free_gpus
 
 

@@ -18,6 +18,7 @@ UPSTREAM = {
     "hpa_replica_calculator.json": "HPA: replica calculator (`replica_calculator.go`)",
     "kpa.json": "Knative: ticks, windows, targets, defaults (`autoscaler.go`, `bucketing.go`), run through v1.23.0",
     "kserve_keda.json": "KEDA: one poll, bounds, activation (`scale_scaledobjects.go`, `scaledobject_types.go`)",
+    "mig_placements.json": "MIG: profiles and their places, documented sequences (MIG User Guide r580)",
     "nodefit_scoring.json": "kube-scheduler: NodeResourcesFit's strategies, normalization, sampling (`noderesources/`)",
     "preemption.json": "kube-scheduler: victims, and the node they go from (`default_preemption_test.go`)",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
@@ -35,6 +36,7 @@ KNOWN_DIFFERENCES = [
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
     "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
+    "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
     "Manifests: of the server's rules those for what this course writes are here; CEL, admission plugins are not.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]

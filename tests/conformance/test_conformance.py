@@ -12,6 +12,7 @@ import hpa_adapter
 import knative_adapter
 import kserve_keda_adapter
 import manifest_adapter
+import mig_adapter
 import pytest
 import vpa_adapter
 
@@ -25,6 +26,7 @@ ADAPTERS = {
     "kpa.json": knative_adapter,
     "kserve_keda.json": kserve_keda_adapter,
     "manifest_semantics.json": manifest_adapter,
+    "mig_placements.json": mig_adapter,
     "nodefit_scoring.json": gpu_adapter,
     "preemption.json": gpu_adapter,
     "vpa_histogram.json": vpa_adapter,
@@ -35,7 +37,6 @@ ADAPTERS = {
 PLANNED: dict[str, set[str]] = {
     "fgd_expected.json": set(),
     "kserve_keda.json": {"kserve_canary_traffic", "kserve_hpa", "kserve_knative_annotations"},
-    "mig_placements.json": set(),
     "ray_serve.json": set(),
 }
 """Files whose topic is not built yet, or of a file the kinds that are not; empty when all topics stand."""
