@@ -19,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crds", type=Path, default=crds, help="folder of custom resource schemas, GROUP_VERSION_KIND.json"
     )
+    openb = ROOT.parent / "shared" / "data" / "openb"
+    parser.addoption("--openb", type=Path, default=openb, help="folder of the openb node and pod lists")
 
 
 def _is_cell(item: pytest.Item) -> bool:

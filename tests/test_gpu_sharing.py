@@ -63,5 +63,6 @@ def test_the_scheduler_counts_replicas_as_devices() -> None:
     ],
 )
 def test_refused(wrong: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"technique": "timeSlicing", "replicas": 4}
     with pytest.raises(manifest.Invalid, match=re.escape(message)):
-        sharing.Sharing(**{"technique": "timeSlicing", "replicas": 4} | wrong)
+        sharing.Sharing(**given | wrong)

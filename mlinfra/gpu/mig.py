@@ -6,13 +6,12 @@ B200 by family. A start and a size are counted in memory slices.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
+from mlinfra import data
 from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, whole
 
 
@@ -67,19 +66,18 @@ def profiles(gpu: str) -> dict[str, MIGProfile]:
 @cache
 def _table() -> dict[str, dict[str, MIGProfile]]:
     by_gpu: dict[str, dict[str, MIGProfile]] = {}
-    with files("mlinfra").joinpath("data/mig_profiles.csv").open(encoding="utf-8") as table:
-        for row in csv.DictReader(table):
-            by_gpu.setdefault(row["gpu"], {})[row["key"]] = MIGProfile(
-                row["key"],
-                row["name"],
-                int(row["compute_slices"]),
-                int(row["memory_slices"]),
-                tuple(map(int, row["starts"].split())),
-                int(row["max_count"]),
-                float(row["memory_gib"]) if row["memory_gib"] else None,
-                int(row["sm"]) if row["sm"] else None,
-                int(row["sm_of_gpu"]),
-            )
+    for row in data.table("mig_profiles"):
+        by_gpu.setdefault(row["gpu"], {})[row["key"]] = MIGProfile(
+            row["key"],
+            row["name"],
+            int(row["compute_slices"]),
+            int(row["memory_slices"]),
+            tuple(map(int, row["starts"].split())),
+            int(row["max_count"]),
+            float(row["memory_gib"]) if row["memory_gib"] else None,
+            int(row["sm"]) if row["sm"] else None,
+            int(row["sm_of_gpu"]),
+        )
     return by_gpu
 
 

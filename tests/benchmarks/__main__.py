@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import best_fit
+from benchmarks import best_fit, fgd
 
 BUILD = Path(__file__).parents[2] / "build"
-SUITES = (best_fit,)
+SUITES = (best_fit, fgd)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
 
 UPSTREAM = {
+    "fgd_expected.json": "fragmentation: the study's units, and its table for six policies within half a point to 0.8",
     "hpa_behavior.json": "HPA: policies, stabilization, defaults (`horizontal.go`, `defaults.go`)",
     "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
     "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
@@ -36,6 +37,7 @@ KNOWN_DIFFERENCES = [
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
     "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
+    "Fragmentation: means of 3 seeds beside the study's 10; on its raw lists (`--openb DIR`) one run agrees exactly.",
     "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
     "Manifests: of the server's rules those for what this course writes are here; CEL, admission plugins are not.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
@@ -45,7 +47,7 @@ KNOWN_DIFFERENCES = [
 def table() -> str:
     rows = ["| cases | what | agree |", "| --- | --- | --- |"]
     for file in sorted(ADAPTERS):
-        built = [case for case in cases(CASES / file) if not is_planned(file, case)]
+        built = [case for case in cases(CASES / file) if not is_planned(file, case) and "lists" not in case]
         agreed = sum(not disagreements(file, case) for case in built)
         rows.append(f"| `{file}` | {UPSTREAM[file]} | {agreed} of {len(built)} |")
     return "\n".join([*rows, "", "Known differences:", "", *(f"- {line}" for line in KNOWN_DIFFERENCES)])

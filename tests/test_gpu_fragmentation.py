@@ -1,0 +1,110 @@
+"""Fragmentation: the measure by hand, the lazily kept rankings against asking everybody, and what is never taken twice."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlinfra.gpu import fragmentation as fgd
+
+NODES = [
+    fgd.NodeShape(8000, 64_000, 2, "T4"),
+    fgd.NodeShape(16000, 64_000, 4, "T4"),
+    fgd.NodeShape(32000, 128_000, 8, "A10"),
+]
+PODS = st.lists(
+    st.builds(
+        fgd.PodShape,
+        st.sampled_from([500, 2000, 6000]),
+        st.sampled_from([1000, 8000]),
+        st.just(1),
+        st.sampled_from([100, 300, 500, 900, 1000]),
+        st.sampled_from([(), ("T4",), ("A10", "V100")]),
+    )
+    | st.builds(fgd.PodShape, st.just(4000), st.just(4000), st.sampled_from([0, 2, 4]), st.just(1000)),
+    min_size=1,
+    max_size=40,
+).map(lambda pods: [pod._replace(gpu_milli=pod.gpu_milli if pod.gpus else 0) for pod in pods])
+
+
+def wasted(free: list[int], gpu_milli: int, gpus: int = 1, cpu: int = 1) -> float:
+    expected = fgd.Expected([fgd.TypicalPod(1, gpus, gpu_milli, (), 1.0)], ["any"])
+    gpu = np.array([[*free, *[0] * (8 - len(free))]])
+    return float(expected.fragmentation(np.array([cpu]), gpu, np.array([0]))[0])
+
+
+def test_the_measure_by_hand() -> None:
+    assert wasted([200, 1000, 1000, 500], 1000) == 700  # on two devices there is too little
+    assert wasted([200, 1000, 1000, 500], 400) == 200
+    assert wasted([200, 1000, 1000, 500], 1000, gpus=3) == 2700  # it does not run here at all
+    assert wasted([200, 1000, 1000, 500], 100, cpu=0) == 2700
+    assert wasted([1000] * 8, 0, gpus=0) == 8000  # of no use to a pod without GPUs
+
+
+@pytest.mark.parametrize("name", list(fgd.POLICIES))
+@settings(deadline=None, max_examples=25)
+@given(pods=PODS)
+def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pods: list[fgd.PodShape]) -> None:
+    typical, policy = fgd.typical_pods(pods), fgd.POLICIES[name]
+    made, cluster, rows = fgd.run(NODES, pods, typical, policy), fgd.Cluster(NODES, typical), np.arange(len(NODES))
+    for pod, chosen in zip(pods, made.nodes, strict=True):
+        fits = cluster.feasible(pod, rows)
+        points, device = policy(cluster, pod, rows)
+        points = np.where(fits, points, -1)
+        assert chosen == (int(points.argmax()) if fits.any() else None)
+        if chosen is not None:
+            cluster.place(pod, chosen, int(device[chosen]))
+        assert min(cluster.cpu.min(), cluster.memory.min(), cluster.gpu.min()) >= 0
+    placed = sum(pod.total_milli for pod, node in zip(pods, made.nodes, strict=True) if node is not None)
+    assert cluster.capacity_milli - cluster.free_milli == placed
+    assert made.placed == sum(node is not None for node in made.nodes)
+
+
+@settings(deadline=None, max_examples=25)
+@given(PODS, st.integers(0, 5))
+def test_at_random_is_a_draw_that_a_seed_repeats(pods: list[fgd.PodShape], seed: int) -> None:
+    typical = fgd.typical_pods(pods)
+    one, two = (fgd.run(NODES, pods, typical, fgd.at_random(seed)) for _ in range(2))
+    assert one == two
+
+
+@given(st.lists(st.sampled_from([100, 400, 1000]), min_size=1, max_size=8), st.sampled_from([100, 300, 500]))
+def test_taking_a_share_of_each_device_in_turn(free: list[int], milli: int) -> None:
+    """The short cut gives what the measure gives after the change."""
+    typical = [fgd.TypicalPod(1, 1, 300, (), 0.5), fgd.TypicalPod(1, 2, 1000, (), 0.5)]
+    expected = fgd.Expected(typical, ["any"])
+    gpu, cpu, model = np.array([[*free, *[0] * (8 - len(free))]]), np.array([1]), np.array([0])
+    after = expected.after_sharing(cpu, gpu, model, milli)
+    for device, share in enumerate(free):
+        if share >= milli:
+            changed = gpu.copy()
+            changed[0, device] -= milli
+            assert after[device, 0] == pytest.approx(expected.fragmentation(cpu, changed, model)[0])
+
+
+def test_the_openb_cluster() -> None:
+    nodes, pods = fgd.openb()
+    assert (len(nodes), sum(node.gpus for node in nodes), sum(node.cpu_milli for node in nodes)) == (
+        1213,
+        6212,
+        107_018_000,
+    )
+    assert (len(pods), sum(pod.shared for pod in pods), sum(pod.gpus == 0 for pod in pods)) == (8152, 3078, 1088)
+    typical = fgd.typical_pods(pods)
+    assert len(typical) == 35
+    assert sum(pod.share for pod in typical) == pytest.approx(1)
+    assert all(before.share >= after.share for before, after in pairwise(typical))
+
+
+def test_the_load_stops_before_it_passes_130_percent() -> None:
+    _, pods = fgd.openb()
+    for seed in (None, 1):
+        asked = list(fgd.load(pods, 6_212_000, seed))
+        assert 1.28 * 6_212_000 < sum(pod.total_milli for pod in asked) <= 1.3 * 6_212_000
+    assert asked == list(fgd.load(pods, 6_212_000, 1))
+    assert asked[:8152] != pods
+    assert sorted(asked[:8152]) == sorted(pods)
