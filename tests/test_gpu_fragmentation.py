@@ -68,8 +68,16 @@ def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pod
 @given(PODS, st.integers(0, 5))
 def test_at_random_is_a_draw_that_a_seed_repeats(pods: list[fgd.PodShape], seed: int) -> None:
     typical = fgd.typical_pods(pods)
-    one, two = (fgd.run(NODES, pods, typical, fgd.at_random(seed)) for _ in range(2))
+    one, two = (fgd.run(NODES, pods, typical, fgd.at_random(seed), np.random.default_rng(seed)) for _ in range(2))
     assert one == two
+
+
+def test_a_drawn_tie_goes_anywhere() -> None:
+    pod, typical = fgd.PodShape(100, 100, 1, 1000), [fgd.TypicalPod(100, 1, 1000, (), 1.0)]
+    drawn = {
+        fgd.run([NODES[0]] * 4, [pod], typical, fgd.fgd, np.random.default_rng(seed)).nodes[0] for seed in range(40)
+    }
+    assert drawn == {0, 1, 2, 3}
 
 
 @given(st.lists(st.sampled_from([100, 400, 1000]), min_size=1, max_size=8), st.sampled_from([100, 300, 500]))

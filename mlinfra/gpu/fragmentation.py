@@ -276,12 +276,12 @@ def _company(kinds: set[int], kind: int) -> int:
 
 
 def at_random(seed: int) -> Policy:
-    """Any node, and of it any device, that has room."""
+    """All nodes alike, and of a node any device that has room; with `ties` drawn, a uniform draw."""
     chance = np.random.default_rng(seed)
 
     def draw(cluster: Cluster, pod: PodShape, rows: Ints) -> Ranking:
         device = np.where(cluster.gpu[rows] >= pod.gpu_milli, chance.random((len(rows), DEVICES)), -1.0).argmax(axis=1)
-        return Ranking(chance.integers(1 << 30, size=len(rows)), device)
+        return Ranking(np.zeros(len(rows), dtype=np.int32), device)
 
     return draw
 
@@ -322,8 +322,8 @@ class Run:
 class _Rankings:
     """For each shape of pod the points of all nodes; a node is asked again once something was placed on it."""
 
-    def __init__(self, cluster: Cluster, policy: Policy, anew: bool) -> None:
-        self.cluster, self.policy, self.anew = cluster, policy, anew
+    def __init__(self, cluster: Cluster, policy: Policy) -> None:
+        self.cluster, self.policy = cluster, policy
         self.changed: list[int] = []
         self.known: dict[PodShape, tuple[Ints, Ints, int]] = {}
 
@@ -331,7 +331,7 @@ class _Rankings:
         """Points (-1 where it does not fit) and devices of all nodes."""
         nodes = len(self.cluster.cpu)
         empty = np.full(nodes, -1), np.zeros(nodes, dtype=np.int32), -1
-        points, device, seen = empty if self.anew else self.known.get(pod, empty)
+        points, device, seen = self.known.get(pod, empty)
         stale = np.arange(nodes) if seen < 0 else np.unique(np.array(self.changed[seen:], dtype=np.int32))
         if len(stale):
             points[stale] = -1
@@ -342,13 +342,22 @@ class _Rankings:
         return points, device
 
 
-def run(nodes: Sequence[NodeShape], pods: Sequence[PodShape], typical: Sequence[TypicalPod], policy: Policy) -> Run:
-    """Place the pods one after the other, none of them leaving; marks at every 10 % of the capacity, and at the end."""
+def run(
+    nodes: Sequence[NodeShape],
+    pods: Sequence[PodShape],
+    typical: Sequence[TypicalPod],
+    policy: Policy,
+    ties: np.random.Generator | None = None,
+) -> Run:
+    """Place the pods one after the other, none of them leaving; marks at every 10 % of the capacity, and at the end.
+
+    With `ties` each decision between nodes of equal points is drawn.
+    """
     cluster, made, asked, mark = Cluster(nodes, typical), Run(), 0, 10
-    rankings = _Rankings(cluster, policy, anew=policy not in POLICIES.values())
+    rankings = _Rankings(cluster, policy)
     for pod in pods:
         points, device = rankings.of(pod)
-        node = int(points.argmax())
+        node = int(points.argmax()) if ties is None else int(ties.choice(np.flatnonzero(points == points.max())))
         fits = points[node] >= 0
         if fits:
             cluster.place(pod, node, int(device[node]))

@@ -97,8 +97,11 @@ def played(workload: str, policy: str) -> tuple[float, float]:
     for seed in range(SEEDS):
         order = list(nodes)
         random.Random(seed).shuffle(order)
-        chosen = fgd.at_random(seed) if policy == "Random" else fgd.POLICIES[policy]
-        marks = fgd.run(order, list(fgd.load(pods, capacity, seed=seed)), typical, chosen).marks
+        random_one = policy == "Random"
+        chosen, ties = (
+            (fgd.at_random(seed), np.random.default_rng(seed)) if random_one else (fgd.POLICIES[policy], None)
+        )
+        marks = fgd.run(order, list(fgd.load(pods, capacity, seed)), typical, chosen, ties).marks
         ends.append((marks[-1].allocated, next(mark.fragmented for mark in marks if mark.arrived == 60)))
     return mean(end[0] for end in ends), mean(end[1] for end in ends)
 
