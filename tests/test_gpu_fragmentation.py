@@ -85,13 +85,15 @@ def test_taking_a_share_of_each_device_in_turn(free: list[int], milli: int) -> N
     """The short cut gives what the measure gives after the change."""
     typical = [fgd.TypicalPod(1, 1, 300, (), 0.5), fgd.TypicalPod(1, 2, 1000, (), 0.5)]
     expected = fgd.Expected(typical, ["any"])
-    gpu, cpu, model = np.array([[*free, *[0] * (8 - len(free))]]), np.array([1]), np.array([0])
-    after = expected.after_sharing(cpu, gpu, model, milli)
+    gpu, cpu, model = np.array([[*free, *[0] * (8 - len(free))]]), np.array([3]), np.array([0])
+    relief = expected.relief_by_sharing(cpu, gpu, model, fgd.PodShape(1, 1, 1, milli))
+    before = expected.fragmentation(cpu, gpu, model)
     for device, share in enumerate(free):
         if share >= milli:
             changed = gpu.copy()
             changed[0, device] -= milli
-            assert after[device, 0] == pytest.approx(expected.fragmentation(cpu, changed, model)[0])
+            after = expected.fragmentation(cpu - 1, changed, model)
+            assert relief[device, 0] == pytest.approx((before - after)[0])
 
 
 def test_the_openb_cluster() -> None:

@@ -122,21 +122,23 @@ class Expected:
         small_milli = (devices * too_small).sum(axis=0, dtype=np.int32)
         return self._wasted(cpu, model, fitting, small_milli, gpu.sum(axis=1))
 
-    def after_sharing(self, cpu: Ints, gpu: Ints, model: Ints, milli: int) -> Floats:
-        """F (devices, nodes) of each node if a share of that size were taken from each of its devices in turn.
+    def relief_by_sharing(self, cpu: Ints, gpu: Ints, model: Ints, pod: PodShape) -> Floats:
+        """F before minus F after (devices, nodes), if the pod's share were taken from each device in turn.
 
         Of the sums over devices only one term changes; so this costs no more than a look at each device.
         """
-        devices, then = gpu.T[:, :, None], gpu.T[:, :, None] - milli
+        devices, then = gpu.T[:, :, None], gpu.T[:, :, None] - pod.gpu_milli
         too_small, then_too_small = devices < self.milli, then < self.milli
-        small = devices * too_small
-        fitting = DEVICES - too_small.sum(axis=0, dtype=np.int32) + too_small - then_too_small
-        small_milli = small.sum(axis=0, dtype=np.int32) - small + then * then_too_small
-        return self._wasted(cpu, model, fitting, small_milli, gpu.sum(axis=1) - milli)
+        small, free = devices * too_small, gpu.sum(axis=1)
+        fitting, small_milli = DEVICES - too_small.sum(axis=0, dtype=np.int32), small.sum(axis=0, dtype=np.int32)
+        before = self._wasted(cpu, model, fitting, small_milli, free)
+        fitting_then = fitting + too_small - then_too_small
+        small_then = small_milli - small + then * then_too_small
+        return before - self._wasted(cpu - pod.cpu_milli, model, fitting_then, small_then, free - pod.gpu_milli)
 
     def _wasted(self, cpu: Ints, model: Ints, fitting: Ints, small_milli: Ints, free_milli: Ints) -> Floats:
         runs = (fitting >= self.gpus) & (cpu[:, None] >= self.cpu) & self.usable[model]
-        wasted: Floats = np.where(runs, small_milli, free_milli[:, None]) @ self.share
+        wasted: Floats = np.where(runs, small_milli, free_milli[:, None]).astype(np.float64) @ self.share
         return wasted
 
 
@@ -206,13 +208,17 @@ CPU_SCALE, GPU_SCALE = 128_000, DEVICES * WHOLE
 def fgd(cluster: Cluster, pod: PodShape, rows: Ints) -> Ranking:
     """Fragmentation gradient descent: the less the placement adds to the fragmentation, the better."""
     cpu, gpu, model = cluster.cpu[rows], cluster.gpu[rows], cluster.model[rows]
-    before = cluster.expected.fragmentation(cpu, gpu, model)
-    if not pod.shared:
-        after = cluster.expected.fragmentation(cpu - pod.cpu_milli, _without_whole(gpu, pod.gpus), model)
-        return Ranking(_gradient(before - after), np.zeros(len(rows), dtype=np.int32))
-    after = cluster.expected.after_sharing(cpu - pod.cpu_milli, gpu, model, pod.gpu_milli)
-    points = np.where(pod.gpu_milli > gpu.T, -1, _gradient(before - after))
-    return Ranking(points.max(axis=0), points.argmax(axis=0))
+    if pod.shared:
+        relief = cluster.expected.relief_by_sharing(cpu, gpu, model, pod)
+        points = np.where(pod.gpu_milli > gpu.T, -1, _gradient(relief))
+        return Ranking(points.max(axis=0), points.argmax(axis=0))
+    both = cluster.expected.fragmentation(
+        np.concatenate([cpu, cpu - pod.cpu_milli]),
+        np.concatenate([gpu, _without_whole(gpu, pod.gpus)]),
+        np.concatenate([model, model]),
+    )
+    before, after = np.split(both, 2)
+    return Ranking(_gradient(before - after), np.zeros(len(rows), dtype=np.int32))
 
 
 def _gradient(less_milli: Floats) -> Ints:
