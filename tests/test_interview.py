@@ -13,13 +13,17 @@ from mlinfra import interview
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CARDS = list(interview.bank().values())
-# From the published list of questions: question 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
+# From the published list of questions: question 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
 PUBLISHED = {
     "pod-gets-gpu": 3,
     "fragmentation": 8,
     "gang-deadlock": 6,
     "fair-share": 24,
     "slow-network": 4.9,
+    "sharing-a-gpu": 80,
+    "pack-mig": 19,
+    "goodput": 133,
+    "busy-but-slow": 5.2,
     "hpa-by-hand": 3,
     "llm-signal": 415,
     "knative-burst": 8,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import statistics
@@ -132,14 +131,16 @@ def open_and_run(browser: Browser, address: str, notebook: str) -> tuple[Page, l
     page.keyboard.press("Control+b")  # the file browser away
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    _wait_until_the_last_cell_ran(page)
+    cells = nbformat.read(ROOT / "notebooks" / notebook, as_version=4).cells
+    _wait_until_the_last_cell_ran(page, sum(cell.cell_type == "code" for cell in cells))
     return page, hosts
 
 
-def _wait_until_the_last_cell_ran(page: Page) -> None:
+def _wait_until_the_last_cell_ran(page: Page, code_cells: int) -> None:
+    """Its prompt has the number of code cells: the last one in the page may be another, while JupyterLab scrolls."""
     for _ in range(240):
         page.evaluate(f"{SCROLLER}.scrollTop = {SCROLLER}.scrollHeight")
-        if re.fullmatch(r"\[\d+\]:", page.locator(".jp-CodeCell .jp-InputPrompt").last.inner_text()):
+        if page.locator(".jp-CodeCell .jp-InputPrompt").last.inner_text() == f"[{code_cells}]:":
             return
         time.sleep(0.25)
     raise TimeoutError("the last cell did not finish")
@@ -175,7 +176,7 @@ def moved(panel: Locator, act: Callable[[], None]) -> bool:
     return False
 
 
-def drag(page: Page, handle: Locator, pixels: int) -> None:
+def drag(page: Page, handle: Locator, pixels: float) -> None:
     """Presses once the handle rests: after a scroll JupyterLab still measures cells, and they move."""
     handle.hover()
     page.mouse.down()
@@ -184,6 +185,14 @@ def drag(page: Page, handle: Locator, pixels: int) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x + pixels, y, steps=4)
     page.mouse.up()
+
+
+def towards_the_far_end(row: Locator, handle: Locator) -> float:
+    """Pixels that move the handle by nearly half of the track, whatever a step is wide."""
+    low, now, high = (float(handle.get_attribute(f"aria-value{end}") or 0) for end in ("min", "now", "max"))
+    track = row.locator(".noUi-target").bounding_box()
+    assert track
+    return 0.45 * track["width"] * (1 if now - low <= high - now else -1)
 
 
 def check_names(row: Locator) -> None:
@@ -205,7 +214,7 @@ def check_sliders(page: Page, panel: Locator) -> int:
         check_names(row)
         assert moved(panel, partial(handle.press, "ArrowRight")), "by keyboard"
         expect(box).to_have_value(f"{float(handle.get_attribute('aria-valuenow') or 0):g}")  # the twin follows
-        assert moved(panel, partial(drag, page, handle, 60)), "by mouse"
+        assert moved(panel, partial(drag, page, handle, towards_the_far_end(row, handle))), "by mouse"
     return len(rows)
 
 
