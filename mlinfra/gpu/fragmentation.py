@@ -360,6 +360,7 @@ def run(
     With `ties` each decision between nodes of equal points is drawn.
     """
     cluster, made, asked, mark = Cluster(nodes, typical), Run(), 0, 10
+    capacity_milli = cluster.capacity_milli
     rankings = _Rankings(cluster, policy)
     for pod in pods:
         points, device = rankings.of(pod)
@@ -370,7 +371,7 @@ def run(
             rankings.changed.append(node)
         made.nodes.append(node if fits else None)
         asked += pod.total_milli
-        if asked * 100 >= mark * cluster.capacity_milli:
+        if asked * 100 >= mark * capacity_milli:
             made.marks.append(_mark(cluster, mark))
             mark += 10
     return replace(made, marks=[*made.marks, _mark(cluster, mark)])
