@@ -384,6 +384,15 @@ def extended(name: str) -> bool:
     return "/" in name and "kubernetes.io/" not in name
 
 
+RESTRICTED: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""A container's securityContext as the restricted Pod Security Standard wants it, whatever the pod says."""
+
+
 # ------------------------------------------------------------------------------------------------------- YAML
 
 
@@ -393,7 +402,8 @@ def _dumper() -> Any:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        pass
+        def ignore_aliases(self, data: Any) -> bool:
+            return True  # what stands in two places is written twice
 
     def string(dumper: Any, text: str) -> Any:
         plain = dumper.resolve(yaml.ScalarNode, text, (True, False)).endswith(":str") and text.isprintable()
@@ -437,7 +447,7 @@ def validate(obj: Manifest) -> list[Problem]:
     kind = (str(obj.get("apiVersion")), str(obj.get("kind")))
     if kind not in KINDS:
         return [_no_matches(obj)]
-    wrong, missing = _schema_problems(obj, kind)
+    wrong, missing = _schema_problems(obj, _validator(*kind))
     found = wrong or list(rule_problems(obj))
     return found + [p for p in missing if not wrong and not any(f.path.startswith(p.path) for f in found)]
 
@@ -454,14 +464,16 @@ def rule_problems(obj: Manifest) -> Iterator[Problem]:
 class CustomKind(NamedTuple):
     """A custom resource as this course writes it: version, kind, and rules; a row without checks is a field it has.
 
-    The rules of `across` compare fields, so they are asked once each field is sound. A configuration file has no name.
+    `decode` finds unknown and mistyped fields where the rules do not name them all. The rules of `across` compare
+    fields, so they are asked once each field is sound. A configuration file has no name.
     """
 
     api_version: str
     kind: str
     rules: Rules
     across: Rules
-    named: bool = True
+    name: Check | None = dns_subdomain
+    decode: Callable[[Field], Iterator[Problem]] | None = None
 
     def problems(self, obj: Manifest) -> list[Problem]:
         """Why the API server, or the webhook behind it, would refuse the object; empty when it is fine."""
@@ -469,10 +481,16 @@ class CustomKind(NamedTuple):
             return [Field(obj, "manifest").invalid("must be an object")]
         if (obj.get("apiVersion"), obj.get("kind")) != (self.api_version, self.kind):
             return [_no_matches(obj)]
+        return list((self.decode or self._unknown)(Field(_decoded(obj)))) or self.rule_problems(obj)
+
+    def rule_problems(self, obj: Manifest) -> list[Problem]:
+        """What validation objects to once the object has been decoded."""
         field = Field(_decoded(obj))
-        problems = list(_unknown(field, dict.fromkeys(("apiVersion", "kind", "metadata", "status")) | self.fields()))
-        problems += metadata_problems(field["metadata"], dns_subdomain) if self.named else ()
-        return problems + list(broken(field, self.rules)) or list(broken(field, self.across))
+        named = list(metadata_problems(field["metadata"], self.name)) if self.name else []
+        return named + list(broken(field, self.rules)) or list(broken(field, self.across))
+
+    def _unknown(self, field: Field) -> Iterator[Problem]:
+        return _unknown(field, dict.fromkeys(("apiVersion", "kind", "metadata", "status")) | self.fields())
 
     def fields(self) -> dict[str, Any]:
         """The fields that the rules name, as a tree; below a leaf anything may stand."""
@@ -502,10 +520,11 @@ def _unknown(field: Field, known: Mapping[str, Any] | None) -> Iterator[Problem]
     elif isinstance(field.value, Mapping):
         for name in field.value:
             child = field[name]
-            yield from _unknown(child, known[name]) if name in known else [_unknown_field(child.path)]
+            yield from _unknown(child, known[name]) if name in known else [unknown_field(child.path)]
 
 
-def _unknown_field(path: str) -> Problem:
+def unknown_field(path: str) -> Problem:
+    """The objection to a field that the kind does not have."""
     return Problem(path, f'strict decoding error: unknown field "{path}"')
 
 
@@ -529,25 +548,55 @@ def _with_structs(obj: Manifest, paths: Iterable[str]) -> Manifest:
     return full
 
 
+@lru_cache(maxsize=1)
+def _schemas() -> tuple[Callable[[str], Any], Any]:
+    """The strict schemas of the kinds, by file name, and the registry of the definitions that they refer to."""
+    from kubernetes_validate.utils import schema_contents
+    from referencing import Registry, Resource
+
+    def read(name: str) -> Any:
+        return schema_contents(f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict/{name}.json", KUBERNETES)
+
+    return read, Resource.from_contents(read("_definitions")) @ Registry()
+
+
 @lru_cache(maxsize=64)
 def _validator(api_version: str, kind: str) -> Any:
     """The strict schema of a kind, read once."""
     from jsonschema import Draft202012Validator
-    from kubernetes_validate.utils import schema_contents
-    from referencing import Registry, Resource
+    from referencing import Resource
 
-    folder = f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict"
+    read, registry = _schemas()
     group, slash, version = api_version.rpartition("/")
-    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{version}"
-    schema = schema_contents(f"{folder}/{name}.json", KUBERNETES)
-    definitions = Resource.from_contents(schema_contents(f"{folder}/_definitions.json", KUBERNETES))
-    return Draft202012Validator(schema, registry=definitions @ (Resource.from_contents(schema) @ Registry()))
+    schema = read(f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{version}")
+    return Draft202012Validator(schema, registry=Resource.from_contents(schema) @ registry)
 
 
-def _schema_problems(obj: Manifest, kind: tuple[str, str]) -> tuple[list[Problem], list[Problem]]:
+@lru_cache(maxsize=64)
+def _struct_validator(struct: str) -> Any:
+    """The strict schema of a type such as `io.k8s.api.core.v1.Container`, or None where there is none."""
+    from jsonschema import Draft202012Validator
+
+    read, registry = _schemas()
+    definitions = read("_definitions")
+    if struct not in definitions["$defs"]:
+        return None
+    return Draft202012Validator({"$ref": f"{definitions['$id']}#/$defs/{struct}"}, registry=registry)
+
+
+def struct_problems(field: Field, struct: str) -> Iterator[Problem]:
+    """Unknown, mistyped and missing fields of a Kubernetes type inside a custom resource."""
+    validator = _struct_validator(struct)
+    wrong, missing = _schema_problems(field.value, validator) if validator else ([], [])
+    for problem in wrong + missing:
+        path = f"{field.path}.{problem.path}".rstrip(".")
+        yield unknown_field(path) if "unknown field" in problem.message else Problem(path, problem.message)
+
+
+def _schema_problems(obj: Any, validator: Any) -> tuple[list[Problem], list[Problem]]:
     """What cannot be decoded, and what the schema misses (which decoding does not mind)."""
     wrong, missing = [], []
-    for error in _validator(*kind).iter_errors(obj):
+    for error in validator.iter_errors(obj):
         keys = list(error.absolute_path)
         if "additionalProperties" in list(error.absolute_schema_path)[:-1]:  # of a map the decoder names no entry
             keys.pop()
@@ -565,4 +614,4 @@ def _decoding_problems(path: str, error: Any) -> list[Problem]:
     if error.validator != "additionalProperties":
         return [Problem(path, error.message)]
     unknown = [name for name in error.instance if name not in error.schema.get("properties", {})]
-    return [_unknown_field(f"{path}.{name}".lstrip(".")) for name in unknown]
+    return [unknown_field(f"{path}.{name}".lstrip(".")) for name in unknown]

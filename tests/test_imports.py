@@ -19,6 +19,8 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
         "mlinfra.autoscaling.hpa",
         "mlinfra.gpu.scheduler",
         "mlinfra.gpu.kueue",
+        "mlinfra.kserve",
+        "mlinfra.kserve.reconcile",
     ],
 )
 def test_imports_nothing_heavy(module: str) -> None:

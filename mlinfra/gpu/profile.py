@@ -72,7 +72,7 @@ KIND = CustomKind(
         *[(f"profiles[].pluginConfig[].args.{path}", *checks) for path, *checks in STRATEGY],
     ],
     [],
-    named=False,
+    name=None,
 )
 
 

@@ -1,4 +1,4 @@
-"""Translates the KEDA cases of `kserve_keda.json` into calls of `mlinfra.autoscaling.keda`."""
+"""Translates the cases of `kserve_keda.json` into calls of `mlinfra.autoscaling.keda` and `mlinfra.kserve`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mlinfra.autoscaling import keda
+from mlinfra.kserve import reconcile
 from mlinfra.manifest import Invalid, ObjectReference
 
 Case = dict[str, Any]
@@ -79,7 +80,68 @@ def activation(case: Case) -> Case:
     return {"active": trigger.active(case["value"])}
 
 
-KINDS = {"keda_request_scale": request_scale, "keda_bounds": bounds, "keda_activation": activation}
+TARGETS = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}
+
+
+def component(case: Case) -> Case:
+    """The fields of a predictor; what is None in a case is not given."""
+    names = {
+        "minReplicas": "min_replicas",
+        "maxReplicas": "max_replicas",
+        "scaleTarget": "scale_target",
+        "scaleMetric": "scale_metric",
+    }
+    given = {field: case[name] for field, name in names.items() if case[name] is not None}
+    metrics = case.get("auto_scaling_metrics")
+    return given if metrics is None else given | {"autoScaling": {"metrics": [resource_metric(m) for m in metrics]}}
+
+
+def resource_metric(given: Case) -> Case:
+    kind, value = given.get("target_type"), given.get("value")
+    target = ({"type": kind} if kind else {}) | ({} if value is None else {TARGETS[kind or "Utilization"]: value})
+    return {"type": "Resource", "resource": {"name": given["resource"], "target": target}}
+
+
+def in_short(metric: Case) -> Case:
+    target = metric["resource"]["target"]
+    return {
+        "resource": metric["resource"]["name"],
+        "target_type": target["type"],
+        "value": target[TARGETS[target["type"]]],
+    }
+
+
+def kserve_hpa(case: Case) -> Case:
+    spec = reconcile.hpa("bert-predictor", component(case))["spec"]
+    return {
+        "min_replicas": spec["minReplicas"],
+        "max_replicas": spec["maxReplicas"],
+        "metrics": [in_short(metric) for metric in spec["metrics"]],
+        "behavior": spec["behavior"],
+    }
+
+
+def kserve_annotations(case: Case) -> Case:
+    return reconcile.revision_annotations(component(case), case["annotations"])
+
+
+def kserve_traffic(case: Case) -> Case:
+    names = {"latestRevision": "latest", "revisionName": "revision"}
+    targets = reconcile.traffic(case["canary_traffic_percent"], case["latest_rolled_out_revision"] or "")
+    said = [
+        {names.get(field, field): value for field, value in target.items() if value is not False} for target in targets
+    ]
+    return {"traffic": said}
+
+
+KINDS = {
+    "keda_request_scale": request_scale,
+    "keda_bounds": bounds,
+    "keda_activation": activation,
+    "kserve_hpa": kserve_hpa,
+    "kserve_knative_annotations": kserve_annotations,
+    "kserve_canary_traffic": kserve_traffic,
+}
 
 
 def expectation(case: Case) -> Case:

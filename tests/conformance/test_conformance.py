@@ -37,7 +37,6 @@ ADAPTERS = {
 """Files that run, and what translates them."""
 
 PLANNED: dict[str, set[str]] = {
-    "kserve_keda.json": {"kserve_canary_traffic", "kserve_hpa", "kserve_knative_annotations"},
     "ray_serve.json": set(),
 }
 """Files whose topic is not built yet, or of a file the kinds that are not; empty when all topics stand."""

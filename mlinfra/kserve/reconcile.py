@@ -1,0 +1,272 @@
+"""What KServe's controller makes of an InferenceService: objects, annotations, traffic, an HPA, an image.
+
+Follows KServe 0.20 (commit 0217bdab): `pkg/controller/v1beta1/inferenceservice/` `components/predictor.go`,
+`reconcilers/{knative/ksvc_reconciler,hpa/hpa_reconciler}.go`, `utils/utils.go`;
+`pkg/controller/v1alpha1/utils/utils.go`; `pkg/apis/serving/v1beta1/inference_service_status.go`. The cluster's
+runtimes are those of its Helm chart at f3b998dd.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mlinfra.kserve.service import mode
+from mlinfra.manifest import Invalid, Manifest, Problem, extended
+
+KNATIVE = "autoscaling.knative.dev"
+TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
+DROPPED = (f"{KNATIVE}/min-scale", f"{KNATIVE}/max-scale", "kubectl.kubernetes.io/last-applied-configuration")
+DEFAULT_CPU_UTILIZATION = 80
+
+# --------------------------------------------------------------------------------------------------- the runtime
+
+
+class Runtime(NamedTuple):
+    """A ClusterServingRuntime: its image, protocols, and the formats that it is chosen for, with their priority."""
+
+    name: str
+    image: str
+    protocols: tuple[str, ...]
+    formats: Mapping[str, int]
+
+
+RUNTIMES = [
+    Runtime("kserve-huggingfaceserver", "kserve/huggingfaceserver:v0.16.0", ("v2", "v1"), {"huggingface": 1}),
+    Runtime("kserve-sklearnserver", "kserve/sklearnserver:v0.16.0", ("v1", "v2"), {"sklearn": 2}),
+    Runtime("kserve-xgbserver", "kserve/xgbserver:v0.16.0", ("v1", "v2"), {"xgboost": 2}),
+    Runtime("kserve-lgbserver", "kserve/lgbserver:v0.16.0", ("v1", "v2"), {"lightgbm": 2}),
+    Runtime(
+        "kserve-predictiveserver",
+        "kserve/predictiveserver:v0.16.0",
+        ("v1", "v2"),
+        {"sklearn": 1, "xgboost": 1, "lightgbm": 1},
+    ),
+    Runtime(
+        "kserve-mlserver",
+        "docker.io/seldonio/mlserver:1.5.0",
+        ("v2",),
+        {"sklearn": 3, "xgboost": 3, "lightgbm": 3, "mlflow": 1},
+    ),
+    Runtime("kserve-tensorflow-serving", "tensorflow/serving:2.6.2", ("v1", "grpc-v1"), {"tensorflow": 2}),
+    Runtime("kserve-torchserve", "pytorch/torchserve-kfs:0.9.0", ("v1", "v2", "grpc-v2"), {"pytorch": 2}),
+    Runtime(
+        "kserve-tritonserver",
+        "nvcr.io/nvidia/tritonserver:23.05-py3",
+        ("v2", "grpc-v2"),
+        {"tensorrt": 1, "tensorflow": 1, "onnx": 1, "triton": 1},
+    ),
+    Runtime("kserve-paddleserver", "kserve/paddleserver:v0.16.0", ("v1", "v2"), {"paddle": 1}),
+    Runtime("kserve-pmmlserver", "kserve/pmmlserver:v0.16.0", ("v1", "v2"), {"pmml": 1}),
+]
+PROTOCOLS = ("v1", "v2", "grpc-v1", "grpc-v2")
+GPU_SERVERS = ("tensorflow-serving", "torchserve", "huggingfaceserver")
+
+
+def runtime(model: Manifest) -> Runtime:
+    """The runtime for a `predictor.model`, by name, or by format and protocol; Invalid when there is none.
+
+    No protocol means v1, except for Triton's own format. Versions of formats are not compared.
+    """
+    wanted, form = model.get("runtime"), model["modelFormat"]["name"]
+    if wanted:
+        named = [found for found in RUNTIMES if found.name == wanted]
+        return _first(named, f"No ServingRuntimes or ClusterServingRuntimes with the name: {wanted}")
+    protocol = model.get("protocolVersion") or ("v2" if form == "triton" else "v1")
+    able = [found for found in RUNTIMES if form in found.formats and protocol in found.protocols]
+    by_protocol = sorted(able, key=lambda found: min(map(PROTOCOLS.index, found.protocols)))
+    by_priority = sorted(by_protocol, key=lambda found: -found.formats[form])
+    return _first(by_priority, f"no runtime found to support predictor with model type: {{{form} <nil>}}")
+
+
+def _first(runtimes: list[Runtime], otherwise: str) -> Runtime:
+    if not runtimes:
+        raise Invalid("predictor", [Problem("spec.predictor.model", otherwise)])
+    return runtimes[0]
+
+
+def image(model: Manifest) -> str:
+    """The image that runs: the runtime's, with the tag of `runtimeVersion`, or else with -gpu for a GPU."""
+    found = runtime(model)
+    if "@sha256:" in found.image:
+        return found.image
+    if version := model.get("runtimeVersion"):
+        return re.sub(r"(:([\w.\-_]*))?$", f":{version}", found.image, count=1)
+    server = any(found.name.endswith(name) for name in GPU_SERVERS)
+    return f"{found.image}-gpu" if server and gpus(model) else found.image
+
+
+def gpus(model: Manifest) -> int:
+    """Accelerators that the model's container may use."""
+    limits = model.get("resources", {}).get("limits", {})
+    return sum(int(amount) for name, amount in limits.items() if extended(name))
+
+
+# --------------------------------------------------------------------------------------------------- Knative mode
+
+
+def revision_annotations(component: Manifest, annotations: Mapping[str, str]) -> dict[str, str]:
+    """Annotations of the revision's template: those of the InferenceService, overwritten by the fields that are set.
+
+    `minReplicas` that is not given is written as 1, a maximum of 0 is left out.
+    """
+    kept = {name: value for name, value in annotations.items() if name not in DROPPED}
+    low, high = component.get("minReplicas"), component.get("maxReplicas") or None
+    said = {
+        "target": component.get("scaleTarget"),
+        "metric": component.get("scaleMetric"),
+        "min-scale": 1 if low is None else low,
+        "max-scale": high,
+    }
+    written = {f"{KNATIVE}/{name}": str(value) for name, value in said.items() if value is not None}
+    return {f"{KNATIVE}/class": "kpa.autoscaling.knative.dev"} | kept | written
+
+
+def traffic(percent: int | None, rolled_out: str, tag_routing: bool = False) -> list[Manifest]:
+    """The Knative Service's traffic: a canary needs a revision that was rolled out before it."""
+    latest = {"latestRevision": True} | ({"tag": "latest"} if tag_routing else {})
+    if percent is None or not rolled_out:
+        return [latest | {"percent": 100}]
+    previous = {"latestRevision": False, "revisionName": rolled_out, "percent": 100 - percent, "tag": "prev"}
+    return [latest | {"percent": percent}, *([previous] if percent < 100 else [])]
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """Which revision is the newest, and which last had all the traffic; every revision is taken to be ready."""
+
+    latest: str = ""
+    rolled_out: str = ""
+    previous: str = ""
+
+    def apply(self, revision: str, percent: int | None) -> Revisions:
+        """Where reconciling ends for a spec that makes this revision; the percentage alone makes no new one."""
+        state = replace(self, latest=revision)
+        while (after := state._propagated(percent)) != state:
+            state = after
+        return state
+
+    def split(self, percent: int | None) -> dict[str, int]:
+        """Percent of the traffic by revision; one without any is left out."""
+        shares: dict[str, int] = {}
+        for target in traffic(percent, self.rolled_out):
+            name = target.get("revisionName", self.latest)
+            shares[name] = shares.get(name, 0) + target["percent"]
+        return {name: share for name, share in shares.items() if share}
+
+    def _propagated(self, percent: int | None) -> Revisions:
+        """`PropagateStatus`: all the traffic makes a revision the rolled-out one; less of it takes that back."""
+        share = 100 if percent is None else percent
+        if self.latest != self.rolled_out:
+            fully = share == 100 or not self.rolled_out
+            return replace(self, previous=self.rolled_out, rolled_out=self.latest) if fully else self
+        return replace(self, rolled_out=self.previous) if share < 100 and self.previous else self
+
+
+# -------------------------------------------------------------------------------------------------- Standard mode
+
+
+def hpa(name: str, component: Manifest) -> Manifest:
+    """The HPA for a component's Deployment: never below one pod, and a maximum of at least the minimum."""
+    low = max(1, component.get("minReplicas") or 1)
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicas": low,
+        "maxReplicas": max(low, component.get("maxReplicas") or 0),
+        "metrics": list(hpa_metrics(component)),
+        "behavior": {},
+    }
+    return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name}, "spec": spec}
+
+
+def hpa_metrics(component: Manifest) -> Iterator[Manifest]:
+    """`getHPAMetrics`: cpu at 80 % by default; memory only with a target; for requests there is no metric at all."""
+    if (auto_scaling := component.get("autoScaling")) is not None:
+        for metric in auto_scaling.get("metrics") or []:
+            yield from _given_metric(metric.get("resource") or {})
+        return
+    name, target = component.get("scaleMetric") or "cpu", component.get("scaleTarget")
+    if name == "cpu":
+        yield _utilization("cpu", DEFAULT_CPU_UTILIZATION if target is None else target)
+    elif name == "memory" and target is not None:
+        yield _utilization("memory", target)
+
+
+def _given_metric(resource: Manifest) -> Iterator[Manifest]:
+    """An entry of `autoScaling.metrics`: of cpu the utilization, of memory what its target says."""
+    name, target = resource.get("name"), resource.get("target") or {}
+    if name == "cpu":
+        percent = target.get("averageUtilization")
+        yield _utilization("cpu", DEFAULT_CPU_UTILIZATION if percent is None else percent)
+    elif name == "memory":
+        yield {"type": "Resource", "resource": {"name": name, "target": target}}
+
+
+def _utilization(name: str, percent: int) -> Manifest:
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return {"type": "Resource", "resource": {"name": name, "target": target}}
+
+
+def canary_replicas(canary: Manifest, stable: Manifest) -> int:
+    """Pods of a canary: its own minimum, or its share of the stable predictor's, rounded up."""
+    given, least = canary["predictor"].get("minReplicas"), stable.get("minReplicas")
+    return (
+        int(given) if given is not None else math.ceil((1 if least is None else least) * canary["trafficPercent"] / 100)
+    )
+
+
+def weights(service: Manifest) -> dict[str, int]:
+    """Percent of the traffic by Deployment in Standard mode: the HTTPRoute's weights."""
+    spec, name = service["spec"], service["metadata"]["name"]
+    canaries = {predictor_name(name, entry["predictor"]): entry["trafficPercent"] for entry in spec.get("canary", [])}
+    return {predictor_name(name, spec["predictor"]): 100 - sum(canaries.values())} | canaries
+
+
+def predictor_name(service: str, predictor: Manifest) -> str:
+    """The name of the predictor's Deployment, Service and HPA, or of its Knative Service."""
+    return "-".join(filter(None, [service, predictor.get("name"), "predictor"]))
+
+
+# -------------------------------------------------------------------------------------------- what is in the cluster
+
+
+def objects(service: Manifest) -> list[tuple[str, str]]:
+    """Kind and name of what an InferenceService becomes, with a Gateway API ingress or, in Knative mode, Istio."""
+    name, spec = service["metadata"]["name"], service["spec"]
+    predictors = [predictor_name(name, entry) for entry in (spec["predictor"], *_canary_predictors(spec))]
+    components = predictors + ([f"{name}-transformer"] if "transformer" in spec else [])
+    if mode(service) == "Standard":
+        routes = dict.fromkeys([f"{name}-predictor", *components[len(predictors) :], name])
+        kinds = ("Deployment", "Service", "HorizontalPodAutoscaler")
+        return [(kind, made) for made in components for kind in kinds] + [("HTTPRoute", route) for route in routes]
+    return [pair for made in components for pair in _knative_objects(made)] + [
+        ("Service", name),
+        ("VirtualService", name),
+    ]
+
+
+def _canary_predictors(spec: Manifest) -> list[Manifest]:
+    return [entry["predictor"] for entry in spec.get("canary", [])]
+
+
+def _knative_objects(name: str) -> list[tuple[str, str]]:
+    """The Knative Service is KServe's, the rest Knative's; the first revision has the number 1."""
+    revision = f"{name}-00001"
+    return [
+        ("Knative Service", name),
+        ("Route", name),
+        ("Configuration", name),
+        ("Revision", revision),
+        ("Deployment", f"{revision}-deployment"),
+        ("PodAutoscaler", revision),
+    ]
+
+
+def containers(service: Manifest) -> list[str]:
+    """What runs in a pod of the predictor: the model is fetched first, and Knative puts a proxy in front."""
+    uri = service["spec"]["predictor"].get("model", {}).get("storageUri", "pvc://")
+    fetch = [] if uri.startswith("pvc://") else ["storage-initializer"]
+    return [*fetch, "kserve-container", *([] if mode(service) == "Standard" else ["queue-proxy"])]

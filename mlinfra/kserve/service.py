@@ -1,0 +1,439 @@
+"""KServe's InferenceService, serving.kserve.io/v1beta1: the object, and who refuses a wrong one in which words.
+
+Follows KServe 0.20/0.21: `pkg/apis/serving/v1beta1/{inference_service_validation,component,predictor}.go` (the
+webhook) and `pkg/controller/v1beta1/inferenceservice` (the controller, where it objects). Not here: explainers,
+several nodes (`workerSpec`), KEDA's metrics, loggers, batchers and tracing; `validate` knows their fields, not their
+rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlinfra.kserve import schema
+from mlinfra.manifest import (
+    RESTRICTED,
+    CustomKind,
+    Field,
+    Manifest,
+    Needed,
+    Problem,
+    Resources,
+    Rules,
+    below,
+    between,
+    check,
+    one_of,
+    resource_problems,
+    text,
+    whole,
+)
+
+API_VERSION = "serving.kserve.io/v1beta1"
+MODE = "serving.kserve.io/deploymentMode"
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
+KNATIVE_CLASS = "autoscaling.knative.dev/class"
+CONTAINER = "kserve-container"
+OLD_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
+FRAMEWORKS = [
+    "sklearn",
+    "xgboost",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
+]
+"""The keys of old: `predictor.pytorch` still works, and becomes `predictor.model` before anything reads it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """`predictor.model`: files in storage and their format; KServe finds a serving runtime for the format."""
+
+    format: str
+    storage_uri: str
+    resources: Resources
+    format_version: str = ""
+    protocol_version: str = ""
+    runtime: str = ""
+    runtime_version: str = ""
+
+    def manifest(self) -> Manifest:
+        said = {
+            "storageUri": self.storage_uri,
+            "protocolVersion": self.protocol_version,
+            "runtime": self.runtime,
+            "runtimeVersion": self.runtime_version,
+        }
+        version = {"version": self.format_version} if self.format_version else {}
+        return {
+            "modelFormat": {"name": self.format, **version},
+            **{name: value for name, value in said.items() if value},
+            "resources": self.resources.manifest(),
+            "securityContext": RESTRICTED,
+        }
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of one's own that speaks KServe's protocol on port 8080: the source notebook's "custom"."""
+
+    image: str
+    resources: Resources
+    args: tuple[str, ...] = ()
+
+    def manifest(self) -> Manifest:
+        probes = {"readinessProbe": "/v2/health/ready", "livenessProbe": "/v2/health/live"}
+        return {
+            "name": CONTAINER,
+            "image": self.image,
+            **({"args": list(self.args)} if self.args else {}),
+            "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+            **{probe: {"httpGet": {"path": path, "port": 8080}} for probe, path in probes.items()},
+            "resources": self.resources.manifest(),
+            "securityContext": RESTRICTED,
+        }
+
+
+@dataclass(frozen=True)
+class Component:
+    """What predictor and transformer share (upstream's ComponentExtensionSpec); None leaves a field out.
+
+    `scale_metric` is cpu or memory in Standard mode, concurrency or rps in Knative mode. `timeout` in seconds.
+    """
+
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    scale_metric: str | None = None
+    scale_target: int | None = None
+    container_concurrency: int | None = None
+    timeout: int | None = None
+    canary_traffic_percent: int | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Manifest, ...] = ()
+
+    def manifest(self) -> Manifest:
+        said = {
+            "minReplicas": self.min_replicas,
+            "maxReplicas": self.max_replicas,
+            "scaleMetric": self.scale_metric,
+            "scaleTarget": self.scale_target,
+            "containerConcurrency": self.container_concurrency,
+            "timeout": self.timeout,
+            "canaryTrafficPercent": self.canary_traffic_percent,
+            "nodeSelector": dict(self.node_selector) or None,
+            "tolerations": list(self.tolerations) or None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Predictor(Component):
+    """What answers: a model for a runtime, or a container; a `name` tells it from its canaries in Standard mode."""
+
+    model: Model | Container = field(kw_only=True)
+    name: str = ""
+
+    def manifest(self) -> Manifest:
+        named = {"name": self.name} if self.name else {}
+        what: Manifest = self.model.manifest()
+        served = {"model": what} if isinstance(self.model, Model) else {"containers": [what]}
+        return named | super().manifest() | served
+
+
+@dataclass(frozen=True)
+class Transformer(Component):
+    """What stands in front of the predictor and turns requests and answers; KServe tells it the predictor's host."""
+
+    container: Container = field(kw_only=True)
+
+    def manifest(self) -> Manifest:
+        return super().manifest() | {"containers": [self.container.manifest()]}
+
+
+@dataclass(frozen=True)
+class Canary:
+    """An entry of `spec.canary` (Standard mode, since 0.20): a named predictor and its share of the traffic."""
+
+    traffic_percent: int
+    predictor: Predictor
+
+    def manifest(self) -> Manifest:
+        predictor = self.predictor.manifest()
+        if "model" in predictor:  # the schema of 0.21 wants the container's name here, and only here
+            predictor["model"] = {"name": CONTAINER} | predictor["model"]
+        return {"trafficPercent": self.traffic_percent, "predictor": predictor}
+
+
+@dataclass(frozen=True)
+class InferenceService:
+    """The object; Invalid when the webhook or the controller would refuse it, or would read it otherwise.
+
+    The mode is written out because installations differ in their default.
+    """
+
+    name: str
+    predictor: Predictor
+    transformer: Transformer | None = None
+    canary: tuple[Canary, ...] = ()
+    mode: str = "Standard"
+    namespace: str = "default"
+
+    def __post_init__(self) -> None:
+        obj = self.manifest()
+        check(f'InferenceService.serving.kserve.io "{self.name}"', KIND.rule_problems(obj) or pitfalls(obj))
+
+    def manifest(self) -> Manifest:
+        spec: Manifest = {"predictor": self.predictor.manifest()}
+        if self.transformer:
+            spec["transformer"] = self.transformer.manifest()
+        if self.canary:
+            spec["canary"] = [canary.manifest() for canary in self.canary]
+        metadata = {"name": self.name, "namespace": self.namespace, "annotations": {MODE: self.mode}}
+        return {"apiVersion": API_VERSION, "kind": "InferenceService", "metadata": metadata, "spec": spec}
+
+
+# ------------------------------------------------------------------------------------------------ the refusals
+
+_NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_service_name = text(
+    _NAME,
+    53,  # with "-predictor" it names a Service, which may have 63
+    "a InferenceService name must consist of lower case alphanumeric characters or '-', and must start with "
+    'alphabetical character. (e.g. "my-name" or "abc-123"',
+)
+_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
+
+
+def _storage(uri: Field) -> Iterator[Problem]:
+    """The controller's rule: a known scheme, or a path; an empty one is not looked at."""
+    scheme, found, _ = str(uri.value).partition("://")
+    if found and scheme not in _SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        yield uri.invalid(
+            f"StorageURI not supported: storageUri, must be one of: [{known}] or match "
+            "https://{}.blob.core.windows.net/{}/{} or be an absolute or relative local path"
+        )
+
+
+def _resources(block: Field) -> Iterator[Problem]:
+    """The schema wants strings or whole numbers; the pod that is made of it must pass the API server's rules too."""
+    amounts = [entry for part in ("limits", "requests") for entry in block[part].each()]
+    odd = [entry for entry in amounts if type(entry.value) not in (int, str)]
+    yield from (entry.invalid("must be a string or an integer") for entry in odd)
+    yield from () if odd else resource_problems(block)
+
+
+def _implementations(predictor: Field) -> list[str]:
+    """What a predictor is made of, counted as the webhook counts: a lone container of any name is one too."""
+    given = [name for name in (*FRAMEWORKS, "model") if predictor[name].value is not None]
+    containers = list(predictor["containers"].each())
+    given += ["containers" for container in containers if container["name"].value == CONTAINER]
+    return given or (["containers"] if containers else [])
+
+
+def _one_implementation(predictor: Field) -> Iterator[Problem]:
+    """`ExactlyOneErrorFor`, which names the Go fields; here they are named as in a manifest."""
+    given = _implementations(predictor)
+    if len(given) != 1:
+        names = ", ".join([*FRAMEWORKS, "model", "containers"])
+        found = ", ".join(given) or "none"
+        yield Problem(predictor.path, f"exactly one of [{names}] must be specified in PredictorSpec; found: {found}")
+
+
+def _replicas(component: Field) -> Iterator[Problem]:
+    """A minimum that is not given counts as 1, a maximum of 0 as none."""
+    low, high = component["minReplicas"].value, component["maxReplicas"].value
+    if high and (1 if low is None else low) > high:
+        yield component["minReplicas"].invalid("'MinReplicas' cannot be greater than MaxReplicas")
+
+
+def _no_name(name: Field) -> Iterator[Problem]:
+    yield name.forbidden("the 'name' field is not allowed in standard predictor")
+
+
+COMPONENT: Rules = [
+    ("minReplicas", whole(0, why="'MinReplicas' cannot be less than 0")),
+    ("maxReplicas", whole(0, why="'MaxReplicas' cannot be less than 0")),
+    ("containerConcurrency", whole(0, why="parallelism cannot be less than 0")),
+    ("timeout", whole(0)),
+    ("scaleMetric", one_of("concurrency", "cpu", "memory", "rps")),
+    ("scaleTarget", whole(-(2**31))),
+    ("containers[].name", Needed()),
+    ("containers[].image", Needed()),
+    ("containers[].resources", _resources),
+]
+PREDICTOR: Rules = [
+    *COMPONENT,
+    ("canaryTrafficPercent", between(0, 100)),
+    ("model.modelFormat.name", Needed("no runtime can be found without the format of the model")),
+    ("model.modelFormat", Needed("no runtime can be found without the format of the model")),
+    ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
+    ("model.storageUri", _storage),
+    ("model.resources", _resources),
+    *[(f"{name}.resources", _resources) for name in FRAMEWORKS],
+]
+RULES: Rules = [
+    ("spec.predictor", Needed()),
+    ("spec.predictor.model.name", _no_name),
+    *below("spec.predictor", PREDICTOR),
+    *below("spec.transformer", COMPONENT),
+    ("spec.canary[].predictor", Needed()),
+    ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),
+    ("spec.canary[].predictor.model.name", Needed("the schema of 0.21 asks for it in a canary")),
+    ("spec.canary[].trafficPercent", Needed(), between(0, 100)),
+    *below("spec.canary[].predictor", PREDICTOR),
+]
+
+
+def mode(obj: Manifest) -> str:
+    """The deployment mode that the annotation asks for, by its present name; Knative is the webhook's own default."""
+    given = (obj.get("metadata", {}).get("annotations") or {}).get(MODE) or "Knative"
+    return OLD_MODES.get(given, str(given))
+
+
+def _autoscaling(service: Field) -> Iterator[Problem]:
+    """Which metric may scale depends on who scales; an HPA that was not asked for by name is not checked."""
+    annotations = service["metadata"]["annotations"].value or {}
+    scaler = annotations.get(AUTOSCALER)
+    if scaler not in (None, "hpa", "external", "keda", "none"):
+        yield Problem(f"metadata.annotations.{AUTOSCALER}", f"[{scaler}] is not a supported autoscaler class type")
+    if mode(service.value) == "Standard":
+        yield from _hpa_metrics(service) if scaler == "hpa" else ()
+    elif annotations.get(KNATIVE_CLASS) == "hpa.autoscaling.knative.dev":
+        yield from _hpa_metrics(service)
+    else:
+        yield from _kpa_metrics(service)
+
+
+def _hpa_metrics(service: Field) -> Iterator[Problem]:
+    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+        metric, target = component["scaleMetric"], component["scaleTarget"]
+        if metric.value not in (None, "cpu", "memory"):
+            yield metric.invalid(f"[{metric.value}] is not a supported metric")
+        elif target.value is not None and not 1 <= target.value <= 100:
+            yield target.invalid("the target utilization percentage should be a [1-100] integer")
+
+
+def _kpa_metrics(service: Field) -> Iterator[Problem]:
+    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+        metric, target, strategy = (component[name] for name in ("scaleMetric", "scaleTarget", "deploymentStrategy"))
+        if metric.value not in (None, "concurrency", "rps"):
+            yield metric.invalid(f"[{metric.value}] is not a supported metric")
+        elif metric.value == "rps" and target.value is not None and target.value < 1:
+            yield target.invalid("the target for rps should be greater than 1")
+        if strategy.value is not None:
+            yield strategy.forbidden("customizing deploymentStrategy is only supported for raw deployment mode")
+
+
+def _canaries(service: Field) -> Iterator[Problem]:
+    """`validateCanarySpecs`: fixed replicas, distinct names, at most all the traffic."""
+    canaries, stable = service["spec"]["canary"], service["spec"]["predictor"]
+    if not canaries.value:
+        return
+    if mode(service.value) != "Standard":
+        yield canaries.forbidden("canary is only supported in Standard deployment mode")
+    if stable["model"].value is None:
+        yield stable["model"].required("canary requires a stable predictor with a model")
+    names = [stable["name"].value]
+    for canary in canaries.each():
+        predictor = canary["predictor"]
+        yield from _one_implementation(predictor)
+        yield from _fixed_replicas(predictor, stable["minReplicas"].value)
+        if (name := predictor["name"]).value in names:
+            what = "conflicts with stable predictor name" if name.value == names[0] else "is duplicated"
+            yield name.invalid(f"canary predictor.name {what}")
+        names.append(name.value)
+    if (total := sum(canary["trafficPercent"].value for canary in canaries.each())) > 100:
+        yield Problem(canaries.path, f"sum of canary trafficPercent values ({total}) must be <= 100")
+
+
+def _fixed_replicas(canary: Field, stable_min: int | None) -> Iterator[Problem]:
+    for name in ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
+        if canary[name].value is not None:
+            yield canary[name].forbidden(f"canary must not set {name} (canary uses fixed replicas)")
+    least = 1 if stable_min is None else stable_min
+    if (canary["minReplicas"].value or 0) > least:
+        yield canary["minReplicas"].invalid(f"must not exceed stable predictor minReplicas ({least})")
+
+
+KIND = CustomKind(
+    API_VERSION,
+    "InferenceService",
+    RULES,
+    [
+        ("spec.predictor", _one_implementation),
+        ("spec.predictor", _replicas),
+        ("spec.transformer", _replicas),
+        ("", _autoscaling),
+        ("", _canaries),
+    ],
+    _service_name,
+    schema.problems,
+)
+
+
+def validate(obj: Manifest) -> list[Problem]:
+    """Why the API server, KServe's webhook or its controller would refuse the object; empty when it is fine."""
+    return KIND.problems(obj)
+
+
+# ------------------------------------------------------------------------------------------------- the pitfalls
+
+
+def pitfalls(obj: Manifest) -> list[Problem]:
+    """What everyone accepts and nobody means: fields that are ignored, or read otherwise than they look."""
+    service = Field(obj)
+    predictor = service["spec"]["predictor"]
+    return [*_annotations(service), *_ignored(service), *_images(predictor)]
+
+
+def _annotations(service: Field) -> Iterator[Problem]:
+    annotations = service["metadata"]["annotations"]
+    for name, instead in {"min": "minReplicas", "max": "maxReplicas"}.items():
+        for key in (f"autoscaling.knative.dev/{name}Scale", f"autoscaling.knative.dev/{name}-scale"):
+            if key in (annotations.value or {}):
+                yield annotations[key].invalid(
+                    f"is dropped or overruled: KServe writes {name}-scale from spec.predictor.{instead}"
+                )
+    target = annotations["autoscaling.knative.dev/target"]
+    if target.value is not None:
+        yield target.invalid(
+            "is a number of requests, not a percentage: set spec.predictor.scaleMetric and scaleTarget"
+        )
+
+
+def _ignored(service: Field) -> Iterator[Problem]:
+    """Fields of the other mode, and a metric that the webhook looks at in the other mode alone."""
+    standard, predictor = mode(service.value) == "Standard", service["spec"]["predictor"]
+    for problem in _hpa_metrics(service) if standard else ():
+        yield Problem(problem.path, f"{problem.message}; without the annotation {AUTOSCALER}: hpa nobody says so")
+    percent = predictor["canaryTrafficPercent"]
+    if standard and percent.value is not None:
+        yield percent.invalid("is ignored in Standard mode, and all traffic goes to the new model: use spec.canary")
+    if not standard and predictor["name"].value:
+        yield predictor["name"].invalid("is for spec.canary, which is only supported in Standard deployment mode")
+    for name in ("predictor", "transformer"):
+        concurrency = service["spec"][name]["containerConcurrency"]
+        if standard and concurrency.value:
+            yield concurrency.invalid("is ignored in Standard mode: no queue-proxy stands in front of the container")
+
+
+def _images(predictor: Field) -> Iterator[Problem]:
+    for name in FRAMEWORKS:
+        if predictor[name].value is not None:
+            yield Problem(predictor[name].path, f"is the old form of model.modelFormat.name: {name}")
+    for name in (*FRAMEWORKS, "model"):
+        version = predictor[name]["runtimeVersion"]
+        if version.value == "latest":
+            yield version.invalid("is not pinned, and with a runtimeVersion KServe does not add -gpu for a GPU")
+    for container in predictor["containers"].each():
+        image = str(container["image"].value)
+        if "@" not in image and not re.search(r":(?!latest$)[^/:]+$", image):
+            yield container["image"].invalid("is not pinned: name a version or a digest")

@@ -1,0 +1,257 @@
+"""The canary: sample sizes, boundaries, what each rollout decides, and what the test promises over many trials."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_kserve_service import BERT, CUSTOM, KNATIVE, OWN, STANDARD
+
+from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
+from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, trial
+from mlinfra.kserve.service import pitfalls, validate
+from mlinfra.manifest import Invalid
+
+NEW = replace(BERT, storage_uri="s3://models/bert-classifier/v2")
+SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
+ROLLOUT = CanaryRollout(SERVICE, NEW, "v2")
+STANDARD_ROLLOUT = CanaryRollout(replace(STANDARD, canary=()), NEW, "v2")
+
+
+# ----------------------------------------------------------------------------------------------------- the statistics
+
+
+def test_the_sample_for_half_a_percent_against_one() -> None:
+    assert canary.sample_size(0.005, 0.01) == 4673
+    assert canary.largest_sample(0.005, 0.01) == 4804
+
+
+def crossing(drift: float, constant: float, looks: int = 5) -> float:
+    """The chance that a drifting random walk crosses O'Brien and Fleming's boundary above, by integration.
+
+    Its sum after look k has mean `drift` * k and variance k; it stops where sum >= constant * sqrt(looks).
+    """
+    grid = np.linspace(-14, 14, 4001)
+    step, alive = grid[1] - grid[0], grid < constant * math.sqrt(looks)
+    jump = np.exp(-((grid - drift) ** 2) / 2) / math.sqrt(2 * math.pi)
+    density, crossed = jump.copy(), 0.0
+    for look in range(looks):
+        crossed += density[~alive].sum() * step
+        density = np.where(alive, density, 0.0)
+        if look < looks - 1:
+            density = np.convolve(density, jump, mode="same") * step
+    return crossed
+
+
+def test_the_boundary_spends_half_of_five_percent_on_each_side() -> None:
+    assert crossing(0.0, canary.BOUNDARY) == pytest.approx(canary.SIGNIFICANCE / 2, abs=1e-4)
+
+
+def test_the_larger_sample_restores_the_power() -> None:
+    whole = 1.959964 + 0.841621  # the drift of a single test with these errors
+    drift = whole * math.sqrt(canary.INFLATION / canary.LOOKS)
+    assert crossing(drift, canary.BOUNDARY) == pytest.approx(canary.POWER, abs=1e-3)
+
+
+def test_z_is_the_pooled_two_proportion_z() -> None:
+    stable, new = Counts(9000, 45), Counts(1000, 10)
+    pooled = 55 / 10000
+    expected = (10 / 1000 - 45 / 9000) / math.sqrt(pooled * (1 - pooled) * (1 / 1000 + 1 / 9000))
+    assert canary.evidence([(stable, new)]).z == pytest.approx(expected)
+
+
+def test_stages_are_compared_within_themselves() -> None:
+    """Both versions fail alike, and more in the second stage, where the canary has more traffic."""
+    stages = [(Counts(9000, 9), Counts(1000, 1)), (Counts(5000, 250), Counts(5000, 250))]
+    assert canary.evidence(stages).z == pytest.approx(0)
+    together = (stages[0][0] + stages[1][0], stages[0][1] + stages[1][1])
+    assert canary.evidence([together]).z > 5, "pooled over stages it looks guilty"
+
+
+def test_equal_arms_are_worth_what_they_have() -> None:
+    assert canary.effective_sample([(Counts(500), Counts(500))]) == 500
+    assert canary.effective_sample([(Counts(9000), Counts(1000))]) == 1800
+    assert canary.effective_sample([(Counts(), Counts(1000))]) == 0
+
+
+def test_a_small_arm_moves_the_boundary_up_and_a_large_one_leaves_it() -> None:
+    small, large = ((Counts(9000, 45), Counts(1000, 5)), (Counts(1000, 5), Counts(9000, 45)))
+    assert canary.evidence([small]).limit(5) > canary.boundary(5)
+    assert canary.evidence([large]).limit(5) == canary.boundary(5)
+    assert canary.evidence([(Counts(10), Counts(10))]).limit(1) == canary.boundary(1)
+
+
+@given(st.integers(1, 2000), st.data(), st.sampled_from([0.005, 0.01, 0.2]))
+def test_a_limit_breaks_when_the_binomial_tail_says_so(requests: int, data: st.DataObject, limit: float) -> None:
+    bad = data.draw(st.integers(0, requests))
+    terms = (
+        math.exp(
+            math.lgamma(requests + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(requests - k + 1)
+            + k * math.log(limit)
+            + (requests - k) * math.log(1 - limit)
+        )
+        for k in range(bad, requests + 1)
+    )
+    assert canary.breaks(limit, bad, requests) == (math.fsum(terms) < canary.DOUBT and bad > limit * requests)
+
+
+@pytest.mark.parametrize(("requests", "rate"), [(1, 0.5), (7, 0.2), (400, 0.01), (50, 0.9)])
+def test_made_up_errors_have_the_binomials_mean_and_variance(requests: int, rate: float) -> None:
+    draw = random.Random(1)
+    drawn = np.array([canary.bad(requests, rate, draw) for _ in range(20_000)])
+    assert drawn.min() >= 0
+    assert drawn.max() <= requests
+    assert drawn.mean() == pytest.approx(requests * rate, rel=0.02)
+    assert drawn.var() == pytest.approx(requests * rate * (1 - rate), rel=0.05)
+
+
+# ------------------------------------------------------------------------------------------------------- the decisions
+
+
+def ended(traffic: Traffic, seed: int = 1, rollout: CanaryRollout = ROLLOUT) -> tuple[float, Progress]:
+    *_, last = trial(rollout, traffic, seed)
+    return last
+
+
+def test_a_good_canary_goes_through_all_stages() -> None:
+    end_s, progress = ended(Traffic(100, 0.005, 0.005))
+    assert (progress.outcome, end_s) == (PROMOTED, 5 * 900)
+    assert [d.percent for d in progress.history if d.action == "advance"] == [10, 25, 50, 75]
+    assert progress.looks == 5
+
+
+def test_little_traffic_holds_longer_than_fifteen_minutes() -> None:
+    end_s, progress = ended(Traffic(1, 0.005, 0.005))
+    first = next(d for d in progress.history if d.action == "advance")
+    two_looks_s = 0.4 * 4804 / (2 * 0.1 * 0.9)  # at one request per second
+    assert two_looks_s <= first.at_s <= two_looks_s + 60
+    assert end_s > 5 * 900
+
+
+def test_a_bad_canary_is_rolled_back_before_the_last_look() -> None:
+    end_s, progress = ended(Traffic(100, 0.005, 0.02))
+    assert (progress.outcome, ROLLOUT.percent(progress)) == (ROLLED_BACK, 0)
+    assert end_s < 900
+    assert "at or above" in progress.history[-1].reason
+
+
+def test_a_broken_canary_does_not_wait_for_a_look() -> None:
+    end_s, progress = ended(Traffic(2, 0.005, 0.5))
+    assert (end_s, progress.looks) == (60, 0)
+    assert progress.history[-1].reason == "7 errors in 12 requests, more than 1.0% beyond doubt"
+
+
+def test_a_slow_canary_is_rolled_back() -> None:
+    _, progress = ended(Traffic(100, 0.005, 0.005, canary_slow_rate=0.05))
+    assert "above 500 ms, so p99 is above it beyond doubt" in progress.history[-1].reason
+
+
+def test_a_canary_that_breaks_under_full_load_is_still_rolled_back() -> None:
+    progress = Progress()
+    for minute in range(1, 61):
+        progress = ROLLOUT.observe(progress, 60.0 * minute, Counts(3000, 15), Counts(3000, 15))
+    assert ROLLOUT.percent(progress) == 100
+    progress = ROLLOUT.observe(progress, 3660.0, Counts(), Counts(6000, 300))
+    assert progress.outcome == ROLLED_BACK
+
+
+def test_what_has_ended_stays_as_it_is() -> None:
+    _, progress = ended(Traffic(100, 0.005, 0.005))
+    assert ROLLOUT.observe(progress, 1e6, Counts(), Counts(1000, 1000)) is progress
+
+
+def test_nothing_seen_decides_nothing() -> None:
+    progress = ROLLOUT.observe(Progress(), 1e5, Counts(), Counts())
+    assert (progress.outcome, progress.history, ROLLOUT.percent(progress)) == ("", (), 10)
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    traffic = Traffic(20, 0.005, 0.008)
+    assert ended(traffic, 3) == ended(traffic, 3)
+    assert str(ended(traffic, 3)[1].history[0]).startswith("   5.0 min   10 %  go on: look 1 of 5: z = ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_s", [5, 40])
+def test_ten_thousand_rollouts_keep_the_promises(per_s: float) -> None:
+    """At most 2.5 % of the good ones are rolled back, and at least 80 % of the bad ones (two standard errors each)."""
+    outcomes = {
+        rate: sum(
+            list(trial(ROLLOUT, Traffic(per_s, 0.005, rate), seed))[-1][1].outcome == ROLLED_BACK
+            for seed in range(10_000)
+        )
+        for rate in (0.005, 0.01)
+    }
+    assert outcomes[0.005] / 10_000 <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 10_000)
+    assert outcomes[0.005] / 10_000 >= 0.018, "a boundary that is never reached promises nothing"
+    assert outcomes[0.01] / 10_000 >= 0.80 - 2 * math.sqrt(0.8 * 0.2 / 10_000)
+
+
+# ------------------------------------------------------------------------------------------------------ the manifests
+
+
+@pytest.mark.parametrize("rollout", [ROLLOUT, STANDARD_ROLLOUT], ids=["Knative", "Standard"])
+def test_every_manifest_is_accepted(rollout: CanaryRollout) -> None:
+    manifests = rollout.manifests()
+    assert list(manifests) == ["10 %", "25 %", "50 %", "75 %", "100 %", "promotion", "rollback"]
+    for obj in manifests.values():
+        assert (validate(obj), pitfalls(obj)) == ([], [])
+
+
+def test_the_traffic_of_each_knative_stage_is_what_the_controller_makes_of_it() -> None:
+    state = reconcile.Revisions().apply("v1", None)
+    for percent in ROLLOUT.stages:
+        given_percent = ROLLOUT.stage_manifest(percent)["spec"]["predictor"]["canaryTrafficPercent"]
+        assert state.apply("v2", given_percent).split(given_percent).get("v2") == percent
+    assert ROLLOUT.rollback()["spec"]["predictor"]["canaryTrafficPercent"] == 0
+    assert "canaryTrafficPercent" not in ROLLOUT.promotion()["spec"]["predictor"]
+
+
+def test_the_weights_of_each_standard_stage() -> None:
+    for percent in STANDARD_ROLLOUT.stages:
+        weights = reconcile.weights(STANDARD_ROLLOUT.stage_manifest(percent))
+        assert weights == {"bert-classifier-v1-predictor": 100 - percent, "bert-classifier-v2-predictor": percent}
+    promoted = STANDARD_ROLLOUT.promotion()
+    assert reconcile.weights(promoted) == {"bert-classifier-v2-predictor": 100}, (
+        "the canary's pods become the stable ones"
+    )
+    assert promoted["spec"]["predictor"]["minReplicas"] == 2
+    assert STANDARD_ROLLOUT.rollback() == replace(STANDARD, canary=()).manifest()
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"stages": (90, 10, 200)}, "must increase, from 1 at least to 100"),
+        ({"stages": ()}, "must increase"),
+        ({"stages": (10, 50)}, "must increase, from 1 at least to 100"),
+        ({"stages": (0, 100)}, "must increase"),
+        ({"hold_s": -1}, "must be greater than or equal to 0"),
+        ({"error_rate": 0.005}, "must be greater than base_error_rate"),
+        ({"base_error_rate": 0.0}, "both between 0 and 1"),
+        ({"model": BERT}, "must differ from the model that runs"),
+    ],
+)
+def test_bad_rollouts(changed: dict[str, object], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        replace(ROLLOUT, **changed)  # type: ignore[arg-type]
+
+
+def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:
+    other = replace(OWN, image="registry.example.com/bert-server:1.1.0")
+    with pytest.raises(Invalid, match="canary requires a stable predictor with a model"):
+        CanaryRollout(CUSTOM, other, "v2")
+    CanaryRollout(InferenceService("own", CUSTOM.predictor, mode="Knative"), other, "v2")
+
+
+@pytest.mark.parametrize("rates", [{"per_s": 0}, {"canary_error_rate": 1.0}, {"stable_error_rate": -0.1}])
+def test_bad_traffic(rates: dict[str, float]) -> None:
+    with pytest.raises(Invalid, match="must have requests, and rates from 0 to below 1"):
+        replace(Traffic(10, 0.005, 0.005), **rates)

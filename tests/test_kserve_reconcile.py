@@ -1,0 +1,189 @@
+"""What KServe's controller writes: runtimes and images, revisions and their traffic, HPAs, names, canary pods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_kserve_service import BERT, KNATIVE, OWN, STANDARD
+
+from mlinfra.kserve import Canary, InferenceService, Model, Predictor, Transformer, reconcile
+from mlinfra.kserve.reconcile import Revisions
+from mlinfra.manifest import Invalid, Resources
+
+
+def model(form: str, protocol: str = "", **given: Any) -> dict[str, Any]:
+    asked = {"modelFormat": {"name": form}, **given}
+    return asked | ({"protocolVersion": protocol} if protocol else {})
+
+
+RUNTIMES = {
+    ("huggingface", ""): "kserve-huggingfaceserver",
+    ("sklearn", ""): "kserve-sklearnserver",
+    ("sklearn", "v2"): "kserve-mlserver",
+    ("xgboost", "v1"): "kserve-xgbserver",
+    ("lightgbm", "v2"): "kserve-mlserver",
+    ("tensorflow", ""): "kserve-tensorflow-serving",
+    ("tensorflow", "v2"): "kserve-tritonserver",
+    ("pytorch", ""): "kserve-torchserve",
+    ("pytorch", "grpc-v2"): "kserve-torchserve",
+    ("onnx", "v2"): "kserve-tritonserver",
+    ("triton", ""): "kserve-tritonserver",
+    ("mlflow", "v2"): "kserve-mlserver",
+    ("paddle", ""): "kserve-paddleserver",
+}
+
+
+@pytest.mark.parametrize(("asked", "found"), RUNTIMES.items(), ids=str)
+def test_the_runtime_for_a_format_and_a_protocol(asked: tuple[str, str], found: str) -> None:
+    assert reconcile.runtime(model(*asked)).name == found
+
+
+@pytest.mark.parametrize("asked", [("onnx", ""), ("mlflow", ""), ("huggingface", "grpc-v2"), ("custom", "")])
+def test_no_protocol_means_v1_and_may_leave_no_runtime(asked: tuple[str, str]) -> None:
+    with pytest.raises(Invalid, match="no runtime found to support predictor with model type: {" + asked[0]):
+        reconcile.runtime(model(*asked))
+
+
+def test_a_runtime_by_name() -> None:
+    assert reconcile.runtime(model("onnx", runtime="kserve-tritonserver")).name == "kserve-tritonserver"
+    with pytest.raises(Invalid, match="No ServingRuntimes or ClusterServingRuntimes with the name: mine"):
+        reconcile.runtime(model("onnx", runtime="mine"))
+
+
+GPU: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "tag"),
+    [
+        (model("pytorch"), "pytorch/torchserve-kfs:0.9.0"),
+        (model("pytorch", **GPU), "pytorch/torchserve-kfs:0.9.0-gpu"),
+        (model("pytorch", runtimeVersion="latest", **GPU), "pytorch/torchserve-kfs:latest"),
+        (model("pytorch", runtimeVersion="0.9.0-gpu", **GPU), "pytorch/torchserve-kfs:0.9.0-gpu"),
+        (model("sklearn", **GPU), "kserve/sklearnserver:v0.16.0"),
+        (model("mlflow", "v2", runtimeVersion="1.7.0"), "docker.io/seldonio/mlserver:1.7.0"),
+    ],
+)
+def test_a_runtime_version_costs_the_gpu_suffix(asked: dict[str, Any], tag: str) -> None:
+    assert reconcile.image(asked) == tag
+
+
+# ---------------------------------------------------------------------------------------------------- Knative mode
+
+
+def test_annotations_of_the_source_notebook_lose() -> None:
+    """Its minScale of 2 becomes 1: KServe writes min-scale, which Knative reads first."""
+    written = reconcile.revision_annotations({}, {"autoscaling.knative.dev/minScale": "2"})
+    assert written["autoscaling.knative.dev/min-scale"] == "1"
+
+
+def test_annotations_that_would_clash_are_dropped() -> None:
+    given_annotations = {"autoscaling.knative.dev/max-scale": "9", "team": "nlp"}
+    written = reconcile.revision_annotations({"minReplicas": 0}, given_annotations)
+    assert "autoscaling.knative.dev/max-scale" not in written
+    assert (written["team"], written["autoscaling.knative.dev/min-scale"]) == ("nlp", "0")
+
+
+def test_a_canary_from_first_to_last() -> None:
+    first = Revisions().apply("r1", None)
+    assert (first.rolled_out, first.split(None)) == ("r1", {"r1": 100})
+    canary = first.apply("r2", 10)
+    assert canary.split(10) == {"r2": 10, "r1": 90}
+    assert canary.split(0) == {"r1": 100}
+    promoted = canary.apply("r2", None)
+    assert promoted == Revisions("r2", rolled_out="r2", previous="r1")
+    assert promoted.apply("r2", 0).split(0) == {"r1": 100}, "a rollback after the promotion, by the percentage alone"
+
+
+def test_a_first_revision_takes_all_whatever_the_percentage() -> None:
+    assert Revisions().apply("r1", 10).split(10) == {"r1": 100}
+
+
+def test_a_second_canary_before_the_first_is_promoted_leaves_the_stable_one() -> None:
+    second = Revisions().apply("r1", None).apply("r2", 10).apply("r3", 20)
+    assert second.split(20) == {"r3": 20, "r1": 80}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["r1", "r2", "r3"]), st.none() | st.integers(0, 100)), max_size=8))
+def test_all_the_traffic_always_goes_somewhere(steps: list[tuple[str, int | None]]) -> None:
+    state = Revisions()
+    for revision, percent in steps:
+        state = state.apply(revision, percent)
+        assert sum(state.split(percent).values()) == 100
+        assert state.apply(revision, percent) == state, "reconciling again changes nothing"
+
+
+def test_tags() -> None:
+    tags = [target.get("tag") for target in reconcile.traffic(20, "r1", tag_routing=True)]
+    assert tags == ["latest", "prev"]
+
+
+# --------------------------------------------------------------------------------------------------- Standard mode
+
+
+def test_a_metric_of_requests_leaves_an_hpa_without_metrics() -> None:
+    assert reconcile.hpa("bert", {"scaleMetric": "concurrency", "scaleTarget": 8})["spec"]["metrics"] == []
+
+
+def test_auto_scaling_outweighs_the_scale_target() -> None:
+    memory = {
+        "type": "Resource",
+        "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}},
+    }
+    component = {"scaleTarget": 30, "autoScaling": {"metrics": [memory, {"type": "External", "external": {}}]}}
+    assert reconcile.hpa("bert", component)["spec"]["metrics"] == [memory]
+    assert reconcile.hpa("bert", {"scaleTarget": 30, "autoScaling": {}})["spec"]["metrics"] == []
+
+
+@pytest.mark.parametrize(("percent", "stable", "pods"), [(10, 4, 1), (25, 4, 1), (26, 4, 2), (0, 4, 0), (50, None, 1)])
+def test_pods_of_a_canary(percent: int, stable: int | None, pods: int) -> None:
+    entry = {"trafficPercent": percent, "predictor": {}}
+    assert reconcile.canary_replicas(entry, {} if stable is None else {"minReplicas": stable}) == pods
+    assert reconcile.canary_replicas({"trafficPercent": percent, "predictor": {"minReplicas": 3}}, {}) == 3
+
+
+def test_weights_by_deployment() -> None:
+    assert reconcile.weights(STANDARD.manifest()) == {
+        "bert-classifier-v1-predictor": 90,
+        "bert-classifier-v2-predictor": 10,
+    }
+
+
+# ----------------------------------------------------------------------------------------------- what is made of it
+
+
+def test_what_appears_in_each_mode() -> None:
+    knative, standard = reconcile.objects(KNATIVE.manifest()), reconcile.objects(STANDARD.manifest())
+    assert ("Knative Service", "bert-classifier-transformer") in knative
+    assert ("Revision", "bert-classifier-predictor-00001") in knative
+    assert not {"HorizontalPodAutoscaler", "HTTPRoute"} & {kind for kind, _ in knative}
+    assert ("HorizontalPodAutoscaler", "bert-classifier-v1-predictor") in standard
+    assert ("Deployment", "bert-classifier-v2-predictor") in standard
+    assert [name for kind, name in standard if kind == "HTTPRoute"] == ["bert-classifier-predictor", "bert-classifier"]
+
+
+def test_a_transformer_has_a_route_of_its_own() -> None:
+    front = replace(STANDARD, transformer=Transformer(container=OWN), canary=())
+    assert [name for kind, name in reconcile.objects(front.manifest()) if kind == "HTTPRoute"] == [
+        "bert-classifier-predictor",
+        "bert-classifier-transformer",
+        "bert-classifier",
+    ]
+
+
+def test_what_runs_in_a_pod() -> None:
+    assert reconcile.containers(KNATIVE.manifest()) == ["storage-initializer", "kserve-container", "queue-proxy"]
+    assert reconcile.containers(STANDARD.manifest()) == ["storage-initializer", "kserve-container"]
+    mounted = InferenceService("m", Predictor(model=Model("sklearn", "pvc://models/v1", Resources())))
+    assert reconcile.containers(mounted.manifest()) == ["kserve-container"]
+    assert reconcile.containers(InferenceService("own", Predictor(model=OWN)).manifest()) == ["kserve-container"]
+
+
+def test_a_canary_of_another_model_keeps_the_service_name() -> None:
+    canary = Canary(5, Predictor(model=replace(BERT, storage_uri="s3://models/v3"), name="v3"))
+    service = replace(STANDARD, canary=(canary,))
+    assert list(reconcile.weights(service.manifest()).values()) == [95, 5]

@@ -1,0 +1,253 @@
+"""InferenceService: what is accepted, and each known defect of the source notebook with who refuses it and how."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlinfra.kserve import Canary, Container, InferenceService, Model, Predictor, Transformer
+from mlinfra.kserve.service import MODE, pitfalls, validate
+from mlinfra.manifest import Invalid, Manifest, Resources, to_yaml
+
+RESOURCES = Resources({"cpu": 1, "memory": "4Gi"}, {"cpu": 2, "memory": "8Gi", "nvidia.com/gpu": 1})
+SMALL = Resources({"cpu": "100m", "memory": "256Mi"}, {"cpu": "500m", "memory": "512Mi"})
+BERT = Model("huggingface", "s3://models/bert-classifier/v1", RESOURCES, protocol_version="v2")
+OWN = Container("registry.example.com/bert-server:1.0.0", RESOURCES, ("--model_name=bert",))
+PREDICTOR = Predictor(model=BERT, min_replicas=2, max_replicas=20)
+KNATIVE = InferenceService(
+    "bert-classifier",
+    replace(PREDICTOR, scale_metric="concurrency", scale_target=8, container_concurrency=16, canary_traffic_percent=10),
+    Transformer(container=Container("registry.example.com/bert-tokenizer:1.0.0", SMALL)),
+    mode="Knative",
+    namespace="ml-production",
+)
+STANDARD = InferenceService(
+    "bert-classifier",
+    replace(
+        PREDICTOR,
+        scale_metric="cpu",
+        scale_target=70,
+        name="v1",
+        node_selector={"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"},
+        tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+    ),
+    canary=(Canary(10, Predictor(model=replace(BERT, storage_uri="s3://models/bert-classifier/v2"), name="v2")),),
+)
+CUSTOM = InferenceService("own", Predictor(model=OWN))
+GOOD = [KNATIVE, STANDARD, CUSTOM]
+
+
+def said(obj: Manifest) -> list[str]:
+    return [str(problem) for problem in validate(obj)]
+
+
+def changed(service: InferenceService, path: str, value: Any) -> Manifest:
+    """A copy of the manifest with another value at a path, its steps parted by blanks; None takes the field away."""
+    obj = copy.deepcopy(service.manifest())
+    *steps, last = path.split()
+    branch: Any = obj
+    for step in steps:
+        branch = branch[int(step)] if step.isdigit() else branch.setdefault(step, {})
+    if value is None:
+        del branch[last]
+    else:
+        branch[last] = value
+    return obj
+
+
+@pytest.mark.parametrize("service", GOOD, ids=lambda service: str(service.mode))
+def test_what_the_builder_writes_is_accepted(service: InferenceService) -> None:
+    assert (said(service.manifest()), pitfalls(service.manifest())) == ([], [])
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "tensorflow", "sklearn", "xgboost"])
+def test_the_source_notebooks_frameworks_are_formats(framework: str) -> None:
+    service = InferenceService("clf", Predictor(model=replace(BERT, format=framework, protocol_version="")))
+    assert service.manifest()["spec"]["predictor"]["model"]["modelFormat"] == {"name": framework}
+    assert said(service.manifest()) == []
+
+
+def test_yaml_has_no_references() -> None:
+    assert "&" not in to_yaml(KNATIVE.manifest())
+
+
+# ------------------------------------------------------------------------ the source notebook's defects, K1 to K10
+
+
+def of_the_source_notebook(framework: str = "pytorch", **annotations: str) -> Manifest:
+    """The InferenceService as the source notebook writes it."""
+    resources = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"cpu": "2", "memory": "8Gi"}}
+    resources["limits"]["nvidia.com/gpu"] = "1"
+    served = {"storageUri": "s3://models/bert-classifier/v1", "runtimeVersion": "latest", "resources": resources}
+    metadata = {"name": "bert-classifier", "namespace": "ml-production", "annotations": annotations}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": metadata,
+        "spec": {"predictor": {framework: served}},
+    }
+
+
+def test_k1_a_canary_at_the_top_of_spec_is_rejected() -> None:
+    obj = of_the_source_notebook()
+    obj["spec"] |= {"canaryTrafficPercent": 10, "canaryPredictor": {"pytorch": {"storageUri": "s3://models/v2"}}}
+    assert said(obj) == [
+        'spec.canaryTrafficPercent: strict decoding error: unknown field "spec.canaryTrafficPercent"',
+        'spec.canaryPredictor: strict decoding error: unknown field "spec.canaryPredictor"',
+    ]
+
+
+@pytest.mark.parametrize("framework", ["custom", "mlflow"])
+def test_k2_a_framework_that_is_no_field_is_rejected(framework: str) -> None:
+    path = f"spec.predictor.{framework}"
+    assert said(of_the_source_notebook(framework)) == [f'{path}: strict decoding error: unknown field "{path}"']
+
+
+PITFALLS = {
+    "k3 minScale": ("autoscaling.knative.dev/minScale", "KServe writes min-scale from spec.predictor.minReplicas"),
+    "k3 maxScale": ("autoscaling.knative.dev/maxScale", "KServe writes max-scale from spec.predictor.maxReplicas"),
+    "k4 target": ("autoscaling.knative.dev/target", "a number of requests, not a percentage"),
+    "k5 latest": ("runtimeVersion", "with a runtimeVersion KServe does not add -gpu"),
+    "k7 legacy key": ("spec.predictor.pytorch", "the old form of model.modelFormat.name: pytorch"),
+}
+
+
+@pytest.mark.parametrize(("path", "why"), PITFALLS.values(), ids=PITFALLS)
+def test_k3_to_k7_what_is_accepted_and_not_meant_is_named(path: str, why: str) -> None:
+    annotations = {
+        f"autoscaling.knative.dev/{name}": value
+        for name, value in {"minScale": "2", "maxScale": "20", "target": "70"}.items()
+    }
+    obj = of_the_source_notebook(**annotations)
+    assert said(obj) == []
+    assert any(path in problem.path and why in problem.message for problem in pitfalls(obj))
+
+
+def test_k6_the_canary_percent_is_written() -> None:
+    assert KNATIVE.manifest()["spec"]["predictor"]["canaryTrafficPercent"] == 10
+
+
+def test_k8_the_transformer_is_part_of_the_object() -> None:
+    (container,) = KNATIVE.manifest()["spec"]["transformer"]["containers"]
+    assert container["image"] == "registry.example.com/bert-tokenizer:1.0.0"
+
+
+BROKEN: dict[str, tuple[InferenceService, str, Any, str]] = {
+    "percent 150": (KNATIVE, "spec predictor canaryTrafficPercent", 150, "must be between 0 and 100, inclusive"),
+    "min above max": (
+        KNATIVE, "spec predictor minReplicas", 30, "'MinReplicas' cannot be greater than MaxReplicas"),
+    "transformer min above max": (
+        KNATIVE, "spec transformer maxReplicas", -1, "'MaxReplicas' cannot be less than 0"),
+    "negative min": (KNATIVE, "spec predictor minReplicas", -1, "'MinReplicas' cannot be less than 0"),
+    "no format": (KNATIVE, "spec predictor model modelFormat", None, "spec.predictor.model.modelFormat: Required"),
+    "empty format": (KNATIVE, "spec predictor model modelFormat name", "", "modelFormat.name: Required value"),
+    "model and pytorch": (KNATIVE, "spec predictor pytorch", {"storageUri": "s3://m"}, "exactly one of ["),
+    "model and container": (
+        KNATIVE, "spec predictor containers", [{"name": "kserve-container", "image": "a:1"}], "exactly one of ["),
+    "nothing": (KNATIVE, "spec predictor model", None, "exactly one of ["),
+    "name": (KNATIVE, "metadata name", "1bert", "a InferenceService name must consist of lower case"),
+    "long name": (KNATIVE, "metadata name", "b" * 54, "must be no more than 53 characters"),
+    "storage": (KNATIVE, "spec predictor model storageUri", "ftp://m", "StorageURI not supported"),
+    "cpu in Knative mode": (KNATIVE, "spec predictor scaleMetric", "cpu", "[cpu] is not a supported metric"),
+    "metric": (KNATIVE, "spec predictor scaleMetric", "gpu", "Unsupported value"),
+    "concurrency": (KNATIVE, "spec predictor containerConcurrency", -1, "parallelism cannot be less than 0"),
+    "strategy": (KNATIVE, "spec predictor deploymentStrategy", {"type": "Recreate"}, "only supported for raw"),
+    "container's name": (KNATIVE, "spec predictor model name", "x", "the 'name' field is not allowed in standard"),
+    "autoscaler": (STANDARD, "metadata annotations serving.kserve.io/autoscalerClass", "kpa", "[kpa] is not a supp"),
+    "gpu request": (
+        KNATIVE, "spec predictor model resources requests nvidia.com/gpu", "2", "must be equal to nvidia.com/gpu"),
+    "fraction of a gpu": (
+        KNATIVE, "spec predictor model resources limits nvidia.com/gpu", "0.5", "must be an integer"),
+    "quantity": (KNATIVE, "spec predictor model resources limits memory", "4GB", "quantit"),
+    "number": (KNATIVE, "spec predictor model resources limits cpu", 1.5, "must be a string or an integer"),
+    "canary in Knative mode": (STANDARD, f"metadata annotations {MODE}", "Knative", "only supported in Standard"),
+    "canary's name": (STANDARD, "spec canary 0 predictor name", "v1", "conflicts with stable predictor name"),
+    "canary without name": (STANDARD, "spec canary 0 predictor name", None, "canary predictor.name is required"),
+    "canary percent": (STANDARD, "spec canary 0 trafficPercent", 101, "must be between 0 and 100"),
+    "canary maxReplicas": (STANDARD, "spec canary 0 predictor maxReplicas", 3, "canary uses fixed replicas"),
+    "canary minReplicas": (STANDARD, "spec canary 0 predictor minReplicas", 3, "must not exceed stable predictor"),
+    "canary of nothing": (STANDARD, "spec canary 0 predictor model", None, "exactly one of ["),
+    "canary container name": (STANDARD, "spec canary 0 predictor model name", None, "the schema of 0.21 asks for it"),
+    "type": (KNATIVE, "spec predictor minReplicas", "2", 'in body must be of type integer: "string"'),
+    "list": (KNATIVE, "spec predictor tolerations", {}, 'in body must be of type array: "object"'),
+    "deep field": (KNATIVE, "spec predictor model resources limitz", {}, 'field "spec.predictor.model.resources.limitz"'),
+    "kind": (KNATIVE, "kind", "Service", 'no matches for kind "Service"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "path", "value", "why"), BROKEN.values(), ids=BROKEN)
+def test_k10_and_more_is_rejected(service: InferenceService, path: str, value: Any, why: str) -> None:
+    obj = changed(service, path, value)
+    assert any(why in line for line in said(obj)), said(obj)
+
+
+def test_two_canaries_share_what_there_is() -> None:
+    obj = copy.deepcopy(STANDARD.manifest())
+    obj["spec"]["canary"].append(copy.deepcopy(obj["spec"]["canary"][0]))
+    obj["spec"]["canary"][1]["trafficPercent"] = 91
+    lines = "\n".join(said(obj))
+    assert "predictor.name is duplicated" in lines
+    assert "sum of canary trafficPercent values (101) must be <= 100" in lines
+
+
+IGNORED = {
+    "percent in Standard mode": (STANDARD, "spec predictor canaryTrafficPercent", 5, "is ignored in Standard mode"),
+    "queue in Standard mode": (STANDARD, "spec predictor containerConcurrency", 5, "no queue-proxy"),
+    "requests in Standard mode": (STANDARD, "spec predictor scaleMetric", "rps", "[rps] is not a supported metric; w"),
+    "name in Knative mode": (KNATIVE, "spec predictor name", "v1", "only supported in Standard deployment mode"),
+    "floating image": (CUSTOM, "spec predictor containers 0 image", "a/b:latest", "is not pinned"),
+    "image without tag": (CUSTOM, "spec predictor containers 0 image", "localhost:5000/a", "is not pinned"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "path", "value", "why"), IGNORED.values(), ids=IGNORED)
+def test_more_pitfalls(service: InferenceService, path: str, value: Any, why: str) -> None:
+    obj = changed(service, path, value)
+    assert said(obj) == []
+    assert any(why in str(problem) for problem in pitfalls(obj)), pitfalls(obj)
+
+
+def test_a_digest_is_pinned() -> None:
+    assert not pitfalls(changed(CUSTOM, "spec predictor containers 0 image", "a/b@sha256:" + "0" * 64))
+
+
+def test_the_constructor_refuses_what_is_refused_and_what_is_not_meant() -> None:
+    with pytest.raises(Invalid, match="must be between 0 and 100"):
+        replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=150))
+    with pytest.raises(Invalid, match="is ignored in Standard mode"):
+        replace(CUSTOM, predictor=replace(CUSTOM.predictor, canary_traffic_percent=10))
+    with pytest.raises(Invalid, match="is not pinned"):
+        InferenceService("clf", Predictor(model=replace(BERT, runtime_version="latest")))
+
+
+def test_the_old_names_of_the_modes_count() -> None:
+    obj = changed(STANDARD, "metadata annotations", {MODE: "RawDeployment"})
+    assert said(obj) == []
+    assert said(changed(STANDARD, "metadata annotations", {MODE: "Serverless"})) != []
+
+
+VALUES: tuple[Any, ...] = (None, "x", 5, 1.5, True, [], {}, ["a"], [{}], {"a": "b"})
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in pairs:
+        yield from paths(child, (*path, key))
+
+
+def test_any_value_anywhere_gets_a_verdict_and_no_traceback() -> None:
+    for service in GOOD:
+        for path in paths(service.manifest()):
+            for value in VALUES:
+                obj = copy.deepcopy(service.manifest())
+                branch: Any = obj
+                for step in path[:-1]:
+                    branch = branch[step]
+                if path:
+                    branch[path[-1]] = value
+                    validate(obj)
