@@ -20,7 +20,7 @@ say = printf '\n%s\n' $(1) >&2
 
 lab: environment
 	@$(PY) -m mlinfra.study.copies work
-	$(PY) -m jupyter lab --ip 127.0.0.1 $(AS_ROOT) work/04_gpu_scheduling.ipynb
+	$(PY) -m jupyter lab --ip 127.0.0.1 $(AS_ROOT) work/01_kserve.ipynb
 
 test: environment chromium
 	$(PY) tests/summary.py

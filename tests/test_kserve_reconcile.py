@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -156,23 +157,29 @@ def test_weights_by_deployment() -> None:
 # ----------------------------------------------------------------------------------------------- what is made of it
 
 
+def names(service: InferenceService, kind: str) -> list[str]:
+    return [made.name for made in reconcile.objects(service.manifest()) if made.kind == kind]
+
+
 def test_what_appears_in_each_mode() -> None:
-    knative, standard = reconcile.objects(KNATIVE.manifest()), reconcile.objects(STANDARD.manifest())
-    assert ("Knative Service", "bert-classifier-transformer") in knative
-    assert ("Revision", "bert-classifier-predictor-00001") in knative
-    assert not {"HorizontalPodAutoscaler", "HTTPRoute"} & {kind for kind, _ in knative}
-    assert ("HorizontalPodAutoscaler", "bert-classifier-v1-predictor") in standard
-    assert ("Deployment", "bert-classifier-v2-predictor") in standard
-    assert [name for kind, name in standard if kind == "HTTPRoute"] == ["bert-classifier-predictor", "bert-classifier"]
+    assert names(KNATIVE, "Knative Service") == ["bert-classifier-predictor", "bert-classifier-transformer"]
+    assert names(KNATIVE, "Revision")[0] == "bert-classifier-predictor-00001"
+    assert names(KNATIVE, "HorizontalPodAutoscaler") == names(KNATIVE, "HTTPRoute") == []
+    assert names(STANDARD, "HorizontalPodAutoscaler")[0] == "bert-classifier-v1-predictor"
+    assert names(STANDARD, "Deployment") == ["bert-classifier-v1-predictor", "bert-classifier-v2-predictor"]
+    assert names(STANDARD, "HTTPRoute") == ["bert-classifier-predictor", "bert-classifier"]
+
+
+def test_every_object_has_an_owner_above_it() -> None:
+    for service in (KNATIVE, STANDARD):
+        depths = [made.depth for made in reconcile.objects(service.manifest())]
+        assert depths[0] == 0
+        assert all(0 < below <= above + 1 for above, below in pairwise(depths))
 
 
 def test_a_transformer_has_a_route_of_its_own() -> None:
     front = replace(STANDARD, transformer=Transformer(container=OWN), canary=())
-    assert [name for kind, name in reconcile.objects(front.manifest()) if kind == "HTTPRoute"] == [
-        "bert-classifier-predictor",
-        "bert-classifier-transformer",
-        "bert-classifier",
-    ]
+    assert names(front, "HTTPRoute") == ["bert-classifier-predictor", "bert-classifier-transformer", "bert-classifier"]
 
 
 def test_what_runs_in_a_pod() -> None:

@@ -61,6 +61,34 @@ def test_a_grid_stays_inside_the_picture(columns: int, rows: int) -> None:
     assert max(float(box.get("x", 0)) + float(box.get("width", 0)) for box in boxes) <= figure.WIDTH
 
 
+def test_bars_add_up_and_name_what_fits() -> None:
+    rows = {"before": {"image": 12.0, "weights": 70.0}, "after": {"image": 12.0, "weights": 0.5}}
+    drawn = study.bars("Cold start", "what takes how long", rows, "s")
+    root = ElementTree.fromstring(drawn.svg)
+    parts = [(box.get("fill"), float(box.get("width", 0))) for box in root.findall("{*}rect")[1:]]
+    assert [fill for fill, _ in parts] == [figure.FILLS[0], figure.FILLS[1]] * 2
+    assert parts[1][1] / parts[0][1] == pytest.approx(70 / 12, rel=0.01)
+    said = [text.text for text in root.findall("{*}text")]
+    assert said == ["Cold start", "before", "image", "weights", "82 s", "after", "image", "12.5 s"]
+
+
+def test_a_tree_joins_each_thing_to_its_owner() -> None:
+    drawn = study.tree("t", "d", [(0, "Service", "a"), (1, "Pod", "b"), (2, "Container", "c"), (1, "Pod", "e")])
+    root = ElementTree.fromstring(drawn.svg)
+    boxes = root.findall("{*}rect")[1:]
+    left = [float(box.get("x", 0)) for box in boxes]
+    assert left[0] < left[1] < left[2]
+    assert left[3] == left[1]
+    assert len(root.findall("{*}path")) == 3
+    assert [text.text for text in root.findall("{*}text")][1:5] == ["Service", "a", "Pod", "b"]
+
+
+def test_a_notebook_says_which_engine_is_missing() -> None:
+    assert study.needs("json", "ast") == "installed: json, ast"
+    with pytest.raises(ModuleNotFoundError, match=r"needs no_such_engine: pip install"):
+        study.needs("json", "no_such_engine")
+
+
 def test_a_figure_needs_words() -> None:
     with pytest.raises(ValueError, match="needs a title and a description"):
         study.grid("", "d")

@@ -298,11 +298,13 @@ def trial(
     rollout: CanaryRollout, traffic: Traffic, seed: int, every_s: float = 60.0
 ) -> Iterator[tuple[float, Progress]]:
     """A rollout under made-up traffic, looked at every so often: times in seconds and where it stands, to its end."""
-    draw, progress, now_s = random.Random(seed), Progress(), 0.0
+    draw, progress, now_s, owed = random.Random(seed), Progress(), 0.0, 0.0
     while not progress.outcome:
         now_s += every_s
         requests = round(traffic.per_s * now_s) - round(traffic.per_s * (now_s - every_s))
-        to_canary = round(requests * rollout.percent(progress) / 100)
+        owed += requests * rollout.percent(progress) / 100
+        to_canary = min(requests, int(owed))
+        owed -= to_canary
         stable = Counts(requests - to_canary, bad(requests - to_canary, traffic.stable_error_rate, draw))
         canary = Counts(
             to_canary,

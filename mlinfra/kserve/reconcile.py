@@ -233,35 +233,42 @@ def predictor_name(service: str, predictor: Manifest) -> str:
 # -------------------------------------------------------------------------------------------- what is in the cluster
 
 
-def objects(service: Manifest) -> list[tuple[str, str]]:
-    """Kind and name of what an InferenceService becomes, with a Gateway API ingress or, in Knative mode, Istio."""
+class Made(NamedTuple):
+    """An object of the cluster, and how many owners stand above it."""
+
+    depth: int
+    kind: str
+    name: str
+
+
+def objects(service: Manifest) -> list[Made]:
+    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's."""
     name, spec = service["metadata"]["name"], service["spec"]
-    predictors = [predictor_name(name, entry) for entry in (spec["predictor"], *_canary_predictors(spec))]
-    components = predictors + ([f"{name}-transformer"] if "transformer" in spec else [])
-    if mode(service) == "Standard":
-        routes = dict.fromkeys([f"{name}-predictor", *components[len(predictors) :], name])
-        kinds = ("Deployment", "Service", "HorizontalPodAutoscaler")
-        return [(kind, made) for made in components for kind in kinds] + [("HTTPRoute", route) for route in routes]
-    return [pair for made in components for pair in _knative_objects(made)] + [
-        ("Service", name),
-        ("VirtualService", name),
+    canaries = [entry["predictor"] for entry in spec.get("canary", [])]
+    predictors = [predictor_name(name, entry) for entry in (spec["predictor"], *canaries)]
+    front = [f"{name}-transformer"] if "transformer" in spec else []
+    standard = mode(service) == "Standard"
+    made = [found for component in predictors + front for found in _component(component, standard)]
+    routes = [f"{name}-predictor", *front, name] if standard else []
+    ingress = [Made(1, "HTTPRoute", route) for route in routes] or [
+        Made(1, "Service", name),
+        Made(1, "VirtualService", name),
     ]
+    return [Made(0, "InferenceService", name), *made, *ingress]
 
 
-def _canary_predictors(spec: Manifest) -> list[Manifest]:
-    return [entry["predictor"] for entry in spec.get("canary", [])]
-
-
-def _knative_objects(name: str) -> list[tuple[str, str]]:
-    """The Knative Service is KServe's, the rest Knative's; the first revision has the number 1."""
+def _component(name: str, standard: bool) -> list[Made]:
+    """What a predictor or a transformer is made of; Knative gives its first revision the number 1."""
+    if standard:
+        return [Made(1, kind, name) for kind in ("Deployment", "Service", "HorizontalPodAutoscaler")]
     revision = f"{name}-00001"
     return [
-        ("Knative Service", name),
-        ("Route", name),
-        ("Configuration", name),
-        ("Revision", revision),
-        ("Deployment", f"{revision}-deployment"),
-        ("PodAutoscaler", revision),
+        Made(1, "Knative Service", name),
+        Made(2, "Route", name),
+        Made(2, "Configuration", name),
+        Made(3, "Revision", revision),
+        Made(4, "PodAutoscaler", revision),
+        Made(4, "Deployment", f"{revision}-deployment"),
     ]
 
 

@@ -38,7 +38,7 @@ Answer: TypeAlias = dict[str, Any] | InferResponse
 logger.addHandler(logging.NullHandler())  # refused requests are logged with a traceback; the caller sees the answer
 
 
-class Classifier(Model):  # type: ignore[misc]
+class Classifier(Model):
     """The predictor: tokens in, the probability of each label out, in V1 and in the Open Inference Protocol."""
 
     def __init__(self, name: str, weights: Path = classifier.WEIGHTS) -> None:
@@ -63,7 +63,7 @@ class Classifier(Model):  # type: ignore[misc]
         return {"predictions": classifier.probabilities(self.model, _tokens(_instances(payload)))}
 
 
-class Tokenizer(Model):  # type: ignore[misc]
+class Tokenizer(Model):
     """The transformer: texts in, tokens on to the predictor in the caller's protocol, its answer back."""
 
     def __init__(self, name: str, predictor: httpx.AsyncBaseTransport, predictor_host: str) -> None:

@@ -1,7 +1,8 @@
 """The reader's side of a notebook: guesses, exercises, figures, panels and listings. It knows no topic."""
 
+from mlinfra.study.engines import needs
 from mlinfra.study.exercise import Exercise, Verdict, reveal
-from mlinfra.study.figure import Boxes, Cell, Figure, Row, grid, steps
+from mlinfra.study.figure import Boxes, Cell, Figure, Row, bars, grid, steps, tree
 from mlinfra.study.listing import Listing, show, source
 from mlinfra.study.panel import Panel, Slider, panel
 
@@ -15,10 +16,13 @@ __all__ = [
     "Row",
     "Slider",
     "Verdict",
+    "bars",
     "grid",
+    "needs",
     "panel",
     "reveal",
     "show",
     "source",
     "steps",
+    "tree",
 ]

@@ -127,6 +127,44 @@ def _box(cell: Cell, x: float, y: float, width: float) -> str:
     return drawn + (_text(x + width / 2, y + 17, cell.text, anchor="middle", colour=INK) if cell.text else "")
 
 
+def tree(title: str, description: str, rows: Sequence[tuple[int, str, str]]) -> Figure:
+    """Depth, kind and name of things, each below what it belongs to."""
+    body, tops = [_text(14, 20, title, size=14, weight="bold")], dict[int, int]()
+    for top, (depth, kind, name) in zip(range(34, 34 + len(rows) * ROW_HEIGHT, ROW_HEIGHT), rows, strict=True):
+        x, width, middle = 14 + depth * 34, _text_width(kind) + 16, top + CELL_HEIGHT // 2
+        if depth:
+            body.append(f'<path d="M{x - 18} {tops[depth - 1]}V{middle}H{x}" stroke="{SOFT}" fill="none"/>')
+        size, fill = f'width="{width:.1f}" height="{CELL_HEIGHT}"', "#ffffff" if depth else FILLS[0]
+        body.append(f'<rect x="{x}" y="{top}" {size} fill="{fill}" stroke="{SOFT}"/>')
+        body.append(_text(x + 8, top + 17, kind, colour=INK) + _text(x + width + 8, top + 17, name))
+        tops[depth] = top + CELL_HEIGHT
+    return Figure(_svg(34 + len(rows) * ROW_HEIGHT + 6, title, description, "".join(body)), description)
+
+
+def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
+    """One bar a row, made of named parts; each part has its colour and, where there is room, its name in every row."""
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    scale = (WIDTH - LABEL_WIDTH - NOTE_WIDTH) / max([1e-9, *(sum(row.values()) for row in rows.values())])
+    body, top = [_text(14, 20, title, size=14, weight="bold")], 34
+    for label, row in rows.items():
+        x = float(LABEL_WIDTH)
+        body.append(_text(14, top + 17, label))
+        for part, size in row.items():
+            body.append(_part(part, parts.index(part), x, top, size * scale))
+            x += size * scale
+        body.append(_text(x + 10, top + 17, f"{sum(row.values()):.4g} {unit}", colour=INK))
+        top += ROW_HEIGHT
+    return Figure(_svg(top + 6, title, description, "".join(body)), description)
+
+
+def _part(name: str, i: int, x: float, y: float, width: float) -> str:
+    fits = _text_width(name) + 6 <= width
+    drawn = (
+        f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL_HEIGHT}" fill="{FILLS[i % 5]}" stroke="{SOFT}"/>'
+    )
+    return drawn + (_text(x + width / 2, y + 17, name, anchor="middle", colour=INK) if fits else "")
+
+
 def _svg(height: int, title: str, description: str, body: str) -> str:
     if not title or not description:
         raise ValueError("a figure needs a title and a description")
