@@ -13,8 +13,17 @@ from mlinfra import interview
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CARDS = list(interview.bank().values())
-# From the published list of questions: question 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
+# From the published list of questions: question 2 (15.6 min), 3 (172 s), 4 (13), 5 (prefill 81 ms), 6 (19), 7 (84), 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
 PUBLISHED = {
+    "isvc-path": 3,
+    "canary-by-hand": 15.6,
+    "cold-start-70b": 172,
+    "concurrency-knobs": 13,
+    "beyond-isvc": 80.5,
+    "many-small-models": 19,
+    "fits-and-users": 84,
+    "zero-downtime": 3,  # 25 % of 4 may be unavailable
+    "multi-region": 645,  # 3 x 215: two regions carry 3,000/s at 7/s a replica
     "pod-gets-gpu": 3,
     "fragmentation": 8,
     "gang-deadlock": 6,
@@ -36,7 +45,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
 def test_a_card_is_complete(card: interview.Card) -> None:
-    assert 4 <= len(card.points) <= 6
+    assert 4 <= len(card.points) <= 8
     assert len(card.follow_ups) == 2
     assert all(question.endswith("?") for question in card.follow_ups)
     assert re.search("20[0-9][0-9]", card.as_of)
@@ -67,7 +76,7 @@ def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="must be one of pod-gets-gpu"):
+    with pytest.raises(ValueError, match="must be one of isvc-path"):
         interview.card("hpa")
     with pytest.raises(ValueError, match="guess: 0: must be a number greater than 0"):
         interview.card("llm-signal").score(0)

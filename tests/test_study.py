@@ -72,6 +72,14 @@ def test_bars_add_up_and_name_what_fits() -> None:
     assert said == ["Cold start", "before", "image", "weights", "82 s", "after", "image", "12.5 s"]
 
 
+def test_functions_with_the_same_effect_are_the_same() -> None:
+    tidy = study.Exercise(lambda n: [n, 1], [(lambda n: [n], "one is missing")], [(3,), (4,)], effect=sorted)
+    assert str(tidy.check(lambda n: [1, n])) == "Right."
+    assert "one is missing" in str(tidy.check(lambda n: [n]))
+    assert "Your answer raised TypeError" in str(tidy.check(lambda n: n))
+    assert "For (3) yours gives [3, 3]" in str(tidy.check(lambda n: [n, n]))
+
+
 def test_a_tree_joins_each_thing_to_its_owner() -> None:
     drawn = study.tree("t", "d", [(0, "Service", "a"), (1, "Pod", "b"), (2, "Container", "c"), (1, "Pod", "e")])
     root = ElementTree.fromstring(drawn.svg)

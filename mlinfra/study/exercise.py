@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from types import EllipsisType
@@ -45,12 +45,14 @@ class Exercise:
     """A question with its right answer, and the likely mistakes with a word for each.
 
     An answer is a value, or a function that is compared with the right one on the `cases` (tuples of arguments).
+    With an `effect` two functions are the same when what they return has the same effect, such as a server's reply.
     """
 
     right: Any
     mistakes: Sequence[tuple[Any, str]]
     cases: Sequence[tuple[Any, ...]] = ()
     praise: str = ""
+    effect: Callable[[Any], Any] | None = None
 
     def check(self, answer: Any) -> Verdict:
         """Not attempted (`...`), not yet (with the message for a likely mistake), or right."""
@@ -71,17 +73,17 @@ class Exercise:
     def _same(self, answer: Any, other: Any) -> bool:
         if not self.cases:
             return bool(answer == other)
-        return all(_called(answer, case) == _called(other, case) for case in self.cases)
+        return all(self._called(answer, case) == self._called(other, case) for case in self.cases)
 
     def _difference(self, answer: Any) -> str:
         """Where a function differs first; a wrong value is not given away."""
         for case in self.cases:
-            if (got := _called(answer, case)) != (right := _called(self.right, case)):
+            if (got := self._called(answer, case)) != (right := self._called(self.right, case)):
                 arguments = ", ".join(map(repr, case))
                 return f"For ({arguments}) yours gives {got!r}, and {right!r} is right."
         return f"{answer!r} is not it. Open a hint, or compute it with the simulator."
 
-
-def _called(function: Any, case: tuple[Any, ...]) -> Any:
-    """The function's value for its own copy of the case: an answer may change its arguments."""
-    return function(*deepcopy(case))
+    def _called(self, function: Any, case: tuple[Any, ...]) -> Any:
+        """What the function gives for its own copy of the case: an answer may change its arguments."""
+        value = function(*deepcopy(case))
+        return value if self.effect is None else self.effect(value)
