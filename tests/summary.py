@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ class Part:
 
     def run(self) -> None:
         print(f"\n=== {self.name}", flush=True)
-        report = REPORTS / f"{self.name.replace(' ', '_').replace(',', '')}.xml"
+        report = REPORTS / f"{re.sub(r'[ ,;]+', '_', self.name)}.xml"
         report.unlink(missing_ok=True)
         reporting = [f"--junit-xml={report}"] if "pytest" in self.command else []
         started = time.monotonic()
@@ -49,7 +50,7 @@ PARTS = [
     Part("types", ["mypy"]),
     pytest_part("unit, property and conformance tests", "tests"),
     pytest_part("notebooks compared cell by cell", "--nbval", "notebooks"),
-    pytest_part("notebooks run again, answered and corrupted", "-m", "slow", "tests/notebooks"),
+    pytest_part("notebooks run again, answered and corrupted; long trials", "-m", "slow", "tests"),
     pytest_part("notebooks in the browser", "-rs", "tests/browser"),
 ]
 

@@ -13,6 +13,7 @@ from mlinfra.kserve.server import Classifier, Endpoint
 
 TEXTS = ["the app is great", "support was very rude today", "the search is not slow", ""]
 NAME = "bert-classifier"
+TOKENS = classifier.tokens("the app is great")
 V1, V2 = f"/v1/models/{NAME}:predict", f"/v2/models/{NAME}/infer"
 
 
@@ -50,6 +51,16 @@ def test_v1_v2_and_plain_torch_give_the_same_answer(service: Endpoint, predictor
         assert rounded([answer[i : i + 2] for i in range(0, len(answer), 2)]) == plain
 
 
+def test_a_request_need_not_have_an_id(predictor: Endpoint, service: Endpoint) -> None:
+    for endpoint, path, tensor in (
+        (predictor, "/v2/models/clf/infer", v2("tokens", "INT64", [1, 12], TOKENS)),
+        (service, V2, v2("texts", "BYTES", [1], ["the app is great"])),
+    ):
+        assert endpoint.post(path, tensor).body["id"] == "7"
+        unnamed = endpoint.post(path, {"inputs": tensor["inputs"]})
+        assert (unnamed.status, bool(unnamed.body["id"])) == (200, True)
+
+
 def test_a_batch_is_its_messages_one_by_one(service: Endpoint) -> None:
     together = service.post(V1, {"instances": TEXTS}).body["predictions"]
     alone = [service.post(V1, {"instances": [text]}).body["predictions"][0] for text in TEXTS]
@@ -74,9 +85,6 @@ def test_a_model_that_is_not_loaded_is_not_ready() -> None:
     assert endpoint.get("/v2/models/clf/ready").status == 200
 
 
-TOKENS = classifier.tokens("the app is great")
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
@@ -89,6 +97,7 @@ TOKENS = classifier.tokens("the app is great")
         ("/v1/models/no:predict", {"instances": ["x"]}, 404, "Model with name no does not exist."),
         (V2, '{"inp', 422, "JSON decode error"),
         (V2, {"inputs": []}, 400, "Expected 1 input tensor, got 0"),
+        (V2, v2("text", "BYTES", [1], ["x"]), 400, 'Expected an input "texts", got "text"'),
         (V2, v2("texts", "BYTES", [1, 1], ["x"]), 400, "expected shape [-1], got [1, 1]"),
         (V2, v2("texts", "BYTES", [2], ["x"]), 400, "cannot reshape array of size 1"),
         (V2, v2("texts", "BYTES", [0], []), 400, "expected shape [-1], got [0]"),

@@ -66,10 +66,10 @@ def test_bars_add_up_and_name_what_fits() -> None:
     drawn = study.bars("Cold start", "what takes how long", rows, "s")
     root = ElementTree.fromstring(drawn.svg)
     parts = [(box.get("fill"), float(box.get("width", 0))) for box in root.findall("{*}rect")[1:]]
-    assert [fill for fill, _ in parts] == [figure.FILLS[0], figure.FILLS[1]] * 2
-    assert parts[1][1] / parts[0][1] == pytest.approx(70 / 12, rel=0.01)
+    assert [fill for fill, _ in parts] == [figure.FILLS[0], figure.FILLS[1]] * 3, "a legend and two bars"
+    assert parts[3][1] / parts[2][1] == pytest.approx(70 / 12, rel=0.01)
     said = [text.text for text in root.findall("{*}text")]
-    assert said == ["Cold start", "before", "image", "weights", "82 s", "after", "image", "12.5 s"]
+    assert said == ["Cold start", "image", "weights", "before", "image", "weights", "82 s", "after", "image", "12.5 s"]
 
 
 def test_functions_with_the_same_effect_are_the_same() -> None:
@@ -229,3 +229,9 @@ def test_only_accepted_manifests_are_written(tmp_path: Path) -> None:
     (path,) = copies.write_manifests(tmp_path, tmp_path / "build")
     assert path.name == "serviceaccount-bert.yaml"
     assert path.parent.name == "01"
+    twice = study.show(ACCOUNT, manifest.validate).text
+    stored(tmp_path / "01.ipynb", twice, twice)
+    assert [path.name for path in copies.write_manifests(tmp_path, tmp_path / "build")] == [
+        "serviceaccount-bert.yaml",
+        "serviceaccount-bert-2.yaml",
+    ]

@@ -24,6 +24,7 @@ from kserve.logging import logger
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from kserve.utils.utils import generate_uuid
 
 from mlinfra import classifier
 
@@ -105,6 +106,8 @@ def _tensor(request: InferRequest, expected: Mapping[str, Any]) -> list[Any]:
     given, wanted = request.inputs[0], expected["shape"]
     if given.datatype != expected["datatype"]:
         raise InvalidInput(f'Input "{given.name}": expected datatype {expected["datatype"]}, got {given.datatype}')
+    if given.name != expected["name"]:
+        raise InvalidInput(f'Expected an input "{expected["name"]}", got "{given.name}"')
     if len(given.shape) != len(wanted) or given.shape[0] < 1 or list(given.shape[1:]) != wanted[1:]:
         raise InvalidInput(f'Input "{given.name}": expected shape {wanted}, got {given.shape}')
     try:
@@ -138,7 +141,7 @@ def _tensors(request: InferRequest, name: str, rows: list[list[float]]) -> Infer
     tensor = InferOutput(
         "probabilities", [len(rows), len(classifier.LABELS)], "FP32", [item for row in rows for item in row]
     )
-    return InferResponse(request.id, name, [tensor])
+    return InferResponse(request.id or generate_uuid(), name, [tensor])  # a request need not name itself
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class Endpoint:
         with warnings.catch_warnings(), start_blocking_portal() as portal:  # a notebook's own loop is running already
             warnings.simplefilter("ignore")  # KServe 0.21 uses a response class that newer FastAPI deprecates
             response = portal.call(call)
-        return Reply(response.status_code, response.json())
+        return Reply(int(response.status_code), response.json())
 
 
 def bert_classifier(name: str = "bert-classifier") -> Endpoint:

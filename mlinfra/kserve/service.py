@@ -396,6 +396,8 @@ def pitfalls(obj: Manifest) -> list[Problem]:
 
 def _annotations(service: Field) -> Iterator[Problem]:
     annotations = service["metadata"]["annotations"]
+    if MODE not in (annotations.value or {}):
+        yield Problem("metadata.annotations", f"without {MODE} the installation's default holds, and they differ")
     for name, instead in {"min": "minReplicas", "max": "maxReplicas"}.items():
         for key in (f"autoscaling.knative.dev/{name}Scale", f"autoscaling.knative.dev/{name}-scale"):
             if key in (annotations.value or {}):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,19 @@ def _unanswered(text: str) -> str:
 
 
 def write_manifests(originals: Path, build: Path) -> list[Path]:
-    """One file a manifest that a notebook shows and that is accepted: build/manifests/NN_notebook/kind-name.yaml."""
+    """One file a manifest that a notebook shows and that is accepted: build/manifests/NN_notebook/kind-name.yaml.
+
+    The second of the same kind and name is kind-name-2.yaml.
+    """
     written = []
     for original in sorted(originals.glob("*.ipynb")):
-        folder = build / "manifests" / original.stem
+        folder, times = build / "manifests" / original.stem, Counter[str]()
         for text in _shown(json.loads(original.read_text("utf-8"))):
             obj = yaml.safe_load(text)
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{obj['kind'].lower()}-{obj['metadata']['name']}.yaml"
+            name = f"{obj['kind'].lower()}-{obj['metadata']['name']}"
+            times[name] += 1
+            path = folder / (f"{name}.yaml" if times[name] == 1 else f"{name}-{times[name]}.yaml")
             path.write_text(text, "utf-8")
             written.append(path)
     return written

@@ -142,12 +142,16 @@ def tree(title: str, description: str, rows: Sequence[tuple[int, str, str]]) -> 
 
 
 def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
-    """One bar a row, made of named parts; each part has its colour and, where there is room, its name in every row."""
+    """One bar a row, made of named parts: a legend above, and in the bar the name where there is room."""
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     scale = (WIDTH - LABEL_WIDTH - NOTE_WIDTH) / max([1e-9, *(sum(row.values()) for row in rows.values())])
-    body, top = [_text(14, 20, title, size=14, weight="bold")], 34
+    body, top, x = [_text(14, 20, title, size=14, weight="bold")], 58, float(LABEL_WIDTH)
+    for i, part in enumerate(parts):
+        body.append(f'<rect x="{x:.1f}" y="34" width="12" height="12" fill="{FILLS[i % 5]}" stroke="{SOFT}"/>')
+        body.append(_text(x + 18, 44, part))
+        x += 34 + _text_width(part)
     for label, row in rows.items():
-        x = float(LABEL_WIDTH)
+        x = LABEL_WIDTH
         body.append(_text(14, top + 17, label))
         for part, size in row.items():
             body.append(_part(part, parts.index(part), x, top, size * scale))
