@@ -52,6 +52,7 @@ PARTS = [
     pytest_part("notebooks compared cell by cell", "--nbval", "notebooks"),
     pytest_part("notebooks run again, answered and corrupted; long trials", "-m", "slow", "tests"),
     pytest_part("notebooks in the browser", "-rs", "tests/browser"),
+    pytest_part("engines for real", "-rs", "tests/engines"),
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from test_kserve_service import GOOD, VALUES, paths
+from test_ray_config import RAY_SERVICE
 
 from mlinfra import manifest
 from mlinfra.autoscaling import hpa, keda, vpa
@@ -18,12 +19,14 @@ from mlinfra.gpu import quota
 from mlinfra.gpu.cluster import GPU
 from mlinfra.kserve import schema as kserve_schema
 from mlinfra.kserve.service import validate as validate_service
+from mlinfra.ray_serve import kuberay
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 PUBLISHED = {
     "VerticalPodAutoscaler": "github.com/kubernetes/autoscaler, vertical-pod-autoscaler/deploy/vpa-v1-crd-gen.yaml",
     "ScaledObject": "github.com/kedacore/keda, config/crd/bases",
     "InferenceService": "github.com/kserve/kserve, config/crd/full/serving.kserve.io_inferenceservices.yaml",
+    "RayService": "github.com/ray-project/kuberay, ray-operator/config/crd/bases",
     **dict.fromkeys(quota.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
 }
 
@@ -47,6 +50,7 @@ WRITTEN = [
     quota.local_queue("research", "ml", "a"),
     quota.resource_flavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}),
     *[service.manifest() for service in GOOD],
+    RAY_SERVICE.manifest(),
 ]
 
 
@@ -82,7 +86,9 @@ def differing(known: dict[str, Any], published: dict[str, Any], path: str = "spe
     return [f"{path}.{name}" for name in sorted(known.keys() ^ names.keys())] + below
 
 
-@pytest.mark.parametrize("kind", [keda.KIND, vpa.KIND, *quota.KINDS.values()], ids=lambda kind: str(kind.kind))
+@pytest.mark.parametrize(
+    "kind", [keda.KIND, vpa.KIND, kuberay.KIND, *quota.KINDS.values()], ids=lambda kind: str(kind.kind)
+)
 def test_the_fields_of_a_kind_are_those_published(kind: manifest.CustomKind, request: pytest.FixtureRequest) -> None:
     published = schema(request.config.getoption("crds"), {"apiVersion": kind.api_version, "kind": kind.kind})
     assert differing(kind.fields()["spec"], published["properties"]["spec"]) == []

@@ -52,10 +52,19 @@ class Encoder:
 
 @serve.deployment(name="Encoder")
 class BatchingEncoder(Encoder.func_or_class):
-    """The same for up to eight messages at once, if that many come within 10 ms."""
+    """The same for up to eight messages at once, if that many come within 10 ms; it remembers how many did."""
+
+    def __init__(self, work_s: float = 0.0) -> None:
+        super().__init__(work_s)
+        self.seen: list[int] = []
+
+    def sizes(self) -> list[int]:
+        """Sizes of the batches so far."""
+        return self.seen
 
     @serve.batch(max_batch_size=BATCH_SIZE, batch_wait_timeout_s=WAIT_S)
     async def __call__(self, rows: list[list[int]]) -> list[list[float]]:
+        self.seen.append(len(rows))
         await asyncio.sleep(self.work_s)
         return self.encode(rows)
 
@@ -64,9 +73,11 @@ class BatchingEncoder(Encoder.func_or_class):
 class Classifier:
     """The ingress: asks the two others in turn, and ends with the second half of the model."""
 
-    def __init__(self, preprocessor: DeploymentHandle, encoder: DeploymentHandle, work_s: float = 0.0) -> None:
+    def __init__(
+        self, preprocessor: DeploymentHandle, encoder: DeploymentHandle, work_s: float = 0.0, version: str = ""
+    ) -> None:
         torch.set_num_threads(1)
-        self.preprocessor, self.encoder = preprocessor, encoder
+        self.preprocessor, self.encoder, self.version = preprocessor, encoder, version
         self.head, self.work_s = classifier.load().head, work_s
 
     async def predict(self, text: str) -> dict[str, float]:
@@ -78,13 +89,14 @@ class Classifier:
             probabilities = torch.softmax(self.head(torch.tensor(vector)), -1).tolist()
         return dict(zip(classifier.LABELS, probabilities, strict=True))
 
-    async def __call__(self, request: Request) -> dict[str, float]:
-        return await self.predict((await request.json())["text"])
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.predict((await request.json())["text"])
+        return answer | ({"version": self.version} if self.version else {})
 
 
 def build(arguments: dict[str, Any]) -> Application:
-    """The application; `batching` puts the batching encoder in, `work_s` lets each stage take longer (seconds)."""
+    """The application; `batching` puts the batching encoder in, `work_s` lets stages take longer, `version` is told."""
     work_s = arguments.get("work_s", {})
     encoder = BatchingEncoder if arguments.get("batching") else Encoder
     stages = (Preprocessor.bind(work_s.get("Preprocessor", 0.0)), encoder.bind(work_s.get("Encoder", 0.0)))
-    return Classifier.bind(*stages, work_s.get("Classifier", 0.0))
+    return Classifier.bind(*stages, work_s.get("Classifier", 0.0), arguments.get("version", ""))

@@ -205,8 +205,11 @@ AGGREGATIONS = {"mean": _mean, "max": _maximum, "min": _minimum}
 class Seen(Protocol):
     """What a closed loop must tell: when, how many replicas are ready, and the requests in flight."""
 
-    at_s: float
-    ready: int
+    @property
+    def at_s(self) -> float: ...
+
+    @property
+    def ready(self) -> int: ...
 
     @property
     def in_flight(self) -> int: ...

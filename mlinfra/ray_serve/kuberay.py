@@ -1,0 +1,182 @@
+"""KubeRay's RayService, ray.io/v1: a Ray cluster and the Serve config that runs on it.
+
+Follows KubeRay 1.7: `ray-operator/controllers/ray/utils/validation.go`. The webhook looks at the name alone; the rest
+is refused by the controller, in an event. `serveConfigV2` is checked by nobody before Serve itself gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlinfra.manifest import (
+    RESTRICTED,
+    CustomKind,
+    Field,
+    Manifest,
+    Needed,
+    Problem,
+    Resources,
+    Rules,
+    check,
+    fields,
+    struct_problems,
+    text,
+    to_yaml,
+    whole,
+)
+from mlinfra.ray_serve import config
+from mlinfra.ray_serve.config import Application
+
+UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
+PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080, "serve": 8000}
+
+
+@dataclass(frozen=True)
+class WorkerGroup:
+    """Worker pods of one shape, so many at least and at most."""
+
+    name: str
+    resources: Resources
+    min_replicas: int = 0
+    max_replicas: int = 1
+
+    def manifest(self, image: str) -> Manifest:
+        return {
+            "groupName": self.name,
+            "replicas": self.min_replicas,
+            "minReplicas": self.min_replicas,
+            "maxReplicas": self.max_replicas,
+            "rayStartParams": {},
+            "template": _pod("ray-worker", image, self.resources, {}),
+        }
+
+
+@dataclass(frozen=True)
+class RayService:
+    """The object; Invalid when the webhook, the controller or Serve would refuse it. The head runs no replicas."""
+
+    name: str
+    application: Application
+    image: str
+    head: Resources
+    workers: tuple[WorkerGroup, ...]
+    upgrade: str = "NewCluster"
+    ray_version: str = "2.60.0"
+
+    def __post_init__(self) -> None:
+        check(f'RayService.ray.io "{self.name}"', KIND.rule_problems(self.manifest()))
+
+    def manifest(self) -> Manifest:
+        cluster = {
+            "rayVersion": self.ray_version,
+            "enableInTreeAutoscaling": True,
+            "headGroupSpec": {
+                "rayStartParams": {"num-cpus": "0"},
+                "template": _pod("ray-head", self.image, self.head, PORTS),
+            },
+            "workerGroupSpecs": [group.manifest(self.image) for group in self.workers],
+        }
+        spec = {
+            "serveConfigV2": to_yaml(self.application.config(host="0.0.0.0")),
+            "upgradeStrategy": {"type": self.upgrade},
+            "rayClusterConfig": cluster,
+        }
+        return {"apiVersion": KIND.api_version, "kind": KIND.kind, "metadata": {"name": self.name}, "spec": spec}
+
+
+def _pod(name: str, image: str, resources: Resources, ports: dict[str, int]) -> Manifest:
+    """A template with Ray's container; KubeRay adds the command and the probes."""
+    container: Manifest = {
+        "name": name,
+        "image": image,
+        "resources": resources.manifest(),
+        "securityContext": RESTRICTED,
+    }
+    if ports:
+        container["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
+    return {"spec": {"containers": [container]}}
+
+
+def _serve_config(given: Field) -> Iterator[Problem]:
+    """The YAML inside, as Serve would look at it."""
+    import yaml
+
+    try:
+        parsed = yaml.safe_load(given.value)
+    except yaml.YAMLError as error:
+        yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
+        return
+    if not isinstance(parsed, dict):
+        yield given.invalid("must be a map")
+        return
+    yield from (Problem(f"{given.path}: {problem.path}", problem.message) for problem in config.validate(parsed))
+
+
+def _upgrade(kind: Field) -> Iterator[Problem]:
+    if kind.value not in UPGRADES:
+        names = f"{UPGRADES[1]}, {UPGRADES[0]}, or {UPGRADES[2]}"
+        yield kind.invalid(f"Spec.UpgradeStrategy.Type value {kind.value} is invalid, valid options are {names}")
+
+
+def _template(template: Field) -> Iterator[Problem]:
+    yield from struct_problems(template, "io.k8s.api.core.v1.PodTemplateSpec")
+
+
+def _workers(group: Field) -> Iterator[Problem]:
+    low, high = group["minReplicas"].value or 0, group["maxReplicas"].value
+    if high is not None and low > high:
+        yield group["minReplicas"].invalid(
+            f"worker group {group['groupName'].value} has minReplicas {low} greater than maxReplicas {high}"
+        )
+
+
+def _incremental(spec: Field) -> Iterator[Problem]:
+    strategy = spec["upgradeStrategy"]
+    if strategy["type"].value == UPGRADES[1]:
+        if not spec["rayClusterConfig"]["enableInTreeAutoscaling"].value:
+            yield strategy["type"].invalid("Ray Autoscaler is required for NewClusterWithIncrementalUpgrade")
+        if strategy["clusterUpgradeOptions"].value is None:
+            yield strategy["clusterUpgradeOptions"].required(
+                "ClusterUpgradeOptions are required for NewClusterWithIncrementalUpgrade"
+            )
+
+
+CLUSTER = "spec.rayClusterConfig"
+RULES: Rules = [
+    ("spec.serveConfigV2", _serve_config),
+    ("spec.upgradeStrategy.type", _upgrade),
+    *fields("spec.upgradeStrategy", "clusterUpgradeOptions"),
+    *fields("spec", "excludeHeadPodFromServeSvc managedBy rayClusterDeletionDelaySeconds serveService suspend"),
+    *fields("spec", "deploymentUnhealthySecondThreshold serviceUnhealthySecondThreshold"),
+    (CLUSTER, Needed()),
+    *fields(CLUSTER, "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions"),
+    *fields(CLUSTER, "headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend"),
+    *fields(CLUSTER, "tlsOptions upgradeStrategy"),
+    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels rayStartParams"),
+    *fields(f"{CLUSTER}.headGroupSpec", "resources serviceType"),
+    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority rayStartParams"),
+    *fields(f"{CLUSTER}.workerGroupSpecs[]", "replicas resources scaleStrategy suspend"),
+    (f"{CLUSTER}.headGroupSpec.template", Needed(), _template),
+    (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
+    (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
+    (f"{CLUSTER}.workerGroupSpecs[].template", Needed(), _template),
+]
+KIND = CustomKind(
+    "ray.io/v1",
+    "RayService",
+    RULES,
+    [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
+    text(
+        "[a-z]([-a-z0-9]*[a-z0-9])?",
+        47,
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
+    ),
+)
+
+
+def validate(obj: Manifest) -> list[Problem]:
+    """Why KubeRay or Serve would refuse the object, as far as this course writes one; empty when it is fine."""
+    return KIND.problems(obj)

@@ -1,0 +1,129 @@
+"""A request's way, beside queueing formulas and beside what Ray's own batching decorator was seen to do."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra.manifest import Invalid
+from mlinfra.ray_serve.router import Batching, Stage, any_one, exponential, linear, shorter_of_two, simulate, takes
+
+
+def poisson(per_s: float, count: int, seed: int = 1) -> list[float]:
+    draw, now_s, times = random.Random(seed), 0.0, []
+    for _ in range(count):
+        now_s += draw.expovariate(per_s)
+        times.append(now_s)
+    return times
+
+
+def erlang_c(erlangs: float, servers: int) -> float:
+    """The chance to wait in M/M/c."""
+    full = erlangs**servers / math.factorial(servers) * servers / (servers - erlangs)
+    return full / (sum(erlangs**k / math.factorial(k) for k in range(servers)) + full)
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (3, 0.8)])
+def test_one_replica_with_workers_is_m_m_c(servers: int, load: float) -> None:
+    erlangs = load * servers
+    stage = Stage("s", exponential(1.0), max_ongoing_requests=10**9, workers=servers)
+    waited = simulate([stage], poisson(erlangs, 100_000)).mean_s("s") - 1
+    assert waited == pytest.approx(erlang_c(erlangs, servers) / (servers - erlangs), rel=0.08)
+
+
+def test_one_worker_and_a_constant_time_is_m_d_1() -> None:
+    waited = simulate([Stage("s", takes(1.0), max_ongoing_requests=10**9)], poisson(0.7, 100_000)).mean_s("s") - 1
+    assert waited == pytest.approx(0.7 / 2 / 0.3, rel=0.05)
+
+
+def test_replicas_of_one_request_each_are_one_queue() -> None:
+    """With max_ongoing_requests 1 the router holds the queue: M/M/c, whichever replica is picked."""
+    for pick in (shorter_of_two, any_one):
+        stage = Stage("s", exponential(1.0), replicas=4, max_ongoing_requests=1)
+        waited = simulate([stage], poisson(3.2, 60_000), pick=pick).mean_s("s") - 1
+        assert waited == pytest.approx(erlang_c(3.2, 4) / 0.8, rel=0.1)
+
+
+def test_two_choices_beat_one() -> None:
+    stage = Stage("s", exponential(1.0), replicas=10, max_ongoing_requests=10**9)
+    tails = {
+        pick: simulate([stage], poisson(9, 40_000), pick=pick).percentile_s("s", 0.99)
+        for pick in (shorter_of_two, any_one)
+    }
+    assert tails[shorter_of_two] < tails[any_one] / 2
+
+
+def test_a_closed_batch_never_grows() -> None:
+    """Ray's decorator, size 4, wait 10 ms, 100 ms a batch, a request every 20 ms: eight batches of one."""
+    outcome = simulate(
+        [Stage("s", takes(0.1), max_ongoing_requests=100, batching=Batching(4, 0.01))], [0.02 * i for i in range(8)]
+    )
+    assert outcome.batches["s"] == [1] * 8
+    ends = [0.02 * i + t for i, t in enumerate(outcome.times_s["s"])]
+    assert ends == pytest.approx([0.11, 0.21, 0.31, 0.41, 0.51, 0.61, 0.71, 0.81])
+
+
+def test_a_burst_fills_batches_and_the_rest_waits() -> None:
+    outcome = simulate([Stage("s", takes(0.0), max_ongoing_requests=100, batching=Batching(4, 0.1))], [0.0] * 10)
+    assert outcome.batches["s"] == [4, 4, 2]
+    assert outcome.times_s["s"] == pytest.approx([0.0] * 8 + [0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "ongoing", "keeps_up"), [(0.02, 1000, True), (0.04, 1000, True), (0.01, 1000, False), (0.01, 5, False)]
+)
+def test_a_short_wait_at_400_a_second_does_not_keep_up(wait_s: float, ongoing: int, keeps_up: bool) -> None:
+    """As measured with Ray's decorator at t(b) = 8 + 1.5 b ms: 20 ms hold, 10 ms do not, nor does the default limit."""
+    stage = Stage("s", linear(0.008, 0.0015), max_ongoing_requests=ongoing, batching=Batching(16, wait_s))
+    tail_s = simulate([stage], poisson(400, 1600)).percentile_s("s", 0.99)
+    assert (tail_s < 0.15) == keeps_up
+
+
+def test_a_caller_keeps_its_place_while_it_waits() -> None:
+    """A front with room for one request lets the second in only when the slow stage has answered the first."""
+    stages = [Stage("slow", takes(1.0), workers=5), Stage("front", takes(0.0), max_ongoing_requests=1, calls=("slow",))]
+    assert simulate(stages, [0.0, 0.0]).times_s["front"] == pytest.approx([1.0, 2.0])
+    wide = [stages[0], Stage("front", takes(0.0), max_ongoing_requests=2, calls=("slow",))]
+    assert simulate(wide, [0.0, 0.0]).times_s["front"] == pytest.approx([1.0, 1.0])
+
+
+def test_a_full_queue_drops_and_the_others_are_answered() -> None:
+    stage = Stage("s", takes(1.0), max_ongoing_requests=1, max_queued_requests=2)
+    outcome = simulate([stage], [0.0] * 5)
+    assert (outcome.dropped, outcome.times_s["s"]) == (2, [1.0, 2.0, 3.0])
+
+
+def test_a_drop_deeper_down_frees_the_caller() -> None:
+    stages = [
+        Stage("deep", takes(1.0), max_ongoing_requests=1, max_queued_requests=1),
+        Stage("front", takes(0.0), max_ongoing_requests=10, calls=("deep",)),
+    ]
+    outcome = simulate(stages, [0.0] * 4 + [5.0])
+    assert (outcome.dropped, len(outcome.times_s["front"])) == (2, 3)
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(1, 60), st.integers(0, 5))
+def test_every_request_is_answered_or_dropped(replicas: int, ongoing: int, size: int, count: int, seed: int) -> None:
+    stages = [
+        Stage("a", exponential(0.5), replicas, ongoing, 3, batching=Batching(size, 0.1)),
+        Stage("b", exponential(0.2), replicas, ongoing, calls=("a",)),
+    ]
+    outcome = simulate(stages, poisson(10, count, seed), seed)
+    assert len(outcome.times_s["b"]) + outcome.dropped == count
+    assert all(time_s >= 0 for time_s in outcome.times_s["b"])
+    assert max(outcome.batches["a"], default=0) <= min(size, ongoing)
+
+
+def test_bad_stages() -> None:
+    with pytest.raises(Invalid, match="must be a stage listed before"):
+        simulate([Stage("front", takes(1.0), calls=("slow",))], [0.0])
+    with pytest.raises(Invalid, match="at least one stage"):
+        simulate([], [0.0])
+    with pytest.raises(Invalid, match="replicas: Invalid value: 0: must be greater than 0"):
+        Stage("s", takes(1.0), replicas=0)
+    with pytest.raises(Invalid, match=r"must be -1 \(no limit\) or a positive integer"):
+        Stage("s", takes(1.0), max_queued_requests=0)
