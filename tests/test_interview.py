@@ -13,7 +13,7 @@ from mlinfra import interview
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CARDS = list(interview.bank().values())
-# From the published list of questions: question 2 (4,673 a side: 15.6 min; for the pair 8.2), 3 (172 s), 4 (13), 5 (prefill 81 ms), 6 (19), 7 (84), 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
+# From the published list of questions: question 2 (4,673 a side: 15.6 min; for the pair 8.2), 3 (172 s), 4 (13), 5 (prefill 81 ms), 6 (19), 7 (84), 9 (23), 10 (18), 11 (500), 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89).
 PUBLISHED = {
     "isvc-path": 3,
     "canary-by-hand": 8.2,
@@ -24,6 +24,12 @@ PUBLISHED = {
     "fits-and-users": 84,
     "zero-downtime": 3,  # 25 % of 4 may be unavailable
     "multi-region": 645,  # 3 x 215: two regions carry 3,000/s at 7/s a replica
+    "ray-request": 12,  # 30, less 2 x 5 accepted and 8 that wait
+    "ray-targets": 23,
+    "three-stages": 18,
+    "dynamic-batching": 500,
+    "rayservice-upgrade": 16,  # twice the eight
+    "which-server": 16,  # two hops, there and back
     "pod-gets-gpu": 3,
     "fragmentation": 8,
     "gang-deadlock": 6,

@@ -52,8 +52,8 @@ def test_decides_as_rays_own_policy(seed: int, monkeypatch: pytest.MonkeyPatch) 
     waiting, running = Waiting(), draw.randint(0, 8)
     target = running
     for now_s, requests in steps(draw):
-        monkeypatch.setattr(upstream.time, "time", lambda now_s=now_s: now_s)
-        context = SimpleNamespace(
+        monkeypatch.setattr("ray.serve.autoscaling_policy.time.time", lambda now_s=now_s: now_s)
+        context: Any = SimpleNamespace(
             current_num_replicas=running,
             target_num_replicas=target,
             total_num_requests=requests,

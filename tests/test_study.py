@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -95,6 +97,21 @@ def test_a_notebook_says_which_engine_is_missing() -> None:
     assert study.needs("json", "ast") == "installed: json, ast"
     with pytest.raises(ModuleNotFoundError, match=r"needs no_such_engine: pip install"):
         study.needs("json", "no_such_engine")
+
+
+def test_an_engine_is_heard_only_when_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    with study.quiet():
+        print("starting")
+        logging.getLogger("engine").warning("noise")
+        warnings.warn("old", stacklevel=1)
+    assert capfd.readouterr() == ("", "")
+
+    def fail() -> None:
+        print("one\ntwo")
+        raise ValueError("broken")
+
+    with pytest.raises(RuntimeError, match="ValueError: broken\none\ntwo"), study.quiet():
+        fail()
 
 
 def test_a_figure_needs_words() -> None:

@@ -1,6 +1,6 @@
 """The reader's side of a notebook: guesses, exercises, figures, panels and listings. It knows no topic."""
 
-from mlinfra.study.engines import needs
+from mlinfra.study.engines import needs, quiet
 from mlinfra.study.exercise import Exercise, Verdict, reveal
 from mlinfra.study.figure import Boxes, Cell, Figure, Row, bars, grid, steps, tree
 from mlinfra.study.listing import Listing, show, source
@@ -20,6 +20,7 @@ __all__ = [
     "grid",
     "needs",
     "panel",
+    "quiet",
     "reveal",
     "show",
     "source",

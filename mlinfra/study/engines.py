@@ -1,10 +1,16 @@
-"""The engines that a notebook runs on."""
+"""The engines that a notebook runs on, and their chatter kept out of its outputs."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 INSTALL = 'pip install "mlinfra[notebooks,engines]" (on Linux first torch from PyTorch\'s CPU wheel index, see README)'
+LAST_LINES = 10
 
 
 def needs(*packages: str) -> str:
@@ -12,3 +18,19 @@ def needs(*packages: str) -> str:
     if missing := [package for package in packages if find_spec(package) is None]:
         raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}: {INSTALL}")
     return f"installed: {', '.join(packages)}"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What an engine prints, logs or warns is kept; if it fails, RuntimeError ends in the last lines of it."""
+    said, level = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.WARNING)  # an engine's handlers write to the streams that they found at import
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        lines = said.getvalue().splitlines()[-LAST_LINES:]
+        raise RuntimeError("\n".join([f"{type(error).__name__}: {error}", *lines])) from error
+    finally:
+        logging.disable(level)

@@ -116,7 +116,7 @@ def one_by_one() -> dict[str, Any]:
     return {text: ask(text) for text in TEXTS}
 
 
-def latencies(per_s: float, count: int = 300) -> list[float]:
+def latencies(per_s: float, count: int = 200) -> list[float]:
     """Seconds of each of so many requests at an even rate, each from its own time on."""
     started = time.monotonic() + 0.5
 
@@ -136,7 +136,7 @@ def slow_stages() -> dict[str, Any]:
     deploy(application(fixed(4, ongoing=1), work_s=WORK_S))
     found = {}
     for per_s in RATES:
-        latencies(per_s, 40)
+        latencies(per_s, 20)
         times = latencies(per_s)
         found[str(per_s)] = {"p50": times[len(times) // 2], "p99": times[int(len(times) * 0.99)]}
     return found
