@@ -52,7 +52,7 @@ def _message(draw: random.Random) -> Example:
 
 def token(word: str) -> int:
     """The number of a word: a hash, from 1 up to the vocabulary's size; 0 is padding."""
-    return 1 + crc32(word.encode()) % (VOCABULARY - 1)
+    return 1 + crc32(word.encode(errors="replace")) % (VOCABULARY - 1)
 
 
 def tokens(text: str) -> list[int]:

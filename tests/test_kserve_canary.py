@@ -229,6 +229,9 @@ def test_the_weights_of_each_standard_stage() -> None:
     [
         ({"stages": (90, 10, 200)}, "must increase, from 1 at least to 100"),
         ({"stages": ()}, "must increase"),
+        ({"stages": (100,)}, "with a stage below 100"),
+        ({"hold_s": math.nan}, "must be greater than or equal to 0"),
+        ({"hold_s": math.inf}, "must be greater than or equal to 0"),
         ({"stages": (10, 50)}, "must increase, from 1 at least to 100"),
         ({"stages": (0, 100)}, "must increase"),
         ({"hold_s": -1}, "must be greater than or equal to 0"),
@@ -240,6 +243,57 @@ def test_the_weights_of_each_standard_stage() -> None:
 def test_bad_rollouts(changed: dict[str, object], why: str) -> None:
     with pytest.raises(Invalid, match=why):
         replace(ROLLOUT, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"model": replace(BERT, runtime_version="1.2")}, "predictor.name change requires a model change"),
+        ({"service": STANDARD}, "the service has a canary already"),
+        ({"service": replace(KNATIVE, mode="Standard", predictor=STANDARD.predictor)}, "a canary gets nothing"),
+    ],
+)
+def test_what_standard_mode_could_not_promote(changed: dict[str, object], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        replace(STANDARD_ROLLOUT, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("now_s", "stable", "new", "why"),
+    [
+        (60.0, Counts(90), Counts(10, 12), "canary: Invalid value"),
+        (60.0, Counts(90, 91), Counts(10), "stable: Invalid value"),
+        (60.0, Counts(90), Counts(10, 0, 11), "must be from 0 to the requests"),
+        (60.0, Counts(90), Counts(10, -1), "must be from 0 to the requests"),
+        (60.0, Counts(90), Counts(10, 0.5), "must be whole numbers"),  # type: ignore[arg-type]
+        (math.nan, Counts(90), Counts(10), "now_s: Invalid value"),
+        (-1.0, Counts(90), Counts(10), "now_s: Invalid value"),
+    ],
+)
+def test_bad_observations(now_s: float, stable: Counts, new: Counts, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        ROLLOUT.observe(Progress(), now_s, stable, new)
+
+
+def test_a_stage_without_a_request_does_not_end() -> None:
+    progress = Progress()
+    for minute in range(1, 61):
+        progress = ROLLOUT.observe(progress, 60.0 * minute, Counts(3000, 15), Counts(3000, 15))
+    assert ROLLOUT.percent(progress) == 100
+    assert ROLLOUT.observe(progress, 1e5, Counts(), Counts()).outcome == ""
+
+
+def test_the_boundaries_of_the_five_looks() -> None:
+    assert [round(canary.boundary(look), 3) for look in range(1, 6)] == [4.562, 3.226, 2.634, 2.281, 2.04]
+
+
+def test_evidence_of_all_stages_counts() -> None:
+    bad, quiet = (Counts(1000, 5), Counts(1000, 40)), (Counts(10), Counts(10))
+    assert canary.evidence([bad, quiet]).z == pytest.approx(canary.evidence([bad]).z)
+
+
+def test_a_hopeless_canary_is_told_at_once() -> None:
+    assert canary.breaks(0.01, 2_000_000, 100_000_000)
 
 
 def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:

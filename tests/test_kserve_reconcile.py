@@ -66,6 +66,9 @@ GPU: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
         (model("pytorch", runtimeVersion="latest", **GPU), "pytorch/torchserve-kfs:latest"),
         (model("pytorch", runtimeVersion="0.9.0-gpu", **GPU), "pytorch/torchserve-kfs:0.9.0-gpu"),
         (model("sklearn", **GPU), "kserve/sklearnserver:v0.16.0"),
+        (model("huggingface", **GPU), "kserve/huggingfaceserver:v0.16.0-gpu"),
+        (model("tensorflow", resources={"limits": {"nvidia.com/mig-1g.10gb": "1"}}), "tensorflow/serving:2.6.2-gpu"),
+        (model("pytorch", resources={"limits": {"vpc.amazonaws.com/efa": "2"}}), "pytorch/torchserve-kfs:0.9.0"),
         (model("mlflow", "v2", runtimeVersion="1.7.0"), "docker.io/seldonio/mlserver:1.7.0"),
     ],
 )
@@ -138,6 +141,25 @@ def test_auto_scaling_outweighs_the_scale_target() -> None:
     component = {"scaleTarget": 30, "autoScaling": {"metrics": [memory, {"type": "External", "external": {}}]}}
     assert reconcile.hpa("bert", component)["spec"]["metrics"] == [memory]
     assert reconcile.hpa("bert", {"scaleTarget": 30, "autoScaling": {}})["spec"]["metrics"] == []
+
+
+@pytest.mark.parametrize(
+    ("given_target", "kept"),
+    [
+        ({"type": "Value", "value": "2Gi"}, {}),
+        ({"averageUtilization": 60}, {}),
+        (
+            {"type": "Utilization", "averageUtilization": 60, "averageValue": "1Gi"},
+            {"type": "Utilization", "averageUtilization": 60},
+        ),
+    ],
+)
+def test_of_a_memory_target_only_what_its_type_names_is_kept(
+    given_target: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    metric = {"type": "Resource", "resource": {"name": "memory", "target": given_target}}
+    found = reconcile.hpa("bert", {"autoScaling": {"metrics": [metric]}})["spec"]["metrics"]
+    assert found == [{"type": "Resource", "resource": {"name": "memory", "target": kept}}]
 
 
 @pytest.mark.parametrize(("percent", "stable", "pods"), [(10, 4, 1), (25, 4, 1), (26, 4, 2), (0, 4, 0), (50, None, 1)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -93,6 +95,7 @@ def test_a_model_that_is_not_loaded_is_not_ready() -> None:
         (V1, {}, 400, 'Expected "instances" to be a list'),
         (V1, {"instances": []}, 400, "at least one element"),
         (V1, {"instances": "the app"}, 400, 'Expected "instances" to be a list'),
+        (V1, {"instances": ["\ud800", 3]}, 400, "Unrecognized request format"),
         (V1, {"instances": ["fine", 3]}, 400, "Instance 1: expected a text, got 3"),
         ("/v1/models/no:predict", {"instances": ["x"]}, 404, "Model with name no does not exist."),
         (V2, '{"inp', 422, "JSON decode error"),
@@ -131,6 +134,17 @@ def test_bad_tokens_to_the_predictor(predictor: Endpoint, row: list[Any], said: 
     if len(row) == classifier.LENGTH:
         by_v2 = predictor.post("/v2/models/clf/infer", v2("tokens", "INT64", [1, 12], row))
         assert (by_v2.status, by_v2.body["error"]) == (400, f"Instance 0: {said}")
+
+
+def test_what_is_no_json_is_text(service: Endpoint) -> None:
+    assert "python_info" in service.get("/metrics").body
+
+
+def test_other_warnings_are_still_heard(service: Endpoint) -> None:
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        assert {reply.status for reply in pool.map(service.get, ["/v1/models"] * 40)} == {200}
+    assert list(warnings.filters) == before
 
 
 def test_nothing_listens(service: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

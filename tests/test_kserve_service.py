@@ -145,12 +145,17 @@ BROKEN: dict[str, tuple[InferenceService, str, Any, str]] = {
     "negative min": (KNATIVE, "spec predictor minReplicas", -1, "'MinReplicas' cannot be less than 0"),
     "no format": (KNATIVE, "spec predictor model modelFormat", None, "spec.predictor.model.modelFormat: Required"),
     "empty format": (KNATIVE, "spec predictor model modelFormat name", "", "modelFormat.name: Required value"),
-    "model and pytorch": (KNATIVE, "spec predictor pytorch", {"storageUri": "s3://m"}, "exactly one of ["),
     "model and container": (
         KNATIVE, "spec predictor containers", [{"name": "kserve-container", "image": "a:1"}], "exactly one of ["),
     "nothing": (KNATIVE, "spec predictor model", None, "exactly one of ["),
     "name": (KNATIVE, "metadata name", "1bert", "a InferenceService name must consist of lower case"),
-    "long name": (KNATIVE, "metadata name", "b" * 54, "must be no more than 53 characters"),
+    "long name": (KNATIVE, "metadata name", "b" * 47, "must be no more than 46 characters"),
+    "no spec": (KNATIVE, "spec", None, "spec: Required value"),
+    "predictor's name": (STANDARD, "spec predictor name", "V 2!", "a predictor's name must consist of"),
+    "empty metric": (STANDARD, "spec predictor scaleMetric", "", "Unsupported value"),
+    "empty transformer": (KNATIVE, "spec transformer", {}, "exactly one of [containers]"),
+    "transformer's percent": (KNATIVE, "spec transformer canaryTrafficPercent", 150, "must be between 0 and 100"),
+    "canary's workers": (STANDARD, "spec canary 0 predictor workerSpec", {}, "multi-node is not yet supported"),
     "storage": (KNATIVE, "spec predictor model storageUri", "ftp://m", "StorageURI not supported"),
     "cpu in Knative mode": (KNATIVE, "spec predictor scaleMetric", "cpu", "[cpu] is not a supported metric"),
     "metric": (KNATIVE, "spec predictor scaleMetric", "gpu", "Unsupported value"),
@@ -185,6 +190,17 @@ def test_k10_and_more_is_rejected(service: InferenceService, path: str, value: A
     assert any(why in line for line in said(obj)), said(obj)
 
 
+def test_a_key_of_old_replaces_the_model_and_two_are_too_many() -> None:
+    obj = changed(KNATIVE, "spec predictor pytorch", {"storageUri": "s3://m"})
+    assert said(obj) == []
+    assert "spec.predictor.model: is overwritten by spec.predictor.pytorch" in map(str, pitfalls(obj))
+    obj["spec"]["predictor"]["sklearn"] = {"storageUri": "s3://m"}
+    assert any("exactly one of [" in line for line in said(obj))
+    with_canary = changed(STANDARD, "spec predictor sklearn", {"storageUri": "s3://m"})
+    del with_canary["spec"]["predictor"]["model"]
+    assert said(with_canary) == []
+
+
 def test_two_canaries_share_what_there_is() -> None:
     obj = copy.deepcopy(STANDARD.manifest())
     obj["spec"]["canary"].append(copy.deepcopy(obj["spec"]["canary"][0]))
@@ -198,6 +214,7 @@ IGNORED = {
     "percent in Standard mode": (STANDARD, "spec predictor canaryTrafficPercent", 5, "is ignored in Standard mode"),
     "queue in Standard mode": (STANDARD, "spec predictor containerConcurrency", 5, "no queue-proxy"),
     "requests in Standard mode": (STANDARD, "spec predictor scaleMetric", "rps", "[rps] is not a supported metric; w"),
+    "nothing at least in Standard mode": (STANDARD, "spec predictor minReplicas", 0, "does not scale to zero"),
     "name in Knative mode": (KNATIVE, "spec predictor name", "v1", "only supported in Standard deployment mode"),
     "floating image": (CUSTOM, "spec predictor containers 0 image", "a/b:latest", "is not pinned"),
     "image without tag": (CUSTOM, "spec predictor containers 0 image", "localhost:5000/a", "is not pinned"),
@@ -222,6 +239,11 @@ def test_the_constructor_refuses_what_is_refused_and_what_is_not_meant() -> None
         replace(CUSTOM, predictor=replace(CUSTOM.predictor, canary_traffic_percent=10))
     with pytest.raises(Invalid, match="is not pinned"):
         InferenceService("clf", Predictor(model=replace(BERT, runtime_version="latest")))
+
+
+def test_the_builder_writes_the_modes_by_their_present_names() -> None:
+    with pytest.raises(Invalid, match="mode: Unsupported value"):
+        replace(CUSTOM, mode="Serverless")
 
 
 def test_the_old_names_of_the_modes_count() -> None:

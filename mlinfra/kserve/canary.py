@@ -112,7 +112,7 @@ def breaks(limit: float, bad: int, requests: int) -> bool:
     for count in range(bad, requests):
         term *= odds * (requests - count) / (count + 1)
         tail += term
-        if term < tail * 1e-9:
+        if term <= tail * 1e-9:
             break
     return tail < DOUBT
 
@@ -148,9 +148,9 @@ PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 class CanaryRollout:
     """A new model for a service, in stages of traffic (percent), each held for `hold_s` at least.
 
-    A canary with `error_rate` instead of `base_error_rate` is caught with 80 % probability; one that is as good as
-    what runs is rolled back in 2.5 % of the rollouts. An error rate above `error_rate`, or a p99 above `p99_ms`,
-    beyond doubt ends the rollout at once.
+    A canary with `error_rate` instead of `base_error_rate` is caught with 80 % probability while its share is at most
+    a half; one that is as good as what runs is rolled back in 2.5 % of the rollouts. An error rate above `error_rate`,
+    or a p99 above `p99_ms`, beyond doubt ends the rollout at once, also after the last look.
     """
 
     service: InferenceService
@@ -207,7 +207,11 @@ class CanaryRollout:
         return ended.get(progress.outcome, self.stages[len(progress.stages) - 1])
 
     def observe(self, progress: Progress, now_s: float, stable: Counts, canary: Counts) -> Progress:
-        """The rollout after what both versions answered since the last time; one that has ended stays as it is."""
+        """The rollout after what both versions answered since the last time; one that has ended stays as it is.
+
+        `now_s` counts from its start. Invalid for counts that cannot be, and for a time that goes back.
+        """
+        check("observation", _observation_problems(progress, now_s, stable, canary))
         if progress.outcome:
             return progress
         *before, (stable_so_far, canary_so_far) = progress.stages
@@ -243,7 +247,8 @@ class CanaryRollout:
 
     def _advance(self, progress: Progress, now_s: float) -> Progress:
         """The next stage, once this one was held and has its part of the looks behind it."""
-        if now_s - progress.since_s < self.hold_s or progress.looks < self._looks_needed(len(progress.stages)):
+        early = now_s - progress.since_s < self.hold_s or not progress.stages[-1][1].requests
+        if early or progress.looks < self._looks_needed(len(progress.stages)):
             return progress
         if len(progress.stages) == len(self.stages):
             return self._decide(progress, now_s, "promote", f"{progress.looks} looks passed", outcome=PROMOTED)
@@ -263,9 +268,9 @@ class CanaryRollout:
 
 def _problems(rollout: CanaryRollout) -> Iterator[Problem]:
     stages = list(rollout.stages)
-    if not stages or stages != sorted(set(stages)) or stages[0] < 1 or stages[-1] != 100:
-        yield Field(stages, "stages").invalid("must increase, from 1 at least to 100")
-    if rollout.hold_s < 0:
+    if len(stages) < 2 or stages != sorted(set(stages)) or stages[0] < 1 or stages[-1] != 100:
+        yield Field(stages, "stages").invalid("must increase, from 1 at least to 100, with a stage below 100")
+    if not 0 <= rollout.hold_s < math.inf:
         yield Field(rollout.hold_s, "hold_s").invalid("must be greater than or equal to 0")
     if not 0 < rollout.base_error_rate < rollout.error_rate < 1:
         yield Field(rollout.error_rate, "error_rate").invalid(
@@ -273,6 +278,31 @@ def _problems(rollout: CanaryRollout) -> Iterator[Problem]:
         )
     if rollout.model == rollout.service.predictor.model:
         yield Field(rollout.version, "model").invalid("must differ from the model that runs")
+    if rollout.service.mode == "Standard":
+        yield from _standard_problems(rollout)
+
+
+def _standard_problems(rollout: CanaryRollout) -> Iterator[Problem]:
+    """What the promotion, or the way of the traffic, would refuse in Standard mode."""
+    before, after = rollout.service.predictor.model, rollout.model
+    if isinstance(before, Model) and isinstance(after, Model) and before.storage_uri == after.storage_uri:
+        yield Problem("model", "predictor.name change requires a model change (e.g. storageUri)")
+    if rollout.service.canary:
+        yield Problem("service.canary", "must be empty: the service has a canary already")
+    if rollout.service.transformer:
+        yield Problem(
+            "service.transformer", "must be empty: a transformer calls one predictor, so a canary gets nothing"
+        )
+
+
+def _observation_problems(progress: Progress, now_s: float, stable: Counts, canary: Counts) -> Iterator[Problem]:
+    if not progress.since_s <= now_s < math.inf:
+        yield Field(now_s, "now_s").invalid(f"must be greater than or equal to {progress.since_s:g}")
+    for name, counts in {"stable": stable, "canary": canary}.items():
+        if not all(type(count) is int for count in vars(counts).values()):
+            yield Problem(name, f"Invalid value: {counts}: must be whole numbers")
+        elif not 0 <= min(counts.errors, counts.slow) <= max(counts.errors, counts.slow) <= counts.requests:
+            yield Problem(name, f"Invalid value: {counts}: errors and slow ones must be from 0 to the requests")
 
 
 # -------------------------------------------------------------------------------------------------- made-up traffic

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mlinfra.kserve.service import mode
-from mlinfra.manifest import Invalid, Manifest, Problem, extended
+from mlinfra.manifest import Invalid, Manifest, Problem
 
 KNATIVE = "autoscaling.knative.dev"
 TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
@@ -63,6 +63,7 @@ RUNTIMES = [
     Runtime("kserve-pmmlserver", "kserve/pmmlserver:v0.16.0", ("v1", "v2"), {"pmml": 1}),
 ]
 PROTOCOLS = ("v1", "v2", "grpc-v1", "grpc-v2")
+GPUS = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/gaudi")
 GPU_SERVERS = ("tensorflow-serving", "torchserve", "huggingfaceserver")
 
 
@@ -96,13 +97,13 @@ def image(model: Manifest) -> str:
     if version := model.get("runtimeVersion"):
         return re.sub(r"(:([\w.\-_]*))?$", f":{version}", found.image, count=1)
     server = any(found.name.endswith(name) for name in GPU_SERVERS)
-    return f"{found.image}-gpu" if server and gpus(model) else found.image
+    return f"{found.image}-gpu" if server and has_gpu(model) else found.image
 
 
-def gpus(model: Manifest) -> int:
-    """Accelerators that the model's container may use."""
+def has_gpu(model: Manifest) -> bool:
+    """Whether the limits of the model's container name an accelerator, or a part of one."""
     limits = model.get("resources", {}).get("limits", {})
-    return sum(int(amount) for name, amount in limits.items() if extended(name))
+    return any(name in GPUS or name.startswith("nvidia.com/mig") for name in limits)
 
 
 # --------------------------------------------------------------------------------------------------- Knative mode
@@ -202,7 +203,9 @@ def _given_metric(resource: Manifest) -> Iterator[Manifest]:
         percent = target.get("averageUtilization")
         yield _utilization("cpu", DEFAULT_CPU_UTILIZATION if percent is None else percent)
     elif name == "memory":
-        yield {"type": "Resource", "resource": {"name": name, "target": target}}
+        kept = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}.get(target.get("type", ""), "")
+        said = {"type": target["type"], kept: target[kept]} if kept in target else {}
+        yield {"type": "Resource", "resource": {"name": name, "target": said}}
 
 
 def _utilization(name: str, percent: int) -> Manifest:

@@ -36,6 +36,7 @@ MODE = "serving.kserve.io/deploymentMode"
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 KNATIVE_CLASS = "autoscaling.knative.dev/class"
 CONTAINER = "kserve-container"
+MODES = ("Standard", "Knative")
 OLD_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
 FRAMEWORKS = [
     "sklearn",
@@ -187,6 +188,8 @@ class InferenceService:
 
     def __post_init__(self) -> None:
         obj = self.manifest()
+        if self.mode not in MODES:
+            check("InferenceService", [Field(self.mode, "mode").unsupported(sorted(MODES))])
         check(f'InferenceService.serving.kserve.io "{self.name}"', KIND.rule_problems(obj) or pitfalls(obj))
 
     def manifest(self) -> Manifest:
@@ -204,7 +207,7 @@ class InferenceService:
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _service_name = text(
     _NAME,
-    53,  # with "-predictor" it names a Service, which may have 63
+    46,  # "isvc.NAME-transformer" is the value of a label, which may have 63
     "a InferenceService name must consist of lower case alphanumeric characters or '-', and must start with "
     'alphabetical character. (e.g. "my-name" or "abc-123"',
 )
@@ -231,8 +234,12 @@ def _resources(block: Field) -> Iterator[Problem]:
 
 
 def _implementations(predictor: Field) -> list[str]:
-    """What a predictor is made of, counted as the webhook counts: a lone container of any name is one too."""
-    given = [name for name in (*FRAMEWORKS, "model") if predictor[name].value is not None]
+    """What a predictor is made of, counted as the webhook counts: a lone container of any name is one too.
+
+    A key of old has taken the place of `model` by then, whatever stood there.
+    """
+    given = [name for name in FRAMEWORKS if predictor[name].value is not None]
+    given = given or (["model"] if predictor["model"].value is not None else [])
     containers = list(predictor["containers"].each())
     given += ["containers" for container in containers if container["name"].value == CONTAINER]
     return given or (["containers"] if containers else [])
@@ -254,6 +261,16 @@ def _replicas(component: Field) -> Iterator[Problem]:
         yield component["minReplicas"].invalid("'MinReplicas' cannot be greater than MaxReplicas")
 
 
+def _metric(metric: Field) -> Iterator[Problem]:
+    if metric.value not in (known := ["concurrency", "cpu", "memory", "rps"]):
+        yield metric.unsupported(known)
+
+
+def _one_container(transformer: Field) -> Iterator[Problem]:
+    if not transformer["containers"].value:
+        yield Problem(transformer.path, "exactly one of [containers] must be specified in TransformerSpec")
+
+
 def _no_name(name: Field) -> Iterator[Problem]:
     yield name.forbidden("the 'name' field is not allowed in standard predictor")
 
@@ -263,7 +280,8 @@ COMPONENT: Rules = [
     ("maxReplicas", whole(0, why="'MaxReplicas' cannot be less than 0")),
     ("containerConcurrency", whole(0, why="parallelism cannot be less than 0")),
     ("timeout", whole(0)),
-    ("scaleMetric", one_of("concurrency", "cpu", "memory", "rps")),
+    ("scaleMetric", _metric),
+    ("canaryTrafficPercent", between(0, 100)),
     ("scaleTarget", whole(-(2**31))),
     ("containers[].name", Needed()),
     ("containers[].image", Needed()),
@@ -271,7 +289,10 @@ COMPONENT: Rules = [
 ]
 PREDICTOR: Rules = [
     *COMPONENT,
-    ("canaryTrafficPercent", between(0, 100)),
+    (
+        "name",
+        text(_NAME, 63, "a predictor's name must consist of lower case alphanumeric characters or '-' (e.g. 'v2'"),
+    ),
     ("model.modelFormat.name", Needed("no runtime can be found without the format of the model")),
     ("model.modelFormat", Needed("no runtime can be found without the format of the model")),
     ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
@@ -280,6 +301,7 @@ PREDICTOR: Rules = [
     *[(f"{name}.resources", _resources) for name in FRAMEWORKS],
 ]
 RULES: Rules = [
+    ("spec", Needed()),
     ("spec.predictor", Needed()),
     ("spec.predictor.model.name", _no_name),
     *below("spec.predictor", PREDICTOR),
@@ -339,7 +361,7 @@ def _canaries(service: Field) -> Iterator[Problem]:
         return
     if mode(service.value) != "Standard":
         yield canaries.forbidden("canary is only supported in Standard deployment mode")
-    if stable["model"].value is None:
+    if not set(_implementations(stable)) & {*FRAMEWORKS, "model"}:
         yield stable["model"].required("canary requires a stable predictor with a model")
     names = [stable["name"].value]
     for canary in canaries.each():
@@ -358,6 +380,8 @@ def _fixed_replicas(canary: Field, stable_min: int | None) -> Iterator[Problem]:
     for name in ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
         if canary[name].value is not None:
             yield canary[name].forbidden(f"canary must not set {name} (canary uses fixed replicas)")
+    if canary["workerSpec"].value is not None:
+        yield canary["workerSpec"].forbidden("multi-node is not yet supported for canary")
     least = 1 if stable_min is None else stable_min
     if (canary["minReplicas"].value or 0) > least:
         yield canary["minReplicas"].invalid(f"must not exceed stable predictor minReplicas ({least})")
@@ -371,6 +395,7 @@ KIND = CustomKind(
         ("spec.predictor", _one_implementation),
         ("spec.predictor", _replicas),
         ("spec.transformer", _replicas),
+        ("spec.transformer", _one_container),
         ("", _autoscaling),
         ("", _canaries),
     ],
@@ -419,6 +444,9 @@ def _ignored(service: Field) -> Iterator[Problem]:
     percent = predictor["canaryTrafficPercent"]
     if standard and percent.value is not None:
         yield percent.invalid("is ignored in Standard mode, and all traffic goes to the new model: use spec.canary")
+    least = predictor["minReplicas"]
+    if standard and least.value == 0:
+        yield least.invalid("is taken for 1 in Standard mode, which does not scale to zero")
     if not standard and predictor["name"].value:
         yield predictor["name"].invalid("is for spec.canary, which is only supported in Standard deployment mode")
     for name in ("predictor", "transformer"):
@@ -431,6 +459,8 @@ def _images(predictor: Field) -> Iterator[Problem]:
     for name in FRAMEWORKS:
         if predictor[name].value is not None:
             yield Problem(predictor[name].path, f"is the old form of model.modelFormat.name: {name}")
+            if predictor["model"].value is not None:
+                yield Problem(predictor["model"].path, f"is overwritten by spec.predictor.{name}")
     for name in (*FRAMEWORKS, "model"):
         version = predictor[name]["runtimeVersion"]
         if version.value == "latest":
