@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -53,8 +52,8 @@ PARTS = [
     pytest_part("notebooks compared cell by cell", "--nbval", "notebooks"),
     pytest_part("notebooks run again, answered and corrupted; long trials", "-m", "slow", "tests"),
     pytest_part("notebooks in the browser", "-rs", "tests/browser"),
+    pytest_part("engines for real", "-rs", "tests/engines"),
 ]
-ENGINES = pytest_part("engines for real", "-rs", "tests/engines")
 
 
 def _read(report: Path) -> tuple[Counter[str], list[str]]:
@@ -85,24 +84,19 @@ def _special(case: ElementTree.Element) -> list[str]:
 
 def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with ThreadPoolExecutor(1) as beside:
-        engines = beside.submit(ENGINES.run)  # mostly waits for Ray; it is over long before the browser is timed
-        for part in PARTS:
-            part.run()
-        engines.result()
-    parts = [*PARTS, ENGINES]
-    total = sum((part.counts for part in parts), Counter[str]())
+    for part in PARTS:
+        part.run()
+    total = sum((part.counts for part in PARTS), Counter[str]())
     print("\n=== summary")
-    for part in parts:
+    for part in PARTS:
         print(f"{'ok    ' if part.passed else 'FAILED'} {part.seconds:6.1f} s  {part.name}")
         counted = [
             f"{n} {what}" for what, n in part.counts.items() if n and what not in ("passed", "failed", "skipped")
         ]
         print("".join(f"{'':18}{line}\n" for line in counted + part.notes), end="")
-    print(f"\nin all {time.monotonic() - started:.0f} s")
+    print(f"\nin all {sum(part.seconds for part in PARTS):.0f} s")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
-    return int(not all(part.passed for part in parts))
+    return int(not all(part.passed for part in PARTS))
 
 
 if __name__ == "__main__":

@@ -159,8 +159,8 @@ def autoscaling() -> dict[str, Any]:
     deploy(application(encoder, work_s={"Encoder": 0.2}, version="v1"))
     outcomes: list[str] = []
     with load(8, outcomes):
-        up_s = until(lambda: replicas("Encoder") == 3, 40)
-    down_s = until(lambda: replicas("Encoder") == 1, 60)
+        up_s = until(lambda: replicas("Encoder") == 3, 120)
+    down_s = until(lambda: replicas("Encoder") == 1, 120)
     return {"up_s": up_s, "down_s": down_s, "failed": sum(o.startswith("failed") for o in outcomes)}
 
 
@@ -178,7 +178,7 @@ def killed() -> dict[str, Any]:
         before = encoders()
         victim, namespace = next(iter(before.items()))
         ray.kill(ray.get_actor(victim, namespace))
-        until(lambda: bool(encoders().keys() - before) and replicas("Encoder") == 2, 90)
+        until(lambda: bool(encoders().keys() - before) and replicas("Encoder") == 2, 120)
     counts = {what: outcomes.count(what) for what in ("answered", "failed first", "failed lost")}
     return counts | {"victim is gone": victim not in encoders()}
 
@@ -188,7 +188,7 @@ def upgraded() -> dict[str, Any]:
     outcomes, versions = list[str](), [ask(TEXTS[0]).get("version")]
     with load(4, outcomes):
         deploy(application(fixed(), version="v2"))
-        until(lambda: ask(TEXTS[0]).get("version") == "v2", 60)
+        until(lambda: ask(TEXTS[0]).get("version") == "v2", 120)
     versions.append(ask(TEXTS[0]).get("version"))
     return {"versions": versions} | {what: outcomes.count(what) for what in ("answered", "failed lost")}
 

@@ -38,7 +38,7 @@ def seen() -> dict[str, Any]:
     if not command:
         pytest.skip("no network namespace here (unshare -n, unshare -rn); Ray would open ports on every interface")
     done = subprocess.run(
-        [*command, sys.executable, "-W", "ignore", str(LANE)], capture_output=True, text=True, timeout=400
+        [*command, sys.executable, "-W", "ignore", str(LANE)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -99,4 +99,4 @@ def test_ray_takes_what_the_stages_take_and_its_own_time(
     for which in ("p50", "p99"):
         said = f"{1000 * real[which]:.0f} ms on Ray, {1000 * floor[which]:.0f} ms simulated"
         record_property(f"three stages at {per_s:g}/s, {which}", said)
-    assert floor["p50"] <= real["p50"] < floor["p50"] + 0.5
+    assert floor["p50"] <= real["p50"] < floor["p50"] + 1.0
