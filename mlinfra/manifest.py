@@ -587,20 +587,18 @@ def _struct_validator(struct: str) -> Any:
 def struct_problems(field: Field, struct: str) -> Iterator[Problem]:
     """Unknown, mistyped and missing fields of a Kubernetes type inside a custom resource."""
     validator = _struct_validator(struct)
-    wrong, missing = _schema_problems(field.value, validator) if validator else ([], [])
-    for problem in wrong + missing:
-        path = f"{field.path}.{problem.path}".rstrip(".")
-        yield unknown_field(path) if "unknown field" in problem.message else Problem(path, problem.message)
+    wrong, missing = _schema_problems(field.value, validator, field.path) if validator else ([], [])
+    yield from wrong + missing
 
 
-def _schema_problems(obj: Any, validator: Any) -> tuple[list[Problem], list[Problem]]:
-    """What cannot be decoded, and what the schema misses (which decoding does not mind)."""
+def _schema_problems(obj: Any, validator: Any, at: str = "") -> tuple[list[Problem], list[Problem]]:
+    """What cannot be decoded, and what the schema misses (which decoding does not mind), of an object at a path."""
     wrong, missing = [], []
     for error in validator.iter_errors(obj):
         keys = list(error.absolute_path)
         if "additionalProperties" in list(error.absolute_schema_path)[:-1]:  # of a map the decoder names no entry
             keys.pop()
-        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+        path = (at + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)).lstrip(".")
         if error.validator == "required":
             absent = next(name for name in error.validator_value if name not in error.instance)
             missing.append(Problem(f"{path}.{absent}".lstrip("."), "Required value"))

@@ -6,6 +6,7 @@ application is built from the same parts (`protocol/rest/server.py`) and called 
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -172,8 +173,6 @@ class Endpoint:
 
     def post(self, path: str, body: object) -> Reply:
         """The answer to a POST; a body that is not text yet goes out as JSON."""
-        import json
-
         return self._send("POST", path, (body if isinstance(body, str) else json.dumps(body)).encode())
 
     def _send(self, method: str, path: str, content: bytes) -> Reply:

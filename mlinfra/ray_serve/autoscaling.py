@@ -53,9 +53,14 @@ class AutoscalingConfig:
 
 def _problems(config: AutoscalingConfig) -> Iterator[Problem]:
     """The types of the pydantic model, in pydantic's words, then its own comparisons."""
-    for name in ("max_replicas", "target_ongoing_requests", "upscaling_factor", "downscaling_factor"):
-        yield from _above(config, name, 0, "greater than 0")
-    for name in ("look_back_period_s", "metrics_interval_s"):
+    for name in (
+        "max_replicas",
+        "target_ongoing_requests",
+        "upscaling_factor",
+        "downscaling_factor",
+        "look_back_period_s",
+        "metrics_interval_s",
+    ):
         yield from _above(config, name, 0, "greater than 0")
     for name in (
         "min_replicas",

@@ -177,16 +177,22 @@ def validate(config: Manifest) -> list[Problem]:
 
 
 def _by_schema(config: Manifest) -> Iterator[Problem]:
-    """Ray's own schema, one problem for each of its errors."""
-    from pydantic import ValidationError
+    """What Ray's own schema of the file refuses."""
     from ray.serve.schema import ServeDeploySchema
 
+    yield from _refused_by(ServeDeploySchema, Field(config))
+
+
+def _refused_by(model: Any, given: Field) -> Iterator[Problem]:
+    """One problem for each error of one of Ray's pydantic models."""
+    from pydantic import ValidationError
+
     try:
-        ServeDeploySchema.model_validate(config)
+        model.model_validate(given.value)
     except ValidationError as refusal:
         for error in refusal.errors():
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"]).lstrip(".")
-            yield Problem(path, error["msg"])
+            steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+            yield Problem((given.path + steps).lstrip("."), error["msg"])
 
 
 def _unknown_keys(config: Manifest) -> Iterator[Problem]:
@@ -222,11 +228,7 @@ def _late(config: Field) -> Iterator[Problem]:
 
 def _autoscaling(config: Field) -> Iterator[Problem]:
     """The schema keeps `autoscaling_config` as a plain map; its own model is asked at deployment."""
-    from pydantic import ValidationError
     from ray.serve.config import AutoscalingConfig as RayAutoscalingConfig
 
-    try:
-        RayAutoscalingConfig.model_validate(config.value or {})
-    except ValidationError as refusal:
-        for error in refusal.errors():
-            yield Problem(".".join([config.path, *map(str, error["loc"])]), error["msg"])
+    if config.value is not None:
+        yield from _refused_by(RayAutoscalingConfig, config)
