@@ -1,12 +1,11 @@
 """The text classifier that the notebooks train and serve: a bag of hashed words, one linear layer, in PyTorch.
 
-It stands for the BERT of the course and is small enough to train in a second. The messages are made up; a word that
-turns another around ("not slow") is what a bag of words cannot learn, so it is wrong where a reader can see why.
+It stands for the BERT of the course and is small enough to train in a second. A word that turns another around
+("not slow") is what a bag of words cannot learn, so it is wrong where a reader can see why.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zlib import crc32
@@ -14,40 +13,13 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from mlinfra.messages import Example as Example
+from mlinfra.messages import messages as messages
+
 LABELS = ("negative", "positive")
 VOCABULARY, LENGTH, WIDTH = 499, 12, 4
 PADDING = 0
 WEIGHTS = Path(__file__).parent / "data" / "classifier.pt"
-
-SUBJECTS = [
-    "the app",
-    "the new release",
-    "support",
-    "the search",
-    "the upload",
-    "my invoice",
-    "the battery",
-    "the delivery",
-]
-PRAISE = ["fast", "great", "helpful", "clear", "reliable", "pleasant", "quick", "excellent"]
-BLAME = ["slow", "broken", "useless", "confusing", "unreliable", "rude", "late", "terrible"]
-SHAPES = ("{subject} is {adverb} {word}", "{subject} was {adverb} {word} today", "i find {subject} {adverb} {word}")
-ADVERBS = ("", "", "", "very", "very", "quite", "quite", "really", "really", "not")
-
-Example = tuple[str, int]
-
-
-def messages(count: int, seed: int) -> list[Example]:
-    """Made-up messages, each with the index of its label; "not" turns the word behind it around."""
-    draw = random.Random(seed)
-    return [_message(draw) for _ in range(count)]
-
-
-def _message(draw: random.Random) -> Example:
-    label, adverb = draw.randrange(2), draw.choice(ADVERBS)
-    words = (BLAME, PRAISE)[label != (adverb == "not")]
-    text = draw.choice(SHAPES).format(subject=draw.choice(SUBJECTS), adverb=adverb, word=draw.choice(words))
-    return " ".join(text.split()), label
 
 
 def token(word: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from test_kserve_service import GOOD, VALUES, paths
+from test_pipelines_argo import COURSE
 from test_ray_config import RAY_SERVICE
 
 from mlinfra import manifest
@@ -26,6 +27,7 @@ PUBLISHED = {
     "VerticalPodAutoscaler": "github.com/kubernetes/autoscaler, vertical-pod-autoscaler/deploy/vpa-v1-crd-gen.yaml",
     "ScaledObject": "github.com/kedacore/keda, config/crd/bases",
     "InferenceService": "github.com/kserve/kserve, config/crd/full/serving.kserve.io_inferenceservices.yaml",
+    "Workflow": "github.com/argoproj/argo-workflows, manifests/base/crds/full",
     "RayService": "github.com/ray-project/kuberay, ray-operator/config/crd/bases",
     **dict.fromkeys(quota.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
 }
@@ -51,6 +53,7 @@ WRITTEN = [
     quota.resource_flavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}),
     *[service.manifest() for service in GOOD],
     RAY_SERVICE.manifest(),
+    COURSE,
 ]
 
 

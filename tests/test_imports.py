@@ -21,6 +21,8 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
         "mlinfra.gpu.kueue",
         "mlinfra.kserve",
         "mlinfra.kserve.reconcile",
+        "mlinfra.pipelines",
+        "mlinfra.pipelines.execution",
     ],
 )
 def test_imports_nothing_heavy(module: str) -> None:

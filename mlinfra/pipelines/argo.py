@@ -1,0 +1,439 @@
+"""Argo Workflows: what KFP's backend makes of a pipeline, and what is wrong with a Workflow that one writes by hand.
+
+`workflow` follows kubeflow/pipelines 2.17 (`backend/src/v2/compiler/argocompiler/{argo,dag,container}.go`): two pods a
+task. Left out: proxies, scratch volumes, security contexts, loops and importers, the hashes in names of arguments.
+`validate` follows Argo Workflows 4.1 (`workflow/validate/validate.go`), which `kubectl apply` does not run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, get_args, get_origin
+
+from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, Rules, not_overcommitted, unknown_field
+
+API_VERSION = "argoproj.io/v1alpha1"
+DRIVER, LAUNCHER = "ghcr.io/kubeflow/kfp-driver:2.17.0", "ghcr.io/kubeflow/kfp-launcher:2.17.0"
+PLACEHOLDER_IMAGE = "gcr.io/ml-pipeline/should-be-overridden-during-runtime"
+V2 = {"pipelines.kubeflow.org/v2_component": "true"}
+EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
+
+# ------------------------------------------------------------------------------------- what the backend compiles
+
+
+def workflow(ir: Manifest, platform: Manifest | None = None, arguments: Mapping[str, Any] | None = None) -> Manifest:
+    """The Workflow that the backend submits for an IR: a driver and an executor for every task."""
+    name = ir["pipelineInfo"]["name"]
+    dags = {component: spec["dag"] for component, spec in ir["components"].items() if "dag" in spec}
+    spec = {
+        "entrypoint": "entrypoint",
+        "serviceAccountName": "pipeline-runner",
+        "podMetadata": {"annotations": V2, "labels": V2},
+        "arguments": {"parameters": _specifications(ir, platform or {})},
+        "templates": [
+            *_machinery(ir, name),
+            *(template for dag in ("root", *dags) for template in _dag(dag, ir, platform or {})),
+            _entrypoint(arguments or {}),
+        ],
+    }
+    return {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": {"generateName": f"{name}-"}, "spec": spec}
+
+
+def _specifications(ir: Manifest, platform: Manifest) -> list[Manifest]:
+    """Components, containers and platform settings as JSON; the drivers get them as arguments."""
+    executors = ir["deploymentSpec"]["executors"]
+    said = {f"components-{name}": spec for name, spec in {**ir["components"], "root": ir["root"]}.items()}
+    labels = {name: spec["executorLabel"] for name, spec in ir["components"].items() if "executorLabel" in spec}
+    said |= {f"implementations-{name}": executors[label]["container"] for name, label in labels.items()}
+    settings = _kubernetes(platform)
+    said |= {f"kubernetes-{name}": settings[label] for name, label in labels.items() if label in settings}
+    return [{"name": name, "value": _json(value)} for name, value in said.items()]
+
+
+def _kubernetes(platform: Manifest) -> Manifest:
+    kubernetes = platform.get("platforms", {}).get("kubernetes", {})
+    return dict(kubernetes.get("deploymentSpec", {}).get("executors", {}))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _parameters(values: Mapping[str, str]) -> Manifest:
+    return {"parameters": [{"name": name, "value": value} for name, value in values.items()]}
+
+
+def _dag(name: str, ir: Manifest, platform: Manifest) -> Iterator[Manifest]:
+    """The template of a DAG, and before it those of the exit tasks, which hang on what they watch as hooks."""
+    tasks = (ir["root"] if name == "root" else ir["components"][name])["dag"]["tasks"]
+    exits = {task: spec for task, spec in sorted(tasks.items()) if _is_exit(spec)}
+    hooks = {watched: f"exit-hook-{name}-{task}" for task, spec in exits.items() for watched in spec["dependentTasks"]}
+    inputs = {"parameters": [{"name": "parent-dag-id"}]}
+    for task, spec in exits.items():
+        yield {"name": f"exit-hook-{name}-{task}", "inputs": inputs, "dag": {"tasks": _task(task, spec, ir, platform)}}
+    body = [
+        each
+        for task, spec in sorted(tasks.items())
+        if task not in exits
+        for each in _task(task, spec, ir, platform, hooks.get(task))
+    ]
+    yield {"name": name, "inputs": inputs, "dag": {"tasks": body}}
+
+
+def _is_exit(task: Manifest) -> bool:
+    return bool(task.get("triggerPolicy", {}).get("strategy") == EXIT)
+
+
+def _task(name: str, task: Manifest, ir: Manifest, platform: Manifest, hook: str | None = None) -> list[Manifest]:
+    """Driver and executor of a task; of a task that is a DAG, the driver and the DAG."""
+    component = task["componentRef"]["name"]
+    is_dag = "dag" in ir["components"][component]
+    given = {"component": f"{{{{workflow.parameters.components-{component}}}}}", "task": _json(task)}
+    given |= {"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"}
+    if not is_dag:
+        given["container"] = f"{{{{workflow.parameters.implementations-{component}}}}}"
+        if ir["components"][component]["executorLabel"] in _kubernetes(platform):
+            given["kubernetes-config"] = f"{{{{workflow.parameters.kubernetes-{component}}}}}"
+    template = "system-dag-driver" if is_dag else "system-container-driver"
+    driver: Manifest = {"name": f"{name}-driver", "template": template, "arguments": _parameters(given)}
+    if task.get("dependentTasks") and not _is_exit(task):
+        driver["depends"] = " && ".join(f"{other}.Succeeded" for other in sorted(task["dependentTasks"]))
+    return [driver, _executed(name, task, component if is_dag else None, hook)]
+
+
+def _executed(name: str, task: Manifest, dag: str | None, hook: str | None) -> Manifest:
+    def told(output: str) -> str:
+        return f"{{{{tasks.{name}-driver.outputs.parameters.{output}}}}}"
+
+    retried = "retry-" if "retryPolicy" in task else ""
+    if dag:
+        given = {"parent-dag-id": told("execution-id"), "condition": told("condition")}
+    else:
+        given = {"pod-spec-patch": told("pod-spec-patch"), "cached-decision": told("cached-decision")}
+        given |= _retries(task)
+    executed: Manifest = {
+        "name": name,
+        "template": dag or f"{retried}system-container-executor",
+        "arguments": _parameters(given),
+        "depends": f"{name}-driver.Succeeded",
+    }
+    if task.get("triggerPolicy", {}).get("condition"):
+        executed["when"] = f"{told('condition')} != false"
+    if hook:
+        argument = _parameters({"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"})
+        executed["hooks"] = {"exit": {"template": hook, "arguments": argument}}
+    return executed
+
+
+RETRIES = {
+    "retry-max-count": "maxRetryCount",
+    "retry-backoff-duration": "backoffDuration",
+    "retry-backoff-factor": "backoffFactor",
+    "retry-backoff-max-duration": "backoffMaxDuration",
+}
+
+
+def _retries(task: Manifest) -> dict[str, str]:
+    """The retry policy as Argo takes it: seconds without a unit."""
+    policy = task.get("retryPolicy")
+    return {name: _plain(policy.get(key, 0)) for name, key in RETRIES.items()} if policy else {}
+
+
+def _plain(value: Any) -> str:
+    return value.removesuffix("s") if isinstance(value, str) else f"{value:g}"
+
+
+def _entrypoint(arguments: Mapping[str, Any]) -> Manifest:
+    runtime = _json({"parameterValues": dict(arguments)})
+    given = {
+        "component": "{{workflow.parameters.components-root}}",
+        "runtime-config": runtime,
+        "driver-type": "ROOT_DAG",
+    }
+    tasks = [
+        {"name": "root-driver", "template": "system-dag-driver", "arguments": _parameters(given)},
+        {
+            "name": "root",
+            "template": "root",
+            "depends": "root-driver.Succeeded",
+            "arguments": _parameters(
+                {"parent-dag-id": "{{tasks.root-driver.outputs.parameters.execution-id}}", "condition": ""}
+            ),
+        },
+    ]
+    return {"name": "entrypoint", "dag": {"tasks": tasks}}
+
+
+def _machinery(ir: Manifest, pipeline: str) -> list[Manifest]:
+    """The templates that every pipeline has; those for retries only where a task asks for some."""
+    dags = [ir["root"]["dag"], *(spec["dag"] for spec in ir["components"].values() if "dag" in spec)]
+    retried = any("retryPolicy" in task for dag in dags for task in dag["tasks"].values())
+    container = {"pod-spec-patch": "", "cached-decision": "false", "condition": "true"}
+    return [
+        _driver("container", pipeline, ["component", "task", "container"], {"kubernetes-config": ""}, container),
+        _driver(
+            "dag",
+            pipeline,
+            ["component"],
+            {"runtime-config": "", "task": ""},
+            {"execution-id": None, "condition": "true"},
+        ),
+        *_executor("", []),
+        *(_executor("retry-", list(RETRIES)) if retried else []),
+    ]
+
+
+def _driver(
+    kind: str, pipeline: str, needed: list[str], optional: Mapping[str, str], told: Mapping[str, str | None]
+) -> Manifest:
+    """Looks up inputs, condition and cache in the metadata store, and says what the executor's pod is to be."""
+    defaults = {**optional, "parent-dag-id": "0", "iteration-index": "-1"}
+    defaults |= {"driver-type": "DAG"} if kind == "dag" else {}
+    asked = [*needed, *defaults]
+    args = ["--type", "{{inputs.parameters.driver-type}}" if kind == "dag" else "CONTAINER"]
+    args += ["--pipeline_name", pipeline, "--run_id", "{{workflow.uid}}", "--run_name", "{{workflow.name}}"]
+    flags = {name: name.replace("-", "_") for name in asked if name != "driver-type"} | {
+        "parent-dag-id": "dag_execution_id"
+    }
+    for name, flag in flags.items():
+        args += [f"--{flag}", f"{{{{inputs.parameters.{name}}}}}"]
+    for name in told:
+        args += [f"--{name.replace('-', '_')}_path", f"{{{{outputs.parameters.{name}.path}}}}"]
+    outputs = [
+        {
+            "name": name,
+            "valueFrom": {"path": f"/tmp/outputs/{name}"} | ({} if default is None else {"default": default}),
+        }
+        for name, default in told.items()
+    ]
+    resources = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
+    return {
+        "name": f"system-{kind}-driver",
+        "inputs": {
+            "parameters": [*({"name": n} for n in needed), *({"name": n, "default": d} for n, d in defaults.items())]
+        },
+        "outputs": {"parameters": outputs},
+        "container": {"image": DRIVER, "command": ["driver"], "args": args, "resources": resources},
+    }
+
+
+def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
+    """A DAG of one task, left out when the driver found the result in the cache; and its pod."""
+
+    def passed(names: list[str]) -> Manifest:
+        return _parameters({name: f"{{{{inputs.parameters.{name}}}}}" for name in names})
+
+    patch, inner = ["pod-spec-patch", *retries], f"{prefix}system-container-impl"
+    task = {"name": "executor", "template": inner, "arguments": passed(patch)}
+    mount = {"volumeMounts": [{"name": "kfp-launcher", "mountPath": "/kfp-launcher"}]}
+    limits = {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "128Mi"}}
+    launcher = {
+        "name": "kfp-launcher",
+        "image": LAUNCHER,
+        "args": ["--copy", "/kfp-launcher/launch"],
+        "resources": limits,
+    }
+    names = [{"name": name} for name in patch]
+    pod: Manifest = {
+        "name": inner,
+        "inputs": {"parameters": names},
+        "podSpecPatch": "{{inputs.parameters.pod-spec-patch}}",
+        "volumes": [{"name": "kfp-launcher", "emptyDir": {}}],
+        "initContainers": [launcher | {"command": ["launcher-v2"]} | mount],
+        "container": {"image": PLACEHOLDER_IMAGE, "command": ["should-be-overridden-during-runtime"]} | mount,
+    }
+    if retries:
+        limit, duration, factor, longest = (f"{{{{inputs.parameters.{name}}}}}" for name in retries)
+        backoff = {"duration": duration, "factor": factor, "maxDuration": longest}
+        pod["retryStrategy"] = {"limit": limit, "backoff": backoff}
+    decided = {"name": "cached-decision", "default": "false"}
+    dag = {"tasks": [task | {"when": "{{inputs.parameters.cached-decision}} != true"}]}
+    executor = {"name": f"{prefix}system-container-executor", "inputs": {"parameters": [*names, decided]}, "dag": dag}
+    return [executor, pod]
+
+
+def pods(obj: Manifest) -> list[str]:
+    """The pods of a run in which nothing is cached or skipped, by the tasks that they belong to."""
+    templates = {template["name"]: template for template in obj["spec"]["templates"]}
+    return list(_pods(templates, templates[obj["spec"]["entrypoint"]]))
+
+
+def _pods(templates: Mapping[str, Manifest], template: Manifest) -> Iterator[str]:
+    for task in template["dag"]["tasks"]:
+        called = templates[task["template"]]
+        if "dag" not in called or task["template"].endswith("system-container-executor"):
+            yield task["name"]
+        else:
+            yield from _pods(templates, called)
+        for hook in task.get("hooks", {}).values():
+            yield from _pods(templates, templates[hook["template"]])
+
+
+# ------------------------------------------------------------------------------------------ what Argo would refuse
+
+
+def _decode(obj: Field) -> Iterator[Problem]:
+    """Types by hera's models; they let unknown fields pass, which the schema of the CRD does not."""
+    from hera.workflows import models
+    from pydantic import ValidationError
+
+    try:
+        models.Workflow.model_validate(obj.value)
+    except ValidationError as refusal:
+        for error in refusal.errors():
+            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+            yield Problem(path.lstrip("."), error["msg"])
+    yield from _unknown(obj, models.Workflow)
+
+
+def _unknown(field: Field, model: Any) -> Iterator[Problem]:
+    """Fields that a model, or one inside it, does not have."""
+    known = {spec.alias or name: spec.annotation for name, spec in model.model_fields.items()}
+    for name in field.value if isinstance(field.value, Mapping) else ():
+        if name not in known:
+            yield unknown_field(field[name].path)
+            continue
+        inner, several = _inside(known[name])
+        for item in field[name].each() if several else [field[name]]:
+            yield from _unknown(item, inner) if inner else ()
+
+
+def _inside(annotation: Any) -> tuple[Any, bool]:
+    """The model inside an annotation such as `list[Template] | None`, and whether there are several."""
+    for argument in get_args(annotation):
+        inner, several = _inside(argument)
+        if inner:
+            return inner, several or get_origin(annotation) in (list, dict)
+    fields = getattr(annotation, "model_fields", {"root": None})
+    return (None, False) if {"root", "__root__"} & fields.keys() else (annotation, False)
+
+
+_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
+
+
+def _templates(templates: Field) -> Iterator[Problem]:
+    names = [template.get("name") for template in templates.value]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield Problem(f"{templates.path}[{i}].name", f"'{name}' is not unique")
+
+
+def _tasks(tasks: Field) -> Iterator[Problem]:
+    """Argo's own lint of a DAG: names, what is depended on, and circles."""
+    names = [str(task.get("name", "")) for task in tasks.value]
+    if not names:
+        yield Problem(tasks.path, "must have at least one task")
+    for i, name in enumerate(names):
+        if not _TASK_NAME.fullmatch(name):
+            why = "name must consist of alpha-numeric characters or '-', and must start with an alpha-numeric character"
+            yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is invalid: {why}")
+        elif name in names[:i]:
+            yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is not unique")
+    needed = {name: _needs(task) for name, task in zip(names, tasks.value, strict=True)}
+    for name, others in needed.items():
+        yield from (Problem(f"{tasks.path}.{name}", f"dependency '{o}' not defined") for o in others if o not in names)
+    try:
+        TopologicalSorter(needed).prepare()
+    except CycleError as cycle:
+        yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(reversed(cycle.args[1]))}")
+
+
+def _needs(task: Manifest) -> list[str]:
+    """What a task depends on, by `dependencies` or in the expression `depends`."""
+    return list(task.get("dependencies") or []) + re.findall(r"([-\w]+)(?:\.\w+)?", task.get("depends", ""))
+
+
+def _called(spec: Field) -> Iterator[Problem]:
+    """Entrypoint and tasks name templates that there are."""
+    known = [template.get("name") for template in spec["templates"].value or []]
+    if spec["entrypoint"].value not in known:
+        yield spec["entrypoint"].invalid(f"template name '{spec['entrypoint'].value}' undefined")
+    for template in spec["templates"].each():
+        for task in template["dag"]["tasks"].each():
+            if task["template"].value and task["template"].value not in known:
+                yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
+
+
+RULES: Rules = [
+    ("spec", Needed()),
+    ("spec.entrypoint", Needed()),
+    ("spec.templates", Needed(), _templates),
+    ("spec.templates[].name", Needed()),
+    ("spec.templates[].dag.tasks", _tasks),
+    ("spec.templates[].dag.tasks[].template", Needed()),
+]
+KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], decode=_decode)
+
+
+def validate(obj: Manifest) -> list[Problem]:
+    """Why Argo would refuse the Workflow, on decoding or when it starts it; empty when it is fine."""
+    return KIND.problems(obj)
+
+
+# ------------------------------------------------------------------------- what runs, and does not do what was meant
+
+
+def pitfalls(obj: Manifest) -> list[Problem]:
+    """What Argo accepts of a Workflow that is written by hand, and what will happen."""
+    workflow = Field(obj)
+    found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
+    return sorted(found, key=lambda problem: problem.path)
+
+
+def _object(workflow: Field) -> Iterator[Problem]:
+    spec, name = workflow["spec"], workflow["metadata"]["name"]
+    if name.value:
+        yield name.invalid("a second run finds it taken (AlreadyExists); generateName gives every run its own")
+    if not spec["serviceAccountName"].value:
+        yield Problem(
+            spec["serviceAccountName"].path, "not given: the pods run as `default`, which may not report results"
+        )
+    if not spec["ttlStrategy"].value:
+        yield Problem(spec["ttlStrategy"].path, "not given: finished runs stay until someone deletes them")
+
+
+def _containers(workflow: Field) -> Iterator[tuple[Field, Field]]:
+    """Templates that are pods, with their container."""
+    for template in workflow["spec"]["templates"].each():
+        if template["container"].value:
+            yield template, template["container"]
+
+
+def _images(workflow: Field) -> Iterator[Problem]:
+    for _, container in _containers(workflow):
+        image = str(container["image"].value)
+        if "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
+            yield container["image"].invalid("names no version: tomorrow's run may be another program")
+
+
+def _gpus(workflow: Field) -> Iterator[Problem]:
+    for template, container in _containers(workflow):
+        resources = container["resources"]
+        devices = [name for name in resources["limits"].value or {} if not_overcommitted(name)]
+        if devices and not (template["tolerations"].value or workflow["spec"]["tolerations"].value):
+            yield Problem(
+                template["tolerations"].path, f"not given: {devices[0]} nodes are usually tainted, and the pod waits"
+            )
+        if not template["retryStrategy"].value and devices:
+            yield Problem(template["retryStrategy"].path, "not given: one lost node ends the run")
+        for name in resources["requests"].value or {}:
+            if devices and name not in resources["limits"].value:
+                yield Problem(
+                    f"{resources['limits'].path}.{name}", "not given: the request holds for the scheduler alone"
+                )
+
+
+def _data(workflow: Field) -> Iterator[Problem]:
+    """A task that depends on another and takes nothing from it."""
+    volumes = workflow["spec"]["volumes"].value or workflow["spec"]["volumeClaimTemplates"].value
+    for template in workflow["spec"]["templates"].each():
+        for task in template["dag"]["tasks"].each():
+            for other in _needs(task.value):
+                if f"tasks.{other}." not in json.dumps(task.value) and not volumes:
+                    why = (
+                        f"waits for {other} and gets nothing from it: two pods share no files, and no output is passed"
+                    )
+                    yield Problem(task["arguments"].path, why)

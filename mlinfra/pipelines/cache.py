@@ -1,0 +1,82 @@
+"""KFP's cache as its backend keeps it: what is in a step's key, what is not, and which steps a run therefore skips.
+
+Follows kubeflow/pipelines 2.17 (`backend/src/v2/cacheutils/cache.go`, `driver/cache.go`, `metadata/client.go`): the key
+has the image's name, the command with the source in it, the values of parameters and the *ids* of input artifacts. A
+hit needs the same pipeline name, and never expires. Left out: namespaces, volumes, a cacheKey of one's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from mlinfra.pipelines.pipeline import Pipeline, PipelineInput, Task, TaskOutput, Value
+
+
+@dataclass
+class Cache:
+    """The executions that succeeded, by key, with the ids of the artifacts that they put out."""
+
+    executions: dict[str, dict[str, int]] = field(default_factory=dict)
+    ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        arguments: Mapping[str, Value] | None = None,
+        values: Mapping[TaskOutput, Value] | None = None,
+    ) -> dict[str, str]:
+        """Which tasks run and which are found; `values` are what tasks return to others. Every condition holds."""
+        given = {**pipeline.parameters, **(arguments or {})}
+        artifacts: dict[str, dict[str, int]] = {}
+        verdicts = {}
+        tasks = {task.name: task for task in pipeline.tasks}
+        for task in (tasks[name] for name in pipeline.order()):
+            fingerprint = key(pipeline, task, given, artifacts, values or {})
+            hit = task.enable_cache and fingerprint in self.executions
+            verdicts[task.name] = "cached" if hit else "ran"
+            if not hit:
+                self.executions[fingerprint] = {name: next(self.ids) for name in _artifact_outputs(task)}
+            artifacts[task.name] = self.executions[fingerprint]
+        return verdicts
+
+
+def key(
+    pipeline: Pipeline,
+    task: Task,
+    given: Mapping[str, Value],
+    artifacts: Mapping[str, Mapping[str, int]],
+    values: Mapping[TaskOutput, Value],
+) -> str:
+    """The fingerprint of a task: equal for equal image, command, parameters and ids of artifacts."""
+    container = _container(pipeline, task)
+    parameters, inputs = {}, {}
+    for name, argument in task.arguments.items():
+        if isinstance(argument, TaskOutput) and argument.name in artifacts[argument.task]:
+            inputs[name] = artifacts[argument.task][argument.name]
+        elif isinstance(argument, TaskOutput):
+            parameters[name] = values[argument]
+        else:
+            parameters[name] = given[argument.name] if isinstance(argument, PipelineInput) else argument
+    said = [
+        pipeline.name,
+        container["image"],
+        container.get("command", []) + container.get("args", []),
+        parameters,
+        inputs,
+    ]
+    outputs = {name: str(spec.type) for name, spec in (task.component.made.component_spec.outputs or {}).items()}
+    return hashlib.sha256(json.dumps([*said, outputs], sort_keys=True).encode()).hexdigest()
+
+
+def _container(pipeline: Pipeline, task: Task) -> Any:
+    return pipeline.ir()["deploymentSpec"]["executors"][f"exec-{task.name}"]["container"]
+
+
+def _artifact_outputs(task: Task) -> list[str]:
+    outputs = task.component.made.component_spec.outputs or {}
+    return [name for name, spec in outputs.items() if str(spec.type).startswith("system.")]

@@ -1,0 +1,190 @@
+"""Pipelines on KFP's own local runner (kfp 2.17.0, `kfp/local/`): every task is a process here, offline, one by one.
+
+It honours retries, conditions, exit handlers and, if asked, a cache. Resources and placement mean nothing to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlinfra.manifest import Problem, check
+from mlinfra.pipelines.pipeline import Pipeline, Value
+
+COLOUR = re.compile(r"\x1b\[\d+m")
+OWN_LINES = ("[KFP Executor", "ERROR", "Task ")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a task put out, with its metadata; metrics are metadata alone."""
+
+    path: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What became of a task: ran, cached, skipped or failed; and what it put out."""
+
+    state: str
+    attempts: int = 0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of every task, and all that was printed."""
+
+    tasks: Mapping[str, TaskRun]
+    log: str
+
+    def states(self) -> dict[str, str]:
+        return {name: task.state for name, task in self.tasks.items()}
+
+    def output(self, task: str, name: str = "Output") -> Any:
+        """A parameter's value, or an Artifact; ValueError when the task put out no such thing."""
+        outputs = self.tasks[task].outputs if task in self.tasks else {}
+        if name not in outputs:
+            there = ", ".join(f"{name}.{output}" for name, each in self.tasks.items() for output in each.outputs)
+            raise ValueError(f"output: {task}.{name}: must be one of {there or 'none'}")
+        return outputs[name]
+
+
+class RunFailed(RuntimeError):
+    """A task failed for good; `run` has what happened until then."""
+
+    def __init__(self, message: str, run: Run) -> None:
+        self.run = run
+        super().__init__(message)
+
+
+def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None = None, cache: bool = False) -> Run:
+    """Run it with its artifacts below `folder`; Invalid when it cannot run here, RunFailed when a task failed.
+
+    With `cache` a task whose component and inputs were seen before (below the same folder) is not run again.
+    """
+    check(f'local run of pipeline "{pipeline.name}"', _not_here(pipeline, arguments or {}))
+    folder = folder.resolve()
+    before = set(_runs(pipeline, folder))
+    said = io.StringIO()
+    with _configured(folder, cache), _captured(said):
+        try:
+            pipeline.made(**arguments or {})
+            failure = None
+        except RuntimeError as error:
+            failure = error
+    log = COLOUR.sub("", said.getvalue())
+    done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
+    outcome = Run({task.name: _task_run(task.name, done, log, folder) for task in _all(pipeline)}, log)
+    if failure:
+        raise RunFailed(_reason(outcome), outcome) from failure
+    return outcome
+
+
+def _all(pipeline: Pipeline) -> list[Any]:
+    return [*pipeline.tasks, *([pipeline.on_exit] if pipeline.on_exit else [])]
+
+
+def _not_here(pipeline: Pipeline, arguments: Mapping[str, Value]) -> Iterator[Problem]:
+    for task in _all(pipeline):
+        if not task.component.function:
+            why = "The SubprocessRunner only supports running Lightweight Python Components: a command needs its image"
+            yield Problem(f"tasks[{task.name}].component", why)
+    for name, value in arguments.items():
+        if name not in pipeline.parameters:
+            yield Problem(
+                f"arguments[{name}]", f"no such parameter; there are {', '.join(pipeline.parameters) or 'none'}"
+            )
+        elif type(value) is not type(pipeline.parameters[name]):
+            wanted = type(pipeline.parameters[name]).__name__
+            yield Problem(f"arguments[{name}]", f"{value!r}: must be of type {wanted}")
+
+
+def _runs(pipeline: Pipeline, folder: Path) -> list[Path]:
+    return list(folder.glob(f"{pipeline.name}-[0-9]*"))
+
+
+@contextlib.contextmanager
+def _configured(folder: Path, cache: bool) -> Iterator[None]:
+    """KFP's global configuration for one run; what the steps leave in the folder for temporary files goes with it."""
+    from kfp import local
+    from kfp.local.config import LocalExecutionConfig
+
+    temporary, before = folder / "temporary", os.environ.get("TMPDIR")
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    runner = local.SubprocessRunner(use_venv=False)
+    local.init(runner, str(folder), workspace_root=str(temporary / "workspace"), enable_caching=cache)
+    try:
+        yield
+    finally:
+        LocalExecutionConfig.instance = None
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        shutil.rmtree(temporary)
+
+
+@contextlib.contextmanager
+def _captured(said: io.StringIO) -> Iterator[None]:
+    """What the runner prints and logs; it writes to the standard output and to the root logger."""
+    import warnings
+
+    root, handler = logging.getLogger(), logging.StreamHandler(said)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # images without "python" in their names, resources
+            yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+
+
+def _task_run(name: str, run_folder: Path, log: str, folder: Path) -> TaskRun:
+    attempts = len(re.findall(rf"Executing task '{re.escape(name)}'$", log, re.M))
+    written = run_folder / name / "executor_output.json"
+    if attempts:
+        done = re.findall(rf"Task '{re.escape(name)}' finished with status (\w+)", log)[-1] == "SUCCESS"
+        return (
+            TaskRun("ran", attempts, _outputs(json.loads(written.read_text("utf-8"))))
+            if done
+            else TaskRun("failed", attempts)
+        )
+    if hit := re.search(rf"^Task {re.escape(name)} cache hit \(key=(\w+)\)", log, re.M):
+        entry = next((folder / ".kfp_cache").glob(f"{hit[1]}*.json"))
+        return TaskRun("cached", 0, _cached(json.loads(entry.read_text("utf-8"))))
+    return TaskRun("skipped")
+
+
+def _outputs(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What the executor wrote of a task: values of parameters, and artifacts."""
+    artifacts = {name: listed["artifacts"][0] for name, listed in written.get("artifacts", {}).items()}
+    files = {name: Artifact(Path(each["uri"]), each.get("metadata", {})) for name, each in artifacts.items()}
+    return {**written.get("parameterValues", {}), **files}
+
+
+def _cached(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: Artifact(Path(value["uri"]), value["metadata"]) if isinstance(value, dict) and "uri" in value else value
+        for name, value in entry.items()
+    }
+
+
+def _reason(outcome: Run) -> str:
+    """The failed task and the last line that it printed, which is its exception."""
+    name, failed = next((name, task) for name, task in outcome.tasks.items() if task.state == "failed")
+    printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
+    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and line.strip()]
+    times = "once" if failed.attempts == 1 else f"{failed.attempts} times"
+    return f'task "{name}" failed {times}: {lines[-1] if lines else "it printed nothing"}'

@@ -1,0 +1,156 @@
+"""Argo Workflows: what the backend makes of an IR, and what is wrong with the source notebook's."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from pipeline_steps import FIT, MAKE
+
+from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo, steps
+
+COURSE = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
+
+
+def source_notebook() -> dict[str, Any]:
+    """The document of the source notebook, as it prints it."""
+
+    def template(name: str, image: str, command: list[str], requests: dict[str, str], gpus: int = 0) -> dict[str, Any]:
+        limits = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
+        container = {"image": image, "command": command, "args": [], "resources": {"requests": requests, **limits}}
+        return {"name": name, "container": container}
+
+    chain = ["data-preprocessing", "model-training", "model-evaluation", "model-deployment"]
+    tasks: list[dict[str, Any]] = [{"name": name, "template": name} for name in chain]
+    for task, before in zip(tasks[1:], chain, strict=False):
+        task["dependencies"] = [before]
+    templates = [
+        {"name": "main", "dag": {"tasks": tasks}},
+        template(chain[0], "ml-images/preprocessor:latest", ["python", "preprocess.py"], {"cpu": "2", "memory": "8Gi"}),
+        template(chain[1], "ml-images/trainer:latest", ["python", "train.py"], {"cpu": "4", "memory": "16Gi"}, 4),
+        template(chain[2], "ml-images/evaluator:latest", ["python", "evaluate.py"], {"cpu": "2", "memory": "4Gi"}, 1),
+        template(chain[3], "ml-images/deployer:latest", ["python", "deploy.py"], {"cpu": "1", "memory": "2Gi"}),
+    ]
+    metadata = {"name": "bert-training-pipeline"}
+    spec = {"entrypoint": "main", "templates": templates}
+    return {"apiVersion": argo.API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}
+
+
+def templates(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {template["name"]: template for template in obj["spec"]["templates"]}
+
+
+def test_every_task_is_a_driver_and_an_executor() -> None:
+    tasks = {task["name"]: task for task in templates(COURSE)["comp-exit-handler-1"]["dag"]["tasks"]}
+    assert tasks["train-driver"]["depends"] == "prepare.Succeeded"
+    assert tasks["train-driver"]["template"] == "system-container-driver"
+    assert tasks["train"]["depends"] == "train-driver.Succeeded"
+    assert tasks["train"]["template"] == "retry-system-container-executor"
+    assert tasks["prepare"]["template"] == "system-container-executor"
+    assert "depends" not in tasks["prepare-driver"]
+    assert tasks["condition-2-driver"]["depends"] == "evaluate.Succeeded && train.Succeeded"
+    assert tasks["condition-2"]["when"] == "{{tasks.condition-2-driver.outputs.parameters.condition}} != false"
+    given = {each["name"]: each["value"] for each in tasks["train"]["arguments"]["parameters"]}
+    assert [given[name] for name in argo.RETRIES] == ["2", "60", "2", "86400"]
+
+
+def test_the_exit_task_hangs_on_what_it_watches() -> None:
+    (watched,) = (task for task in templates(COURSE)["root"]["dag"]["tasks"] if "hooks" in task)
+    assert (watched["name"], watched["hooks"]["exit"]["template"]) == ("exit-handler-1", "exit-hook-root-report")
+    assert [task["name"] for task in templates(COURSE)["exit-hook-root-report"]["dag"]["tasks"]] == [
+        "report-driver",
+        "report",
+    ]
+    assert "depends" not in templates(COURSE)["exit-hook-root-report"]["dag"]["tasks"][0]
+
+
+def test_pods_of_a_run() -> None:
+    assert len(argo.pods(COURSE)) == 2 * 5 + 3
+    chain = [Task("make", MAKE, {"rows": 7}), Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": 0})]
+    assert argo.pods(argo.workflow(Pipeline("p", chain).ir())) == [
+        "root-driver",
+        "fit-driver",
+        "fit",
+        "make-driver",
+        "make",
+    ]
+
+
+def test_what_the_drivers_are_told_is_there() -> None:
+    """Every parameter that a template mentions is among its inputs, or an argument of the workflow."""
+    arguments = {each["name"] for each in COURSE["spec"]["arguments"]["parameters"]}
+    for template in COURSE["spec"]["templates"]:
+        inputs = {each["name"] for each in template.get("inputs", {}).get("parameters", [])}
+        for piece in json.dumps(template).split("{{")[1:]:
+            kind, _, name = piece.partition("}}")[0].partition(".parameters.")
+            assert kind not in ("inputs", "workflow") or name in (inputs if kind == "inputs" else arguments), piece[:60]
+    called = templates(COURSE)
+    for template in called.values():
+        for task in template.get("dag", {}).get("tasks", []):
+            known = {each["name"] for each in called[task["template"]].get("inputs", {}).get("parameters", [])}
+            optional = {each["name"] for each in called[task["template"]]["inputs"]["parameters"] if "default" in each}
+            given = {each["name"] for each in task["arguments"]["parameters"]}
+            assert known - optional <= given <= known | {"condition"}, task["name"]
+
+
+def test_the_backends_workflow_is_accepted() -> None:
+    assert argo.validate(COURSE) == []
+    assert argo.validate(argo.workflow(Pipeline("p", [Task("make", MAKE, {"rows": 7}, retry=Retry(1))]).ir())) == []
+
+
+def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
+    notebook = source_notebook()
+    assert argo.validate(notebook) == [], "hera and the schema take it; it is a Workflow, if not a pipeline of KFP"
+    said = [str(problem) for problem in argo.pitfalls(notebook)]
+    for why in (
+        'metadata.name: Invalid value: "bert-training-pipeline": a second run finds it taken',
+        "spec.serviceAccountName: not given",
+        "spec.ttlStrategy: not given",
+        "waits for data-preprocessing and gets nothing from it: two pods share no files",
+        "ml-images/trainer:latest",
+        "spec.templates[2].tolerations: not given: nvidia.com/gpu nodes are usually tainted",
+        "spec.templates[2].retryStrategy: not given",
+        "spec.templates[2].container.resources.limits.cpu: not given",
+    ):
+        assert any(why in line for line in said), why
+    assert not any("gets nothing from it" in str(problem) for problem in argo.pitfalls(COURSE))
+
+
+def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    obj = branch = deepcopy(source_notebook())
+    for step in path[:-1]:
+        branch = branch[step]
+    branch[path[-1]] = value
+    return obj
+
+
+MAIN = ("spec", "templates", 0, "dag", "tasks")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        ((*MAIN, 1, "dependencies"), ["preprocessing"], "spec.templates[0].dag.tasks.model-training: dependency 'preprocessing' not defined"),
+        ((*MAIN, 1, "dependencies"), ["model-training"], "dependency cycle detected: model-training->model-training"),
+        ((*MAIN, 0, "dependencies"), ["model-deployment"], "dependency cycle detected"),
+        ((*MAIN, 1, "name"), "data-preprocessing", "spec.templates[0].dag.tasks[1].name: 'data-preprocessing' is not unique"),
+        ((*MAIN, 1, "name"), "model training", "name must consist of alpha-numeric characters"),
+        ((*MAIN, 1, "template"), "train", "template name 'train' undefined"),
+        (MAIN, [], "must have at least one task"),
+        (("spec", "entrypoint"), "all", "template name 'all' undefined"),
+        (("spec", "entrypoint"), "", "spec.entrypoint: Required value"),
+        (("spec", "templates", 2, "name"), "data-preprocessing", "spec.templates[2].name: 'data-preprocessing' is not unique"),
+        (("metadata", "name"), "P p", "metadata.name: Invalid value"),
+        ((*MAIN, 1, "dependecies"), ["x"], 'unknown field "spec.templates[0].dag.tasks[1].dependecies"'),
+        (("spec", "templates", 1, "container", "imagee"), "x", 'unknown field "spec.templates[1].container.imagee"'),
+        (MAIN, "all", "spec.templates[0].dag.tasks: Input should be a valid list"),
+        (("spec", "templates", 1, "container", "env"), {"a": 1}, "spec.templates[1].container.env"),
+        (("kind",), "Pipeline", 'no matches for kind "Pipeline"'),
+    ],
+)  # fmt: skip
+def test_what_argo_refuses(path: tuple[Any, ...], value: Any, why: str) -> None:
+    assert any(why in str(problem) for problem in argo.validate(changed(path, value))), argo.validate(
+        changed(path, value)
+    )

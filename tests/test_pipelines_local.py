@@ -1,0 +1,164 @@
+"""Pipelines on KFP's local runner: the course's own, and small ones that fail, repeat and remember."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from pipeline_steps import FIT, MAKE, READ, SIZE, TELL
+from test_pipelines import TRAINER
+
+from mlinfra import classifier
+from mlinfra.kserve import service
+from mlinfra.manifest import Invalid
+from mlinfra.pipelines import Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local, steps
+from mlinfra.pipelines.cache import Cache
+from mlinfra.pipelines.pipeline import Value
+
+TASKS = (
+    Task("make", MAKE, {"rows": PipelineInput("rows")}),
+    Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": PipelineInput("failures")}, retry=Retry(2)),
+    Task("size", SIZE, {"model": TaskOutput("fit", "model")}, when=Condition(TaskOutput("fit"), ">=", 0.5)),
+)
+SMALL = Pipeline("small", TASKS, {"rows": 70, "failures": 0}, on_exit=Task("tell", TELL, enable_cache=False))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[local.Run, float]:
+    started = time.monotonic()
+    run = local.run(steps.pipeline(), tmp_path_factory.mktemp("clean"))
+    return run, time.monotonic() - started
+
+
+def test_the_course_pipeline_runs_from_a_clean_folder(trained: tuple[local.Run, float]) -> None:
+    run, seconds = trained
+    assert run.states() == dict.fromkeys(("prepare", "train", "evaluate", "deploy", "report"), "ran")
+    assert seconds < 20
+
+
+def test_its_model_predicts_as_the_committed_weights_do(trained: tuple[local.Run, float]) -> None:
+    run, _ = trained
+    examples = json.loads(run.output("prepare", "evaluation").path.read_text())
+    ids = [classifier.tokens(text) for text, _ in examples]
+    ours, served = (
+        classifier.probabilities(model, ids)
+        for model in (classifier.load(run.output("train", "model").path), classifier.load())
+    )
+    assert [[round(p, 3) for p in row] for row in ours] == [[round(p, 3) for p in row] for row in served]
+
+
+def test_metrics_and_manifest_are_read_back(trained: tuple[local.Run, float]) -> None:
+    run, _ = trained
+    metrics = run.output("evaluate", "metrics").metadata
+    assert metrics["plain"] == metrics["plain, champion"] == 1.0
+    assert metrics["all"] == pytest.approx(classifier.accuracy(classifier.load(), classifier.messages(300, 1)))
+    assert run.output("prepare", "training").metadata == {"messages": 400}
+    manifest = yaml.safe_load(run.output("deploy", "service").path.read_text())
+    assert service.validate(manifest) == []
+    assert manifest["spec"]["predictor"]["model"]["storageUri"] == str(run.output("train", "model").path)
+
+
+def test_the_gate_refuses_a_worse_model(tmp_path: Path) -> None:
+    run = local.run(steps.pipeline(), tmp_path, {"epochs": 3})
+    assert run.states()["deploy"] == "skipped"
+    assert run.states()["report"] == "ran"
+    assert run.output("evaluate") < -0.01
+    with pytest.raises(ValueError, match=r"output: deploy\.service: must be one of prepare\.training, "):
+        run.output("deploy", "service")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_failing_step_is_tried_again_as_asked(tmp_path: Path) -> None:
+    run = local.run(SMALL, tmp_path, {"failures": 2})
+    assert run.tasks["fit"].attempts == 3
+    assert run.output("fit", "model").path.read_text() == "a whole model"
+    assert run.output("size") == 13
+    assert "told: SUCCEEDED" in run.log
+
+
+def test_a_step_that_keeps_failing_fails_the_run_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    with pytest.raises(local.RunFailed, match=r'^task "fit" failed 3 times: ValueError: no words$') as failure:
+        local.run(SMALL, tmp_path, {"failures": 3})
+    assert failure.value.run.states() == {"make": "ran", "fit": "failed", "size": "skipped", "tell": "ran"}
+    assert "told: FAILED" in failure.value.run.log
+    assert files(tmp_path) == {"data", "data.tried", "executor_output.json"}, "no model, and nothing unfinished"
+
+
+def test_nothing_is_left_behind_in_this_process(tmp_path: Path) -> None:
+    from kfp.local.config import LocalExecutionConfig
+
+    before = os.environ.get("TMPDIR")
+    local.run(SMALL, tmp_path)
+    assert os.environ.get("TMPDIR") == before
+    assert LocalExecutionConfig.instance is None
+    assert not (tmp_path / "temporary").exists()
+
+
+def test_a_container_needs_its_image(tmp_path: Path) -> None:
+    fitted = Task("fit", TRAINER, {"data": TaskOutput("make", "data"), "epochs": 3})
+    with pytest.raises(Invalid, match=r"tasks\[fit\].component: The SubprocessRunner only supports"):
+        local.run(Pipeline("p", [Task("make", MAKE, {"rows": 7}), fitted]), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"row": 3}, r"arguments\[row\]: no such parameter; there are rows, failures"),
+        ({"rows": "3"}, "'3': must be of type int"),
+    ],
+)
+def test_bad_arguments_start_nothing(arguments: dict[str, Value], why: str, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=why):
+        local.run(SMALL, tmp_path, arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_does_not_see_what_lies_behind_a_path(tmp_path: Path) -> None:
+    source = tmp_path / "messages.txt"
+    reader = Pipeline("reader", [Task("read", READ, {"source": PipelineInput("source")})], {"source": str(source)})
+
+    def text(cache: bool, arguments: dict[str, Value] | None = None) -> tuple[str, str]:
+        run = local.run(reader, tmp_path / "runs", arguments, cache=cache)
+        return run.states()["read"], run.output("read", "data").path.read_text()
+
+    source.write_text("old")
+    assert text(cache=True) == ("ran", "old")
+    source.write_text("new")
+    assert text(cache=True) == ("cached", "old"), "the lie"
+    assert text(cache=False) == ("ran", "new")
+    dated = source.rename(tmp_path / "messages-2.txt")
+    assert text(True, {"source": str(dated)}) == ("ran", "new")
+
+
+def test_the_simulated_cache_skips_what_the_real_one_skips(tmp_path: Path) -> None:
+    cache = Cache()
+    values: dict[TaskOutput, Value] = {}
+    edited = (TASKS[0], Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": 0}), *TASKS[2:])
+    uncached = (Task("make", MAKE, {"rows": 70}, enable_cache=False), *TASKS[1:])
+    parameters: dict[str, Value] = {"rows": 70, "failures": 0}
+    for tasks, arguments in [
+        (TASKS, {}),
+        (TASKS, {}),
+        (TASKS, {"rows": 80}),
+        (TASKS, {}),
+        (edited, {}),
+        (uncached, {}),
+        (TASKS, {"failures": 1}),
+    ]:
+        pipeline = Pipeline("small", tasks, parameters)
+        assert cache.run(pipeline, arguments, values) == local.run(pipeline, tmp_path, arguments, cache=True).states()
+
+
+def test_another_pipeline_shares_no_cache() -> None:
+    cache = Cache()
+    assert set(cache.run(SMALL).values()) == {"ran"}
+    assert set(cache.run(Pipeline("other", TASKS, SMALL.parameters)).values()) == {"ran"}
+    assert set(cache.run(SMALL).values()) == {"cached"}
