@@ -115,7 +115,6 @@ def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
         "spec.templates[2].container.resources.limits.cpu: not given",
     ):
         assert any(why in line for line in said), why
-    assert not any("gets nothing from it" in str(problem) for problem in argo.pitfalls(COURSE))
 
 
 def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:

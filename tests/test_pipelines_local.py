@@ -67,7 +67,7 @@ def test_the_gate_refuses_a_worse_model(tmp_path: Path) -> None:
     assert run.states()["deploy"] == "skipped"
     assert run.states()["report"] == "ran"
     assert run.output("evaluate") < -0.01
-    with pytest.raises(ValueError, match=r"output: deploy\.service: must be one of prepare\.training, "):
+    with pytest.raises(ValueError, match=r"output: deploy\.service: must be one of prepare\.evaluation, "):
         run.output("deploy", "service")
 
 

@@ -13,7 +13,17 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, get_args, get_origin
 
-from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, Rules, not_overcommitted, unknown_field
+from mlinfra.manifest import (
+    CustomKind,
+    Field,
+    Manifest,
+    Needed,
+    Problem,
+    Rules,
+    not_overcommitted,
+    resource_problems,
+    unknown_field,
+)
 
 API_VERSION = "argoproj.io/v1alpha1"
 DRIVER, LAUNCHER = "ghcr.io/kubeflow/kfp-driver:2.17.0", "ghcr.io/kubeflow/kfp-launcher:2.17.0"
@@ -284,6 +294,8 @@ def _decode(obj: Field) -> Iterator[Problem]:
         models.Workflow.model_validate(obj.value)
     except ValidationError as refusal:
         for error in refusal.errors():
+            if error["loc"][-2:-1] in (("requests",), ("limits",)) and type(error["input"]) is int:
+                continue  # a quantity may be a number, which hera does not know
             path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
             yield Problem(path.lstrip("."), error["msg"])
     yield from _unknown(obj, models.Workflow)
@@ -341,6 +353,11 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
         yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(reversed(cycle.args[1]))}")
 
 
+def _resources(resources: Field) -> Iterator[Problem]:
+    """The API server's rules for the pod that will be made of it."""
+    yield from resource_problems(resources)
+
+
 def _needs(task: Manifest) -> list[str]:
     """What a task depends on, by `dependencies` or in the expression `depends`."""
     return list(task.get("dependencies") or []) + re.findall(r"([-\w]+)(?:\.\w+)?", task.get("depends", ""))
@@ -362,6 +379,7 @@ RULES: Rules = [
     ("spec.entrypoint", Needed()),
     ("spec.templates", Needed(), _templates),
     ("spec.templates[].name", Needed()),
+    *[(f"spec.templates[].{where}.resources", _resources) for where in ("container", "initContainers[]")],
     ("spec.templates[].dag.tasks", _tasks),
     ("spec.templates[].dag.tasks[].template", Needed()),
 ]

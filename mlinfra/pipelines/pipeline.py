@@ -334,8 +334,8 @@ def _configure(built: Any, task: Task) -> None:
         _set_resources(built, task.resources)
     for key, value in task.node_selector.items():
         kubernetes.add_node_selector(built, key, value)
-    for toleration in task.tolerations:
-        kubernetes.add_toleration(built, **toleration)
+    for given in task.tolerations:
+        kubernetes.add_toleration(built, **given)
 
 
 def _set_resources(built: Any, resources: Resources) -> None:
