@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -220,10 +221,11 @@ def test_show_gives_the_verdict_with_the_manifest() -> None:
     assert study.show(wrong, manifest.validate).text.startswith("# refused: metadata.name: Invalid value")
 
 
-def stored(path: Path, *texts: str) -> None:
+def stored(path: Path, *shown: str | study.Listing) -> None:
     import nbformat
 
-    outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": text}) for text in texts]
+    bundles = [{"text/plain": s} if isinstance(s, str) else s._repr_mimebundle_() for s in shown]
+    outputs = [nbformat.v4.new_output("execute_result", data=bundle) for bundle in bundles]
     cell = nbformat.v4.new_code_cell("x", outputs=outputs)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
 
@@ -241,14 +243,36 @@ def test_working_copies_are_made_once_and_never_overwritten(tmp_path: Path) -> N
 
 
 def test_only_accepted_manifests_are_written(tmp_path: Path) -> None:
-    wrong = study.show(ACCOUNT | {"metadata": {"name": "My"}}, manifest.validate).text
-    stored(tmp_path / "01.ipynb", study.show(ACCOUNT, manifest.validate).text, wrong, "no manifest")
+    wrong = study.show(ACCOUNT | {"metadata": {"name": "My"}}, manifest.validate)
+    stored(tmp_path / "01.ipynb", study.show(ACCOUNT, manifest.validate), wrong, study.source(stored), "no manifest")
     (path,) = copies.write_manifests(tmp_path, tmp_path / "build")
     assert path.name == "serviceaccount-bert.yaml"
     assert path.parent.name == "01"
-    twice = study.show(ACCOUNT, manifest.validate).text
+    twice = study.show(ACCOUNT, manifest.validate)
     stored(tmp_path / "01.ipynb", twice, twice)
     assert [path.name for path in copies.write_manifests(tmp_path, tmp_path / "build")] == [
         "serviceaccount-bert.yaml",
         "serviceaccount-bert-2.yaml",
     ]
+
+
+def test_a_compiled_pipeline_and_an_object_without_a_name_yet_are_written_too(tmp_path: Path) -> None:
+    compiled = study.Listing("Compiled:", "yaml", "pipelineInfo: {name: bert}\n---\nplatforms: {}\n", folded=True)
+    made = study.Listing("Submitted:", "yaml", "kind: Workflow\nmetadata: {generateName: bert-}\n")
+    stored(tmp_path / "03.ipynb", compiled, made)
+    paths = copies.write_manifests(tmp_path, tmp_path / "build")
+    assert [path.name for path in paths] == ["pipeline-bert.yaml", "workflow-bert.yaml"]
+    assert paths[0].read_text() == compiled.text
+    assert "<details><summary>Compiled:</summary>" in compiled._repr_mimebundle_()["text/markdown"]
+
+
+def test_a_timeline_is_drawn_to_scale() -> None:
+    rows = {"prep": [study.Span(0, 20, "20 min")], "train": [study.Span(20, 80, "60 min", 1), study.Span(80, 100)]}
+    drawn = study.timeline("Two steps", "what runs when", rows)
+    parts = [
+        (float(x), float(width))
+        for x, width in re.findall(r'<rect x="([\d.]+)" y="\d+" width="([\d.]+)" height="24"', drawn.svg)
+    ]
+    assert parts[1][1] == pytest.approx(3 * parts[0][1], abs=0.2)
+    assert parts[1][0] == pytest.approx(parts[0][0] + parts[0][1], abs=0.2)
+    assert study.timeline("Nothing", "yet", {}).svg

@@ -265,6 +265,11 @@ def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
     return [executor, pod]
 
 
+def tasks(obj: Manifest, template: str) -> list[Manifest]:
+    """The tasks of a template that is a DAG."""
+    return next(list(each["dag"]["tasks"]) for each in obj["spec"]["templates"] if each["name"] == template)
+
+
 def pods(obj: Manifest) -> list[str]:
     """The pods of a run in which nothing is cached or skipped, by the tasks that they belong to."""
     templates = {template["name"]: template for template in obj["spec"]["templates"]}
@@ -353,11 +358,6 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
         yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(reversed(cycle.args[1]))}")
 
 
-def _resources(resources: Field) -> Iterator[Problem]:
-    """The API server's rules for the pod that will be made of it."""
-    yield from resource_problems(resources)
-
-
 def _needs(task: Manifest) -> list[str]:
     """What a task depends on, by `dependencies` or in the expression `depends`."""
     return list(task.get("dependencies") or []) + re.findall(r"([-\w]+)(?:\.\w+)?", task.get("depends", ""))
@@ -379,7 +379,7 @@ RULES: Rules = [
     ("spec.entrypoint", Needed()),
     ("spec.templates", Needed(), _templates),
     ("spec.templates[].name", Needed()),
-    *[(f"spec.templates[].{where}.resources", _resources) for where in ("container", "initContainers[]")],
+    *[(f"spec.templates[].{where}.resources", resource_problems) for where in ("container", "initContainers[]")],
     ("spec.templates[].dag.tasks", _tasks),
     ("spec.templates[].dag.tasks[].template", Needed()),
 ]

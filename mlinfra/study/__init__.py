@@ -2,7 +2,7 @@
 
 from mlinfra.study.engines import needs, quiet
 from mlinfra.study.exercise import Exercise, Verdict, reveal
-from mlinfra.study.figure import Boxes, Cell, Figure, Row, bars, grid, steps, tree
+from mlinfra.study.figure import Boxes, Cell, Figure, Row, Span, bars, grid, steps, timeline, tree
 from mlinfra.study.listing import Listing, show, source
 from mlinfra.study.panel import Panel, Slider, panel
 
@@ -15,6 +15,7 @@ __all__ = [
     "Panel",
     "Row",
     "Slider",
+    "Span",
     "Verdict",
     "bars",
     "grid",
@@ -25,5 +26,6 @@ __all__ = [
     "show",
     "source",
     "steps",
+    "timeline",
     "tree",
 ]

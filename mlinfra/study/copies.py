@@ -54,9 +54,8 @@ def write_manifests(originals: Path, build: Path) -> list[Path]:
     for original in sorted(originals.glob("*.ipynb")):
         folder, times = build / "manifests" / original.stem, Counter[str]()
         for text in _shown(json.loads(original.read_text("utf-8"))):
-            obj = yaml.safe_load(text)
+            name = _name(next(yaml.safe_load_all(text)))
             folder.mkdir(parents=True, exist_ok=True)
-            name = f"{obj['kind'].lower()}-{obj['metadata']['name']}"
             times[name] += 1
             path = folder / (f"{name}.yaml" if times[name] == 1 else f"{name}-{times[name]}.yaml")
             path.write_text(text, "utf-8")
@@ -64,10 +63,20 @@ def write_manifests(originals: Path, build: Path) -> list[Path]:
     return written
 
 
+def _name(obj: dict[str, Any]) -> str:
+    """An object's kind and name; of a compiled pipeline, which is none, the pipeline's name."""
+    if "pipelineInfo" in obj:
+        return f"pipeline-{obj['pipelineInfo']['name']}"
+    metadata = obj["metadata"]
+    return f"{obj['kind'].lower()}-{metadata.get('name') or metadata['generateName'].rstrip('-')}"
+
+
 def _shown(notebook: dict[str, Any]) -> list[str]:
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in outputs]
-    return [text for text in texts if text.startswith("apiVersion:") and REFUSED not in text]
+    """The text of every listing in YAML in which nothing is refused."""
+    bundles = [output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    listed = [bundle for bundle in bundles if "```yaml\n" in "".join(bundle.get("text/markdown", ""))]
+    texts = ["".join(bundle["text/plain"]) for bundle in listed]
+    return [text for text in texts if REFUSED not in text]
 
 
 def main(arguments: list[str]) -> int:

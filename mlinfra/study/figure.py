@@ -169,6 +169,36 @@ def _part(name: str, i: int, x: float, y: float, width: float) -> str:
     return drawn + (_text(x + width / 2, y + 17, name, anchor="middle", colour=INK) if fits else "")
 
 
+@dataclass(frozen=True)
+class Span:
+    """Something that lasts from a start to an end, with a short text and a colour by its number."""
+
+    start: float
+    end: float
+    text: str = ""
+    fill: int = 0
+
+
+def timeline(title: str, description: str, rows: Mapping[str, Sequence[Span]], x_label: str = "minutes") -> Figure:
+    """Rows of bars over one time axis, which starts at 0: a Gantt chart."""
+    ticks = _ticks(max([0.0, *(span.end for spans in rows.values() for span in spans)]), most=8)
+    left, right = LABEL_WIDTH + 14, WIDTH - 20
+
+    def x(time: float) -> float:
+        return left + (right - left) * time / ticks[-1]
+
+    bottom = 34 + len(rows) * ROW_HEIGHT
+    body = [_text(14, 20, title, size=14, weight="bold")]
+    for tick in ticks:
+        body.append(f'<path d="M{x(tick):.1f} 30V{bottom}" stroke="{GRID}"/>')
+        body.append(_text(x(tick), bottom + 16, _number(tick), anchor="middle"))
+    for top, (label, spans) in zip(range(34, bottom, ROW_HEIGHT), rows.items(), strict=True):
+        body.append(_text(14, top + 17, label, colour=INK))
+        body += [_part(span.text, span.fill, x(span.start), top, x(span.end) - x(span.start)) for span in spans]
+    body.append(_text((left + right) / 2, bottom + 34, x_label, anchor="middle"))
+    return Figure(_svg(bottom + 44, title, description, "".join(body)), description)
+
+
 def _svg(height: int, title: str, description: str, body: str) -> str:
     if not title or not description:
         raise ValueError("a figure needs a title and a description")

@@ -14,15 +14,19 @@ REFUSED = "# refused: "
 
 @dataclass(frozen=True)
 class Listing:
-    """Text in a language, under a line that says what it is."""
+    """Text in a language, under a line that says what it is; a long one is folded."""
 
     caption: str
     language: str
     text: str
+    folded: bool = False
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         fenced = f"```{self.language}\n{self.text.rstrip()}\n```"
-        return {"text/plain": self.text, "text/markdown": f"{self.caption}\n\n{fenced}"}
+        shown = f"{self.caption}\n\n{fenced}"
+        if self.folded:
+            shown = f"<details><summary>{self.caption}</summary>\n\n{fenced}\n\n</details>"
+        return {"text/plain": self.text, "text/markdown": shown}
 
 
 def source(*things: Callable[..., Any] | type) -> Listing:
