@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "ray", "kfp", "kserve")
+HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "ray", "kfp", "kserve", "helm_python")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
         "mlinfra.gpu.scheduler",
         "mlinfra.gpu.kueue",
         "mlinfra.kserve",
+        "mlinfra.helm",
         "mlinfra.kserve.reconcile",
         "mlinfra.pipelines",
         "mlinfra.pipelines.execution",

@@ -87,7 +87,7 @@ class Chart:
         return [line.replace(f"{self.folder}", "chart") for line in engine().lint(self.folder, values or {})]
 
     def render(
-        self, values: Values | None = None, release: str = "bert", namespace: str = "ml-production"
+        self, values: Values | None = None, release: str = "bert-inference", namespace: str = "ml-production"
     ) -> dict[str, str]:
         """What Helm makes of each template, by path; Invalid in Helm's words, a line for each bad value."""
         try:
@@ -97,14 +97,19 @@ class Chart:
         return {name.partition("/")[2]: text for name, text in rendered.items() if text.strip()}
 
     def objects(
-        self, values: Values | None = None, release: str = "bert", namespace: str = "ml-production"
+        self, values: Values | None = None, release: str = "bert-inference", namespace: str = "ml-production"
     ) -> list[Manifest]:
-        """The objects of a release, hooks included, in the order of their files."""
+        """The objects of a release, hooks included, in the order of their files; Invalid when a text is no YAML."""
         import yaml
 
         rendered = self.render(values, release, namespace)
-        texts = (rendered[name] for name in sorted(rendered) if not name.endswith("NOTES.txt"))
-        return [obj for text in texts for obj in yaml.safe_load_all(text) if obj]
+        found: list[Manifest] = []
+        for name in sorted(name for name in rendered if not name.endswith("NOTES.txt")):
+            try:
+                found += [obj for obj in yaml.safe_load_all(rendered[name]) if obj]
+            except yaml.YAMLError as error:
+                raise Invalid(f"release {release}", [Problem(name, " ".join(str(error).split()))]) from error
+        return found
 
     def package(self, destination: Path) -> Path:
         """The archive that one publishes; the same bytes for the same files."""

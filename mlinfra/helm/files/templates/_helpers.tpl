@@ -61,6 +61,13 @@ tolerations:
 {{- end -}}
 {{- end -}}
 
+{{/* What a schema cannot say: two values compared. */}}
+{{- define "inference.bounds" -}}
+{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
+{{- fail "autoscaling.maxReplicas: must be greater than or equal to minReplicas" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The cache that a release uses: its own redis, or one that is there already. */}}
 {{- define "inference.cacheHost" -}}
 {{- if .Values.redis.enabled -}}

@@ -1,0 +1,62 @@
+"""The bill: GPU hours by what they were for, and what a million requests cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlinfra.manifest import Problem, check
+
+HOURS_PER_MONTH = 720
+
+
+@dataclass(frozen=True)
+class Line:
+    """GPU hours of a month at a price, and what they were for; a share of a GPU is counted as such."""
+
+    what: str
+    gpu_hours: float
+    dollars_per_gpu_hour: float = 3.0
+
+    def __post_init__(self) -> None:
+        given = {"gpu_hours": self.gpu_hours, "dollars_per_gpu_hour": self.dollars_per_gpu_hour}
+        wrong = [
+            Problem(name, f"{value}: must be 0 or more") for name, value in given.items() if not 0 <= value < math.inf
+        ]
+        check(f'line "{self.what}"', wrong)
+
+    @property
+    def dollars(self) -> float:
+        return self.gpu_hours * self.dollars_per_gpu_hour
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A month: its lines, and the requests that were answered meanwhile."""
+
+    lines: tuple[Line, ...]
+    requests: float
+
+    @property
+    def gpu_hours(self) -> float:
+        return sum(line.gpu_hours for line in self.lines)
+
+    @property
+    def dollars(self) -> float:
+        return sum(line.dollars for line in self.lines)
+
+    @property
+    def dollars_per_million(self) -> float:
+        """Infinite when nothing was answered."""
+        return 1e6 * self.dollars / self.requests if self.requests else math.inf
+
+    def by_line(self) -> dict[str, float]:
+        """Dollars of each line; lines of one name are added up."""
+        names = dict.fromkeys(line.what for line in self.lines)
+        return {name: sum(line.dollars for line in self.lines if line.what == name) for name in names}
+
+
+def worth(chosen: Bill, without: Mapping[str, Bill]) -> dict[str, float]:
+    """Dollars a month that each decision is worth: the bill without it, less the bill as chosen."""
+    return {decision: bill.dollars - chosen.dollars for decision, bill in without.items()}

@@ -1,0 +1,252 @@
+"""What an upgrade does to objects that others change too: three-way merge, server-side apply, and the history.
+
+Follows Helm 4.2 (`pkg/kube/client.go`, `pkg/action/{upgrade,rollback}.go`) and apimachinery 1.37 (`strategicpatch`,
+`managedfields`). Releases that Helm 3 made are merged in the client, new ones are applied by the server. Left out:
+atomic maps, sets, hooks, and three-way merges of custom resources, which Helm does not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlinfra.manifest import Manifest, Problem, check
+
+MERGE_KEYS = {
+    "containers": "name",
+    "env": "name",
+    "initContainers": "name",
+    "ports": "containerPort",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+"""Lists whose items are told apart by a key; of any other list the new one takes the place of the old."""
+
+DEFAULTS: dict[tuple[Any, ...], Any] = {("spec", "replicas"): 1}
+"""What the API server puts where nobody says anything, for the fields of this lesson."""
+
+# ------------------------------------------------------------------------------------------- in the client: Helm 3
+
+
+def three_way_merge(old: Any, new: Any, live: Any, name: str = "") -> Any:
+    """The live object with what the chart changed: gone from old to new is deleted, what new says is set."""
+    if isinstance(new, Mapping) and isinstance(live, Mapping):
+        before = old if isinstance(old, Mapping) else {}
+        kept = {key: value for key, value in live.items() if key in new or key not in before}
+        said = {key: three_way_merge(before.get(key), value, live.get(key), key) for key, value in new.items()}
+        return kept | said
+    if isinstance(new, list) and isinstance(live, list) and name in MERGE_KEYS:
+        key = MERGE_KEYS[name]
+        before, said, there = ({item.get(key): item for item in items or []} for items in (old, new, live))
+        return list(three_way_merge(before, said, there).values())
+    return deepcopy(new)
+
+
+def patched(old: Manifest, new: Manifest, live: Manifest) -> Manifest:
+    """The object after a client-side upgrade, with the server's defaults where nothing is left."""
+    return _defaulted(three_way_merge(old, new, live))
+
+
+def _defaulted(obj: Manifest) -> Manifest:
+    full = deepcopy(obj)
+    for path, value in DEFAULTS.items():
+        if get(full, path) is None:
+            _set(full, path, value)
+    return full
+
+
+# -------------------------------------------------------------------------------------------- by the server: Helm 4
+
+Path = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Manager:
+    """Who wrote a field: an applier such as Helm, or somebody who updates, perhaps through a subresource."""
+
+    name: str
+    updates: bool = False
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        through = f' with subresource "{self.subresource}"' if self.subresource else ""
+        return f'"{self.name}"{through}' + (" using apps/v1" if self.updates else "")
+
+
+HELM = Manager("helm")
+HPA = Manager("kube-controller-manager", updates=True, subresource="scale")
+
+
+@dataclass(frozen=True)
+class Managed:
+    """An object and, field by field, who owns what."""
+
+    obj: Manifest
+    owners: Mapping[Manager, frozenset[Path]] = field(default_factory=dict)
+
+    def apply(self, manager: Manager, new: Manifest, force: bool = False) -> Managed:
+        """The object as `manager` wants it; Conflict when others own fields that would change, unless forced.
+
+        A field that the manager no longer mentions goes, if nobody else owns it, or gets the server's default.
+        """
+        said = dict(leaves(new))
+        conflicts = {
+            other: sorted(path for path in paths & said.keys() if get(self.obj, path) != said[path])
+            for other, paths in self.owners.items()
+            if other != manager
+        }
+        conflicts = {other: paths for other, paths in conflicts.items() if paths}
+        if conflicts and not force:
+            raise Conflict(conflicts)
+        lost = {path for paths in conflicts.values() for path in paths}
+        owners = {other: paths - lost for other, paths in self.owners.items()} | {manager: frozenset(said)}
+        dropped = self.owners.get(manager, frozenset()) - said.keys()
+        obj = deepcopy(self.obj)
+        for path in sorted(dropped, key=str):
+            if not any(path in paths for paths in owners.values()):
+                _remove(obj, path)
+        for path, value in said.items():
+            _set(obj, path, value)
+        return Managed(_defaulted(obj), owners)
+
+    def update(self, manager: Manager, path: Path, value: Any) -> Managed:
+        """The object after a plain write: who writes another value owns the field, and nobody else."""
+        if get(self.obj, path) == value:
+            return self
+        obj = deepcopy(self.obj)
+        _set(obj, path, value)
+        owners = {other: paths - {path} for other, paths in self.owners.items()}
+        return Managed(obj, owners | {manager: owners.get(manager, frozenset()) | {path}})
+
+    def owner_of(self, path: Path) -> list[str]:
+        return [manager.name for manager, paths in self.owners.items() if path in paths]
+
+
+class Conflict(Exception):
+    """The server's refusal, in its words (apimachinery `managedfields/internal/conflict.go`)."""
+
+    def __init__(self, fields: Mapping[Manager, Sequence[Path]]) -> None:
+        count = sum(map(len, fields.values()))
+        parts = [_conflict(manager, paths) for manager, paths in sorted(fields.items(), key=lambda item: str(item[0]))]
+        super().__init__(f"Apply failed with {count} conflict{'s' * (count > 1)}: " + "\n".join(parts))
+
+
+def _conflict(manager: Manager, paths: Sequence[Path]) -> str:
+    if len(paths) == 1:
+        return f"conflict with {manager}: {_shown(paths[0])}"
+    return f"conflicts with {manager}:" + "".join(f"\n- {_shown(path)}" for path in paths)
+
+
+def _shown(path: Path) -> str:
+    return "".join(f'[{step[0]}="{step[1]}"]' if isinstance(step, tuple) else f".{step}" for step in path)
+
+
+def leaves(obj: Any, path: Path = (), name: str = "") -> Iterator[tuple[Path, Any]]:
+    """Every field with its value; an item of a keyed list is a step (key, value), any other list is one value."""
+    if isinstance(obj, Mapping) and obj:
+        for key, value in obj.items():
+            yield from leaves(value, (*path, key), key)
+    elif isinstance(obj, list) and name in MERGE_KEYS:
+        for item in obj:
+            yield from leaves(item, (*path, (MERGE_KEYS[name], item[MERGE_KEYS[name]])), "")
+    else:
+        yield path, obj
+
+
+def get(obj: Any, path: Path) -> Any:
+    """The value at a path, or None."""
+    for step in path:
+        if isinstance(step, tuple):
+            obj = next((item for item in obj or [] if item.get(step[0]) == step[1]), None)
+        else:
+            obj = obj.get(step) if isinstance(obj, Mapping) else None
+    return obj
+
+
+def _set(obj: Any, path: Path, value: Any) -> None:
+    *steps, last = path
+    for step, following in zip(steps, path[1:], strict=True):
+        empty: Any = [] if isinstance(following, tuple) else {}
+        if isinstance(step, tuple):
+            found = get(obj, (step,))
+            if found is None:
+                found = {step[0]: step[1]}
+                obj.append(found)
+            obj = found
+        else:
+            obj = obj.setdefault(step, empty)
+    obj[last] = deepcopy(value)
+
+
+def _remove(obj: Any, path: Path) -> None:
+    """Take a field away, and what is empty without it."""
+    parent = get(obj, path[:-1])
+    if isinstance(parent, dict):
+        parent.pop(path[-1], None)
+    elif isinstance(parent, list):
+        parent[:] = [item for item in parent if item.get(path[-1][0]) != path[-1][1]]
+    if path[:-1] and not parent:
+        _remove(obj, path[:-1])
+
+
+# --------------------------------------------------------------------------------------------------------- history
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What Helm keeps of each release: its number, status, description, and the objects."""
+
+    number: int
+    status: str
+    description: str
+    objects: Sequence[Manifest]
+
+
+@dataclass(frozen=True)
+class History:
+    """The revisions of a release, oldest first; an upgrade or a rollback adds one."""
+
+    name: str
+    revisions: tuple[Revision, ...] = ()
+
+    @property
+    def deployed(self) -> Revision | None:
+        """The revision that runs."""
+        return next((revision for revision in reversed(self.revisions) if revision.status == "deployed"), None)
+
+    def upgrade(self, objects: Sequence[Manifest]) -> History:
+        """One revision more: deployed, or failed when the server refuses the change of a field that may not change."""
+        if refused := list(_immutable(self.deployed.objects if self.deployed else (), objects)):
+            return self._with("failed", f'Upgrade "{self.name}" failed: {refused[0]}', objects)
+        return self._with("deployed", "Upgrade complete" if self.revisions else "Install complete", objects)
+
+    def rollback(self, to: int = 0) -> History:
+        """The objects of an older revision as a new one; 0 is the one before the newest. Nothing is rendered again."""
+        wanted = to or len(self.revisions) - 1
+        found = next((revision for revision in self.revisions if revision.number == wanted), None)
+        if found is None:
+            check("rollback", [Problem("revision", f"release has no {wanted} version")])
+        assert found is not None
+        return self._with("deployed", f"Rollback to {wanted}", found.objects)
+
+    def _with(self, status: str, description: str, objects: Sequence[Manifest]) -> History:
+        kept = [
+            replace(revision, status="superseded") if revision.status == status == "deployed" else revision
+            for revision in self.revisions
+        ]
+        return replace(self, revisions=(*kept, Revision(len(kept) + 1, status, description, objects)))
+
+
+def _immutable(before: Sequence[Manifest], after: Sequence[Manifest]) -> Iterator[Problem]:
+    """A Deployment's selector says which pods are its own, for ever."""
+    selectors = {
+        obj["metadata"]["name"]: get(obj, ("spec", "selector")) for obj in before if obj["kind"] == "Deployment"
+    }
+    for obj in after:
+        name, selector = obj["metadata"]["name"], get(obj, ("spec", "selector"))
+        if obj["kind"] == "Deployment" and selectors.get(name, selector) != selector:
+            yield Problem(
+                f'Deployment.apps "{name}" is invalid: spec.selector', f"Invalid value: {selector}: field is immutable"
+            )

@@ -1,0 +1,279 @@
+"""Upgrades: rollouts against measured rows and invariants, merges and conflicts in upstream's words, the bill by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlinfra.helm.bill import Bill, Line, worth
+from mlinfra.helm.rollout import Rollout
+from mlinfra.helm.upgrade import (
+    HELM,
+    HPA,
+    Conflict,
+    History,
+    Managed,
+    Manager,
+    get,
+    leaves,
+    patched,
+    three_way_merge,
+)
+from mlinfra.manifest import Invalid
+
+
+@pytest.mark.parametrize(
+    ("surge", "unavailable", "replicas", "expected"),
+    [
+        ("25%", "25%", 10, (3, 2)),
+        ("25%", "25%", 4, (1, 1)),
+        ("25%", "25%", 3, (1, 0)),
+        ("25%", "25%", 1, (1, 0)),
+        ("1%", "0%", 1, (1, 0)),
+        ("0%", "1%", 2, (0, 1)),
+        (0, "10%", 5, (0, 1)),
+        ("30%", "10%", 20, (6, 2)),
+        (0, 9, 3, (0, 3)),
+    ],
+)
+def test_fenceposts(surge: int | str, unavailable: int | str, replicas: int, expected: tuple[int, int]) -> None:
+    """Upstream's table for ResolveFenceposts, and the cap of MaxUnavailable."""
+    assert Rollout(replicas, surge, unavailable).fenceposts() == expected
+
+
+@pytest.mark.parametrize(
+    ("rollout", "done_s", "peak", "fewest"),
+    [
+        (Rollout(20, 5, 0), 4 * 172, 25, 20),
+        (Rollout(20, 1, 0), 20 * 172, 21, 20),
+        (Rollout(20, 0, 1, gpus=20), 20 * 172, 20, 19),
+        (Rollout(20, 0, 5, gpus=20), 4 * 172, 20, 15),
+        (Rollout(20), 2 * 172, 25, 15),
+        (Rollout(20, 5, 5, gpus=20), 4 * 172, 20, 15),
+        (Rollout(20, 5, 0, drain_s=120), 4 * 172, 30, 20),
+        (Rollout(20, 5, 0, drain_s=120, gpus=25), 4 * 172 + 3 * 120, 25, 20),
+        (Rollout(20, 0, 1, drain_s=120, gpus=20), 20 * (172 + 120), 20, 19),
+        (Rollout(20, 5, 0, drain_s=600), 4 * 172, 40, 20),
+        (Rollout(4, gpus=4), 4 * 172, 4, 3),
+    ],
+)
+def test_rollouts_by_hand(rollout: Rollout, done_s: float, peak: int, fewest: int) -> None:
+    outcome = rollout.run()
+    assert (outcome.done_s, outcome.peak_gpus, outcome.fewest_serving) == (done_s, peak, fewest)
+
+
+@pytest.mark.parametrize("rollout", [Rollout(20, 1, 0, gpus=20), Rollout(3, gpus=3), Rollout(1, gpus=1)])
+def test_without_a_spare_gpu_a_surge_alone_is_stuck(rollout: Rollout) -> None:
+    outcome = rollout.run()
+    assert outcome.done_s is None
+    assert outcome.late_s == 600
+    assert outcome.fewest_serving == rollout.replicas, "the old version serves on"
+
+
+def test_the_deadline_stops_nothing() -> None:
+    outcome = Rollout(4, 1, 0, start_s=700).run()
+    assert outcome.late_s == 600
+    assert outcome.done_s == 4 * 700
+
+
+def test_a_surge_costs_the_same_whatever_its_size() -> None:
+    for surge in (1, 2, 5, 10):
+        outcome = Rollout(20, surge, 0).run()
+        assert outcome.done_s is not None
+        assert outcome.gpu_hours() - 20 * outcome.done_s / 3600 == pytest.approx(20 * 172 / 3600)
+
+
+shares = st.integers(0, 6) | st.integers(0, 100).map("{}%".format)
+
+
+@given(st.integers(1, 12), shares, shares, st.integers(0, 300), st.integers(0, 300), st.integers(0, 8))
+def test_a_rollout_keeps_its_promises(
+    replicas: int, surge: Any, unavailable: Any, start: int, drain: int, spare: int
+) -> None:
+    if {surge, unavailable} <= {0, "0%"}:
+        unavailable = 1
+    rollout = Rollout(replicas, surge, unavailable, start, drain, replicas + spare)
+    above, below = rollout.fenceposts()
+    outcome = rollout.run()
+    for moment in outcome.moments:
+        assert moment.serving >= replicas - below
+        assert moment.old + moment.new + moment.starting + moment.pending <= replicas + above
+        assert moment.gpus <= replicas + spare
+    assert (outcome.done_s is None) == (below == 0 and spare == 0), "only no room at all makes it stuck"
+    if outcome.done_s is not None:
+        assert outcome.moments[-1].new == replicas
+        assert outcome.moments[-1].gpus == replicas
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"replicas": 0}, "replicas: Invalid value: 0: must be greater than or equal to 1"),
+        ({"replicas": 3, "max_surge": "a"}, "max_surge"),
+        ({"replicas": 3, "max_surge": -1}, "max_surge: Invalid value: -1"),
+        ({"replicas": 3, "max_surge": 0, "max_unavailable": "0%"}, "may not be 0 when `maxSurge` is 0"),
+        ({"replicas": 3, "start_s": math.nan}, "start_s"),
+        ({"replicas": 3, "gpus": 2}, "gpus: Invalid value: 2: must be at least one per replica"),
+    ],
+)
+def test_what_cannot_be_rolled_out(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        Rollout(**given)
+    assert why in str(refusal.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- merges
+
+
+def deployment(replicas: int | None = None, image: str = "bert:1", **env: str) -> dict[str, Any]:
+    container = {
+        "name": "server",
+        "image": image,
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+    }
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": {"app": "bert"}},
+        "template": {"spec": {"containers": [container]}},
+    }
+    count = {} if replicas is None else {"replicas": replicas}
+    return {"kind": "Deployment", "metadata": {"name": "bert"}, "spec": count | spec}
+
+
+REPLICAS = ("spec", "replicas")
+LIVE = deployment(8)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "replicas"), [(2, 2, 2), (2, None, 1), (None, None, 8), (None, 2, 2), (2, 3, 3)]
+)
+def test_three_way_merge_and_the_hpa(old: int | None, new: int | None, replicas: int) -> None:
+    assert patched(deployment(old), deployment(new), LIVE)["spec"]["replicas"] == replicas
+
+
+def test_a_merge_keeps_what_others_added() -> None:
+    live = deployment(8, A="1", B="2")
+    live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "mesh:1"})
+    merged = patched(deployment(A="1", B="2"), deployment(image="bert:2", A="3"), live)
+    server, sidecar = merged["spec"]["template"]["spec"]["containers"]
+    assert sidecar["name"] == "sidecar"
+    assert server["image"] == "bert:2"
+    assert server["env"] == [{"name": "A", "value": "3"}], "B was the chart's, and went"
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "bert:1"
+
+
+def test_a_list_without_a_key_is_replaced() -> None:
+    assert three_way_merge({"args": ["a"]}, {"args": ["b"]}, {"args": ["a", "c"]}) == {"args": ["b"]}
+
+
+documents = st.recursive(
+    st.integers(0, 3), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6
+)
+
+
+@given(documents, documents)
+def test_merging_without_drift_gives_the_new_one(old: Any, new: Any) -> None:
+    assert three_way_merge(old, new, old) == new
+    assert three_way_merge(new, new, new) == new
+
+
+def test_server_side_apply_and_the_hpa() -> None:
+    installed = Managed({}).apply(HELM, deployment(2))
+    scaled = installed.update(HPA, REPLICAS, 8)
+    assert scaled.owner_of(REPLICAS) == ["kube-controller-manager"]
+    with pytest.raises(Conflict) as conflict:
+        scaled.apply(HELM, deployment(2, image="bert:2"))
+    assert str(conflict.value) == (
+        'Apply failed with 1 conflict: conflict with "kube-controller-manager" with subresource "scale" using apps/v1: .spec.replicas'
+    )
+    forced = scaled.apply(HELM, deployment(2), force=True)
+    assert (forced.obj["spec"]["replicas"], forced.owner_of(REPLICAS)) == (2, ["helm"])
+    assert scaled.apply(HELM, deployment(8)).owner_of(REPLICAS) == ["helm", "kube-controller-manager"], "shared"
+    assert scaled.apply(HELM, deployment()).obj["spec"]["replicas"] == 8, "the other owner keeps it"
+    assert installed.apply(HELM, deployment()).obj["spec"]["replicas"] == 1, "nobody else does: the default"
+
+
+def test_a_refused_apply_changes_nothing() -> None:
+    scaled = Managed({}).apply(HELM, deployment(2)).update(HPA, REPLICAS, 8)
+    before = (str(scaled.obj), dict(scaled.owners))
+    with pytest.raises(Conflict):
+        scaled.apply(HELM, deployment(3))
+    assert (str(scaled.obj), dict(scaled.owners)) == before
+
+
+def test_several_conflicts_are_listed() -> None:
+    other = Manager("kubectl", updates=True)
+    image = ("spec", "template", "spec", "containers", ("name", "server"), "image")
+    changed = Managed({}).apply(HELM, deployment(2)).update(other, image, "bert:hot").update(other, REPLICAS, 4)
+    with pytest.raises(Conflict) as conflict:
+        changed.apply(HELM, deployment(2))
+    assert str(conflict.value) == (
+        'Apply failed with 2 conflicts: conflicts with "kubectl" using apps/v1:\n- .spec.replicas\n'
+        '- .spec.template.spec.containers[name="server"].image'
+    )
+
+
+@given(documents.filter(lambda d: isinstance(d, dict)), documents.filter(lambda d: isinstance(d, dict)))
+def test_applying_alone_gives_what_was_applied(first: Any, second: Any) -> None:
+    alone = Managed({}).apply(HELM, {"a": first}).apply(HELM, {"a": second})
+    assert dict(leaves(alone.obj["a"])) == dict(leaves(second)) or not second
+    assert all(get(alone.obj, path) == value for path, value in leaves({"a": second}))
+
+
+def test_history() -> None:
+    history = History("bert").upgrade([deployment(2)]).upgrade([deployment(2, image="bert:2")])
+    assert [(r.number, r.status) for r in history.revisions] == [(1, "superseded"), (2, "deployed")]
+    back = history.rollback()
+    assert back.deployed is not None
+    assert (back.deployed.number, back.deployed.description, back.deployed.objects) == (
+        3,
+        "Rollback to 1",
+        [deployment(2)],
+    )
+    assert [r.status for r in back.revisions] == ["superseded", "superseded", "deployed"]
+    with pytest.raises(Invalid, match="release has no 7 version"):
+        back.rollback(7)
+
+
+def test_a_selector_cannot_change() -> None:
+    other = deployment(2)
+    other["spec"]["selector"] = {"matchLabels": {"app": "bert", "version": "2"}}
+    history = History("bert").upgrade([deployment(2)]).upgrade([other])
+    assert [r.status for r in history.revisions] == ["deployed", "failed"]
+    assert "field is immutable" in history.revisions[-1].description
+    again = history.upgrade([deployment(2, image="bert:2")])
+    assert [r.status for r in again.revisions] == ["superseded", "failed", "deployed"]
+
+
+# ------------------------------------------------------------------------------------------------------------ bill
+
+
+def test_the_bill_by_hand() -> None:
+    """8 GPUs at 3 dollars and 2,500 requests per second: 2.67 dollars a million; at 30 % use 8.89."""
+    hour = Bill((Line("serving", 8),), 2500 * 3600)
+    assert hour.dollars == 24
+    assert round(hour.dollars_per_million, 2) == 2.67
+    assert round(Bill(hour.lines, 0.3 * hour.requests).dollars_per_million, 2) == 8.89
+    month = Bill((Line("serving", 720), Line("rollouts", 0.956), Line("training", 40, 1.0)), 1e6)
+    assert month.by_line() == pytest.approx({"serving": 2160, "rollouts": 2.868, "training": 40})
+    assert month.dollars == pytest.approx(2202.868)
+    assert month.gpu_hours == pytest.approx(760.956)
+
+
+def test_what_a_decision_is_worth() -> None:
+    chosen, without = Bill((Line("serving", 100),), 1e6), Bill((Line("serving", 150),), 1e6)
+    assert worth(chosen, {"autoscaling": without}) == {"autoscaling": 150}
+
+
+def test_an_idle_service_has_no_price_per_request() -> None:
+    assert Bill((Line("serving", 1),), 0).dollars_per_million == math.inf
+    assert Bill((), 0).dollars == 0
+
+
+@pytest.mark.parametrize("line", [("serving", -1), ("serving", math.nan), ("serving", 1, -3)])
+def test_a_line_that_is_none(line: tuple[Any, ...]) -> None:
+    with pytest.raises(Invalid, match="must be 0 or more"):
+        Line(*line)
