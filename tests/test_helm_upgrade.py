@@ -196,6 +196,11 @@ def test_server_side_apply_and_the_hpa() -> None:
     assert installed.apply(HELM, deployment()).obj["spec"]["replicas"] == 1, "nobody else does: the default"
 
 
+def test_an_empty_map_takes_nothing_away() -> None:
+    scaled = Managed({}).apply(HELM, {"spec": {"replicas": 2}}).update(HPA, REPLICAS, 8)
+    assert scaled.apply(HELM, {"spec": {}}).obj == {"spec": {"replicas": 8}}
+
+
 def test_a_refused_apply_changes_nothing() -> None:
     scaled = Managed({}).apply(HELM, deployment(2)).update(HPA, REPLICAS, 8)
     before = (str(scaled.obj), dict(scaled.owners))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,23 +33,35 @@ class Engine(Protocol):
         """The chart as an archive in the destination."""
 
 
+@contextlib.contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Go logs on the file descriptor, past sys.stderr; what matters it says in its errors."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 class SDK:
     """Helm's Go code in this process."""
 
     def lint(self, chart: Path, values: Values) -> list[str]:
         import helm_python
 
-        return [
-            str(error)
-            for error in helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)["errors"]
-        ]
+        with _without_its_log():
+            found = helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)
+        return [str(error) for error in found["errors"]]
 
     def render(self, chart: Path, values: Values, release: str, namespace: str) -> dict[str, str]:
         import helm_python
 
         try:
             helm_python.validate_release_name(release)
-            with helm_python.Chart.load(str(chart)) as loaded:
+            with _without_its_log(), helm_python.Chart.load(str(chart)) as loaded:
                 return dict(loaded.render(dict(values), name=release, namespace=namespace))
         except helm_python.HelmError as refusal:
             raise HelmFailed(str(refusal).strip()) from refusal

@@ -93,7 +93,7 @@ class Managed:
         """
         said = dict(leaves(new))
         conflicts = {
-            other: sorted(path for path in paths & said.keys() if get(self.obj, path) != said[path])
+            other: sorted(path for path in paths & said.keys() if not _agrees(get(self.obj, path), said[path]))
             for other, paths in self.owners.items()
             if other != manager
         }
@@ -108,7 +108,8 @@ class Managed:
             if not any(path in paths for paths in owners.values()):
                 _remove(obj, path)
         for path, value in said.items():
-            _set(obj, path, value)
+            if not _agrees(get(obj, path), value):
+                _set(obj, path, value)
         return Managed(_defaulted(obj), owners)
 
     def update(self, manager: Manager, path: Path, value: Any) -> Managed:
@@ -153,6 +154,11 @@ def leaves(obj: Any, path: Path = (), name: str = "") -> Iterator[tuple[Path, An
             yield from leaves(item, (*path, (MERGE_KEYS[name], item[MERGE_KEYS[name]])), "")
     else:
         yield path, obj
+
+
+def _agrees(there: Any, said: Any) -> bool:
+    """Whether nothing has to change; an empty map says that there is one, not what is in it."""
+    return bool(there == said or (said == {} and isinstance(there, Mapping)))
 
 
 def get(obj: Any, path: Path) -> Any:
