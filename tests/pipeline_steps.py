@@ -17,6 +17,12 @@ def make(rows: int, data: Output[Dataset]) -> None:
         file.write_text("x" * rows)
 
 
+def other(rows: int, data: Output[Dataset]) -> None:
+    from pathlib import Path
+
+    Path(data.path).write_text("y" * rows)
+
+
 def read(source: str, data: Output[Dataset]) -> None:
     from pathlib import Path
 

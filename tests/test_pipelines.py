@@ -134,10 +134,22 @@ def refused(make: Callable[[], object], why: str) -> None:
             [MADE, FITTED, Task("gate", MAKE, {"rows": 1}, when=Condition(TaskOutput("fit"), ">", 0.5)), Task("on", MAKE, {"rows": 2}, after=("gate",))],
             "Found task on which depends on gate",
         ),
+        ([Task("condition-1", MAKE, {"rows": 7})], "is a name that KFP gives to a group of tasks"),
+        ([Task("exit-handler-1", MAKE, {"rows": 7})], "is a name that KFP gives to a group of tasks"),
+        ([MADE, Task("make-driver", MAKE, {"rows": 7})], "is the name of the driver of another task"),
+        ([Task("make", MAKE, {"rows": 7}, after="fit")],  # type: ignore[arg-type]
+        "`after` and `tolerations` must be tuples"),
+        ([Task("make", MAKE, {"rows": 7}, tolerations=("gpu",))],  # type: ignore[arg-type]
+        "tasks[0].tolerations: must be maps"),
+        ([Task("make", None)],  # type: ignore[arg-type]
+        "tasks[0]: must be a Task with a Component"),
+        ("make", "tasks: must be a sequence of Task"),
+        ([Task("make", MAKE, {"rows": 7}, node_selector={"a b!": "x"})], "tasks[make].node_selector: Invalid value"),
+        ([Task("make", MAKE, {"rows": 7}, resources=Resources(limits={"a.io/x": 1, "b.io/y": 1}))], "one kind of accelerator"),
         ([Task("make", MAKE, {"rows": 7}, tolerations=({"key": "a", "operator": "Sometimes"},))], "tasks[make].tolerations[0].operator: Unsupported value"),
     ],
 )  # fmt: skip
-def test_a_bad_graph_is_refused(tasks: list[Task], why: str) -> None:
+def test_a_bad_graph_is_refused(tasks: Any, why: str) -> None:
     refused(lambda: Pipeline("p", tasks), why)
 
 
@@ -185,6 +197,10 @@ def unannotated() -> Component:
         (unpinned, "must name a version or a digest"),
         (lambda: Component("registry.example.com:5000/trainer", make), "must name a version or a digest"),
         (lambda: Component("", make), "base_image: Required value"),
+        (lambda: Component(None, make), "base_image: Invalid value"),  # type: ignore[arg-type]
+        (lambda: Component(IMAGE, "make"), "function: must be a function"),  # type: ignore[arg-type]
+        (lambda: Component(IMAGE, command="train"), "command: must be a tuple of strings"),  # type: ignore[arg-type]
+        (lambda: Component(IMAGE, command=("t",), inputs=["x"]), "inputs: must be a map"),  # type: ignore[arg-type]
         (lambda: Component(IMAGE), "function: must be given, or else a command"),
         (lambda: Component(IMAGE, make, command=("train",)), "one of the two"),
         (lambda: Component(IMAGE, make, inputs={"rows": int}), "its annotations name inputs and outputs"),
@@ -219,6 +235,23 @@ def test_resources_that_kfp_does_not_know_are_refused() -> None:
     half = Resources({"memory": "0.5Gi"}, {"memory": "0.5Gi"})
     ir = Pipeline("p", [Task("make", MAKE, {"rows": 7}, resources=half)]).ir()
     assert ir["deploymentSpec"]["executors"]["exec-make"]["container"]["resources"]["resourceMemoryLimit"] == "512Mi"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"a b": 1}, {"class": 1}, {"n": None}, {"n": float("nan")}, {1: 1}, {"n": {1, 2}}]
+)
+def test_a_bad_parameter_is_refused(parameters: Any) -> None:
+    refused(lambda: Pipeline("p", [MADE], parameters), "parameters[")
+
+
+def test_tolerations_and_counts_arrive_as_kfp_writes_them() -> None:
+    seconds = {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+    task = Task("make", MAKE, {"rows": 7}, tolerations=(seconds,), resources=Resources(limits={"nvidia.com/gpu": "1k"}))
+    made = Pipeline("p", [task])
+    executor = made.platform()["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-make"]
+    assert executor["tolerations"][0]["tolerationSeconds"] == "60"
+    container = made.ir()["deploymentSpec"]["executors"]["exec-make"]["container"]
+    assert container["resources"]["accelerator"]["resourceCount"] == "1000"
 
 
 @st.composite

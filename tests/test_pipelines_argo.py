@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pipeline_steps import FIT, MAKE
 
+from mlinfra.manifest import Invalid
 from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo, steps
 
 COURSE = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
@@ -137,6 +138,10 @@ MAIN = ("spec", "templates", 0, "dag", "tasks")
         ((*MAIN, 1, "name"), "data-preprocessing", "spec.templates[0].dag.tasks[1].name: 'data-preprocessing' is not unique"),
         ((*MAIN, 1, "name"), "model training", "name must consist of alpha-numeric characters"),
         ((*MAIN, 1, "template"), "train", "template name 'train' undefined"),
+        ((*MAIN, 0, "depends"), "model-deployment.Succeeded && x", "dependency 'x' not defined"),
+        ((*MAIN, 0, "depends"), "model-deployment", "cannot use both 'depends' and 'dependencies'"),
+        ((*MAIN, 0, "name"), "1a", "name cannot begin with a digit"),
+        (("spec", "templates", 1, "retryStrategy"), {"retryPolicy": "Sometimes"}, 'Unsupported value: "Sometimes"'),
         (MAIN, [], "must have at least one task"),
         (("spec", "entrypoint"), "all", "template name 'all' undefined"),
         (("spec", "entrypoint"), "", "spec.entrypoint: Required value"),
@@ -153,3 +158,70 @@ def test_what_argo_refuses(path: tuple[Any, ...], value: Any, why: str) -> None:
     assert any(why in str(problem) for problem in argo.validate(changed(path, value))), argo.validate(
         changed(path, value)
     )
+
+
+def test_what_refers_elsewhere_is_not_missed() -> None:
+    assert argo.validate(changed((*MAIN, 3, "template"), "{{workflow.parameters.which}}")) == []
+    other = changed(("spec", "workflowTemplateRef"), {"name": "shared"})
+    del other["spec"]["entrypoint"]
+    assert argo.validate(other) == []
+
+
+def test_pitfalls_are_for_what_is_accepted() -> None:
+    with pytest.raises(Invalid, match="template name 'all' undefined"):
+        argo.pitfalls(changed(("spec", "entrypoint"), "all"))
+
+
+def test_a_clean_workflow_has_none() -> None:
+    clean = source_notebook()
+    clean["metadata"] = {"generateName": "bert-"}
+    clean["spec"] |= {"serviceAccountName": "pipeline-runner", "ttlStrategy": {"secondsAfterCompletion": 600}}
+    for task in clean["spec"]["templates"][0]["dag"]["tasks"][1:]:
+        (before,) = task.pop("dependencies")
+        passed = {"name": "data", "from": f"{{{{tasks.{before}.outputs.artifacts.data}}}}"}
+        task |= {"depends": f"{before}.Succeeded", "arguments": {"artifacts": [passed]}}
+    for template in clean["spec"]["templates"][1:]:
+        container = template["container"]
+        container["image"] = "registry.example.com/step@sha256:" + "0" * 64
+        container["resources"]["limits"] = container["resources"]["requests"] | {"nvidia.com/gpu": 1}
+        container["resources"]["requests"] = dict(container["resources"]["limits"])
+        template |= {"retryStrategy": {"limit": 2}, "tolerations": [steps.TOLERATION]}
+    assert argo.validate(clean) == argo.pitfalls(clean) == []
+    for template in clean["spec"]["templates"][1:]:
+        del template["tolerations"]
+    assert {problem.path.rpartition(".")[2] for problem in argo.pitfalls(clean)} == {"tolerations"}
+    for task in clean["spec"]["templates"][0]["dag"]["tasks"]:
+        task.pop("arguments", None)
+    assert any("gets nothing" in problem.message for problem in argo.pitfalls(clean))
+    clean["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
+    assert not any("gets nothing" in problem.message for problem in argo.pitfalls(clean)), "a volume may carry it"
+
+
+def test_the_backends_pieces() -> None:
+    """What the drivers, the executors and the launcher need to do their work (argocompiler/container.go)."""
+    known, ir, spec = templates(COURSE), steps.pipeline().ir(), COURSE["spec"]
+    assert (spec["entrypoint"], spec["serviceAccountName"]) == ("entrypoint", "pipeline-runner")
+    arguments = {each["name"]: json.loads(each["value"]) for each in spec["arguments"]["parameters"]}
+    assert arguments["implementations-comp-train"] == ir["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert arguments["components-root"] == ir["root"]
+    assert arguments["kubernetes-comp-train"]["tolerations"] == [steps.TOLERATION]
+    driver = next(task for task in known["comp-exit-handler-1"]["dag"]["tasks"] if task["name"] == "train-driver")
+    given = {each["name"]: each["value"] for each in driver["arguments"]["parameters"]}
+    assert given["kubernetes-config"] == "{{workflow.parameters.kubernetes-comp-train}}"
+    assert given["container"] == "{{workflow.parameters.implementations-comp-train}}"
+    assert json.loads(given["task"]) == ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]["train"]
+    for prefix in ("", "retry-"):
+        (inner,) = known[f"{prefix}system-container-executor"]["dag"]["tasks"]
+        assert inner["when"] == "{{inputs.parameters.cached-decision}} != true"
+        pod = known[f"{prefix}system-container-impl"]
+        assert pod["podSpecPatch"] == "{{inputs.parameters.pod-spec-patch}}"
+        assert pod["initContainers"][0]["image"] == argo.LAUNCHER
+    backoff = {name: f"{{{{inputs.parameters.retry-backoff-{name}}}}}" for name in ("duration", "factor")}
+    backoff["maxDuration"] = "{{inputs.parameters.retry-backoff-max-duration}}"
+    strategy = {"limit": "{{inputs.parameters.retry-max-count}}", "backoff": backoff}
+    assert known["retry-system-container-impl"]["retryStrategy"] == strategy
+    assert "retryStrategy" not in known["system-container-impl"]
+    root, body = known["entrypoint"]["dag"]["tasks"]
+    runtime = next(each for each in root["arguments"]["parameters"] if each["name"] == "runtime-config")
+    assert json.loads(runtime["value"]) == {"parameterValues": {"epochs": 60}}
+    assert body["depends"] == "root-driver.Succeeded"

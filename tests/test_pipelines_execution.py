@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import permutations
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,8 @@ def test_by_hand() -> None:
     assert schedule(TRAININGS, gpus=1).makespan == schedule(TRAININGS, parallelism=1).makespan == 215
     assert critical_path(TRAININGS) == ["prep", "train-1", "eval", "deploy"]
     assert shortest(TRAININGS, 1) == 180
+    assert shortest(TRAININGS, 4) == 95, "the critical path"
+    assert shortest([Step("a", 5)], 0) == 5
     assert schedule([]).makespan == 0
 
 
@@ -123,8 +126,18 @@ def test_what_cannot_be_scheduled(steps: list[Step], why: str) -> None:
 
 
 def test_a_parallelism_of_nothing() -> None:
-    with pytest.raises(Invalid, match="parallelism: 0: must be greater than or equal to 1"):
-        schedule(TRAININGS, parallelism=0)
+    for parallelism in (0, 0.5, math.nan):
+        with pytest.raises(Invalid, match=f"parallelism: {parallelism}: must be greater than or equal to 1"):
+            schedule(TRAININGS, parallelism=parallelism)
+
+
+def test_names_that_are_not_there() -> None:
+    with pytest.raises(Invalid, match="edited: step 'x' does not exist"):
+        downstream(TRAININGS, ["x"])
+    with pytest.raises(Invalid, match="step 'x' does not exist"):
+        longest_path_first([Step("a", 1, ("x",))])
+    with pytest.raises(Invalid, match="must be from 0 to the 2"):
+        shortest([Step("a", 1, (), 4)], 2)
 
 
 def test_four_hours_on_spot_nodes() -> None:
@@ -155,6 +168,7 @@ def test_youngs_interval_is_nearly_the_best() -> None:
         return Preemptible(40, 0.1, every, 1 / 60).expected_h()
 
     young = young_interval_h(1 / 60, 0.1)
+    assert young == pytest.approx(math.sqrt(2 / 60 / 0.1))
     assert hours(young) <= min(hours(i / 100) for i in range(5, 400)) * 1.002
 
 
@@ -165,9 +179,27 @@ def test_youngs_interval_is_nearly_the_best() -> None:
         ((4, math.nan), "preemptions_per_h: nan"),
         ((4, 0.1, 0), "checkpoint_every_h: 0: must be greater than 0"),
         ((4, 0.1, 1, math.inf), "checkpoint_h: inf"),
+        (("4", 0.1), "work_h: 4"),
+        ((1, 0.1, 1e-8), "checkpoint_every_h: 1e-08: is too short"),
     ],
 )
-def test_what_cannot_be_preempted(arguments: tuple[float, ...], why: str) -> None:
+def test_what_cannot_be_preempted(arguments: Any, why: str) -> None:
     with pytest.raises(Invalid) as refusal:
         Preemptible(*arguments)
     assert why in str(refusal.value)
+
+
+def test_a_step_that_never_ends() -> None:
+    assert Preemptible(1000, 1).expected_h() == math.inf
+    with pytest.raises(Invalid, match="preemptions_per_h: 1: the step would never end"):
+        Preemptible(100, 1).sample_h(Random(1))
+
+
+@pytest.mark.parametrize("given", [(0, 1), (1, 0), (-1, 1), (math.nan, 1)])
+def test_no_interval_without_a_cost_and_a_rate(given: tuple[float, float]) -> None:
+    with pytest.raises(Invalid, match="must be greater than 0"):
+        young_interval_h(*given)
+
+
+def test_pieces_that_divide_the_work_are_not_rounded_up() -> None:
+    assert Preemptible(0.3, 0.1, 0.1).segments() == pytest.approx([0.1, 0.1, 0.1])

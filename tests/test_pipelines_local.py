@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from pipeline_steps import FIT, MAKE, READ, SIZE, TELL
+from pipeline_steps import FIT, MAKE, READ, SIZE, TELL, make, other
 from test_pipelines import TRAINER
 
 from mlinfra import classifier
 from mlinfra.kserve import service
 from mlinfra.manifest import Invalid
-from mlinfra.pipelines import Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local, steps
+from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local, steps
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.pipeline import Value
 
@@ -145,6 +146,7 @@ def test_the_simulated_cache_skips_what_the_real_one_skips(tmp_path: Path) -> No
     uncached = (Task("make", MAKE, {"rows": 70}, enable_cache=False), *TASKS[1:])
     parameters: dict[str, Value] = {"rows": 70, "failures": 0}
     for tasks, arguments in [
+        (uncached, {}),
         (TASKS, {}),
         (TASKS, {}),
         (TASKS, {"rows": 80}),
@@ -155,6 +157,28 @@ def test_the_simulated_cache_skips_what_the_real_one_skips(tmp_path: Path) -> No
     ]:
         pipeline = Pipeline("small", tasks, parameters)
         assert cache.run(pipeline, arguments, values) == local.run(pipeline, tmp_path, arguments, cache=True).states()
+
+
+def test_the_key_has_image_source_and_parameters() -> None:
+    def pipeline(component: Component) -> Pipeline:
+        return Pipeline("p", [Task("make", component, {"rows": 7})])
+
+    cache = Cache()
+    for component in (MAKE, Component("registry.example.com/python:2.0.0", make), Component(MAKE.base_image, other)):
+        assert cache.run(pipeline(component)) == {"make": "ran"}
+        assert cache.run(pipeline(component)) == {"make": "cached"}
+
+
+def test_a_refused_run_leaves_the_cache_alone() -> None:
+    cache = Cache()
+    returned = Task("again", MAKE, {"rows": TaskOutput("size")})
+    sized = Pipeline("p", [*(replace(task, when=None) for task in TASKS), returned], SMALL.parameters)
+    wrong: list[dict[str, Value]] = [{}, {"row": 7}, {"rows": "7"}]
+    for arguments in wrong:
+        with pytest.raises(Invalid, match=r"values\[|arguments\["):
+            cache.run(sized, arguments)
+    assert cache == Cache()
+    assert set(cache.run(sized, values={TaskOutput("size"): 13}).values()) == {"ran"}
 
 
 def test_another_pipeline_shares_no_cache() -> None:

@@ -2,7 +2,8 @@
 
 `workflow` follows kubeflow/pipelines 2.17 (`backend/src/v2/compiler/argocompiler/{argo,dag,container}.go`): two pods a
 task. Left out: proxies, scratch volumes, security contexts, loops and importers, the hashes in names of arguments.
-`validate` follows Argo Workflows 4.1 (`workflow/validate/validate.go`), which `kubectl apply` does not run.
+`validate` follows Argo Workflows 4.1 (`workflow/validate/validate.go`), which `kubectl apply` does not run; of
+that lint it has templates, tasks and what they depend on; not hooks, steps, placeholders, `continueOn`, pod clean-up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from mlinfra.manifest import (
     Needed,
     Problem,
     Rules,
+    check,
     not_overcommitted,
+    one_of,
+    quantity,
     resource_problems,
     unknown_field,
 )
@@ -349,6 +353,11 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
             yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is invalid: {why}")
         elif name in names[:i]:
             yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is not unique")
+        elif name[0].isdigit() and any(_needs(task) for task in tasks.value):
+            why = "name cannot begin with a digit when using either 'depends' or 'dependencies'"
+            yield Problem(f"{tasks.path}.{name}", why)
+    if {"depends", "dependencies"} <= {key for task in tasks.value for key in task}:
+        yield Problem(tasks.path, "cannot use both 'depends' and 'dependencies' in the same DAG template")
     needed = {name: _needs(task) for name, task in zip(names, tasks.value, strict=True)}
     for name, others in needed.items():
         yield from (Problem(f"{tasks.path}.{name}", f"dependency '{o}' not defined") for o in others if o not in names)
@@ -360,34 +369,40 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
 
 def _needs(task: Manifest) -> list[str]:
     """What a task depends on, by `dependencies` or in the expression `depends`."""
-    return list(task.get("dependencies") or []) + re.findall(r"([-\w]+)(?:\.\w+)?", task.get("depends", ""))
+    named = re.findall(r"([-\w]+)(?:\.\w+)?", str(task.get("depends") or ""))
+    return list(dict.fromkeys([*(task.get("dependencies") or []), *named]))
 
 
 def _called(spec: Field) -> Iterator[Problem]:
-    """Entrypoint and tasks name templates that there are."""
+    """Entrypoint and tasks name templates that there are, unless they refer to another Workflow's."""
+    if spec["workflowTemplateRef"].value:
+        return
+    if not spec["entrypoint"].value:
+        yield spec["entrypoint"].required()
+        return
     known = [template.get("name") for template in spec["templates"].value or []]
     if spec["entrypoint"].value not in known:
         yield spec["entrypoint"].invalid(f"template name '{spec['entrypoint'].value}' undefined")
     for template in spec["templates"].each():
         for task in template["dag"]["tasks"].each():
-            if task["template"].value and task["template"].value not in known:
+            elsewhere = task["templateRef"].value or task["inline"].value or "{{" in str(task["template"].value)
+            if task["template"].value not in known and not elsewhere:
                 yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
 
 
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.entrypoint", Needed()),
-    ("spec.templates", Needed(), _templates),
+    ("spec.templates", _templates),
     ("spec.templates[].name", Needed()),
     *[(f"spec.templates[].{where}.resources", resource_problems) for where in ("container", "initContainers[]")],
     ("spec.templates[].dag.tasks", _tasks),
-    ("spec.templates[].dag.tasks[].template", Needed()),
+    ("spec.templates[].retryStrategy.retryPolicy", one_of("Always", "OnError", "OnFailure", "OnTransientError")),
 ]
 KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], decode=_decode)
 
 
 def validate(obj: Manifest) -> list[Problem]:
-    """Why Argo would refuse the Workflow, on decoding or when it starts it; empty when it is fine."""
+    """Why Argo would refuse the Workflow, on decoding or when it starts it, as far as this module knows."""
     return KIND.problems(obj)
 
 
@@ -395,7 +410,8 @@ def validate(obj: Manifest) -> list[Problem]:
 
 
 def pitfalls(obj: Manifest) -> list[Problem]:
-    """What Argo accepts of a Workflow that is written by hand, and what will happen."""
+    """What Argo accepts of a Workflow that is written by hand, and what will happen; Invalid when it accepts it not."""
+    check("Workflow", validate(obj))
     workflow = Field(obj)
     found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
     return sorted(found, key=lambda problem: problem.path)
@@ -423,14 +439,15 @@ def _containers(workflow: Field) -> Iterator[tuple[Field, Field]]:
 def _images(workflow: Field) -> Iterator[Problem]:
     for _, container in _containers(workflow):
         image = str(container["image"].value)
-        if "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
+        if not {"@", "{"} & set(image) and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
             yield container["image"].invalid("names no version: tomorrow's run may be another program")
 
 
 def _gpus(workflow: Field) -> Iterator[Problem]:
     for template, container in _containers(workflow):
         resources = container["resources"]
-        devices = [name for name in resources["limits"].value or {} if not_overcommitted(name)]
+        limits = resources["limits"].value or {}
+        devices = [name for name, amount in limits.items() if not_overcommitted(name) and quantity(amount)]
         if devices and not (template["tolerations"].value or workflow["spec"]["tolerations"].value):
             yield Problem(
                 template["tolerations"].path, f"not given: {devices[0]} nodes are usually tainted, and the pod waits"
@@ -438,7 +455,7 @@ def _gpus(workflow: Field) -> Iterator[Problem]:
         if not template["retryStrategy"].value and devices:
             yield Problem(template["retryStrategy"].path, "not given: one lost node ends the run")
         for name in resources["requests"].value or {}:
-            if devices and name not in resources["limits"].value:
+            if devices and name not in limits:
                 yield Problem(
                     f"{resources['limits'].path}.{name}", "not given: the request holds for the scheduler alone"
                 )

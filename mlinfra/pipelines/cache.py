@@ -11,10 +11,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
-from mlinfra.pipelines.pipeline import Pipeline, PipelineInput, Task, TaskOutput, Value
+from mlinfra.manifest import Problem, check
+from mlinfra.pipelines.pipeline import Pipeline, PipelineInput, Task, TaskOutput, Value, argument_problems
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Cache:
     """The executions that succeeded, by key, with the ids of the artifacts that they put out."""
 
     executions: dict[str, dict[str, int]] = field(default_factory=dict)
-    ids: Iterator[int] = field(default_factory=lambda: count(1))
+    issued: int = 0
 
     def run(
         self,
@@ -30,7 +30,11 @@ class Cache:
         arguments: Mapping[str, Value] | None = None,
         values: Mapping[TaskOutput, Value] | None = None,
     ) -> dict[str, str]:
-        """Which tasks run and which are found; `values` are what tasks return to others. Every condition holds."""
+        """Which tasks run and which are found; `values` are what tasks return to others. Every condition holds.
+
+        Invalid for arguments that the pipeline does not have and values that are missing; the cache stays as it is.
+        """
+        check("run", [*argument_problems(pipeline, arguments or {}), *_unsaid(pipeline, values or {})])
         given = {**pipeline.parameters, **(arguments or {})}
         artifacts: dict[str, dict[str, int]] = {}
         verdicts = {}
@@ -39,10 +43,25 @@ class Cache:
             fingerprint = key(pipeline, task, given, artifacts, values or {})
             hit = task.enable_cache and fingerprint in self.executions
             verdicts[task.name] = "cached" if hit else "ran"
-            if not hit:
-                self.executions[fingerprint] = {name: next(self.ids) for name in _artifact_outputs(task)}
-            artifacts[task.name] = self.executions[fingerprint]
+            artifacts[task.name] = self.executions[fingerprint] if hit else self._new(task)
+            if task.enable_cache:
+                self.executions[fingerprint] = artifacts[task.name]
         return verdicts
+
+    def _new(self, task: Task) -> dict[str, int]:
+        """New ids for what the task puts out."""
+        names = _artifact_outputs(task)
+        self.issued += len(names)
+        return {name: self.issued - i for i, name in enumerate(names)}
+
+
+def _unsaid(pipeline: Pipeline, values: Mapping[TaskOutput, Value]) -> Iterator[Problem]:
+    tasks = {task.name: task for task in pipeline.tasks}
+    for task in pipeline.tasks:
+        for name, argument in task.arguments.items():
+            returned = isinstance(argument, TaskOutput) and argument.name not in _artifact_outputs(tasks[argument.task])
+            if returned and argument not in values:
+                yield Problem(f"values[{argument}]", f"must say what {task.name} gets as {name}")
 
 
 def key(

@@ -34,16 +34,17 @@ class Component:
     outputs: Types = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check(f'component "{self.title}"', _shapes(self))
         check(f'component "{self.title}"', [*_image(self.base_image), *_one_kind(self), *_unused(self)])
         try:
             assert self.made
-        except (TypeError, ValueError, OSError) as refusal:
+        except Exception as refusal:  # the SDK's own exceptions have no common base
             raise Invalid(f'component "{self.title}"', [Problem("function", str(refusal))]) from refusal
 
     @property
     def title(self) -> str:
         """The function's name, or the first word of the command."""
-        return self.function.__name__ if self.function else " ".join(self.command[:1])
+        return getattr(self.function, "__name__", "") if self.function else " ".join(map(str, self.command[:1]))
 
     @cached_property
     def made(self) -> Any:
@@ -80,6 +81,21 @@ def _annotation(kind: type | str, artifact: Any, parameter: Callable[[type], Any
     from kfp import dsl
 
     return artifact[getattr(dsl, kind)] if isinstance(kind, str) else parameter(kind)
+
+
+def _shapes(component: Component) -> Iterator[Problem]:
+    """What is not even of the right kind."""
+    if not isinstance(component.base_image, str):
+        yield Field(component.base_image, "base_image").invalid("must be a string")
+    if component.function is not None and not inspect.isfunction(component.function):
+        yield Problem("function", "must be a function, defined with def")
+    for name in ("command", "args"):
+        parts = getattr(component, name)
+        if not isinstance(parts, tuple) or any(not isinstance(part, str) for part in parts):
+            yield Problem(name, "must be a tuple of strings")
+    for name in ("inputs", "outputs"):
+        if not isinstance(getattr(component, name), Mapping):
+            yield Problem(name, "must be a map from names to types")
 
 
 def _image(image: str) -> Iterator[Problem]:

@@ -96,11 +96,15 @@ def critical_path(steps: Sequence[Step]) -> list[str]:
 
 def shortest(steps: Sequence[Step], gpus: float) -> float:
     """Minutes that no schedule beats: the critical path, or the GPU work divided by the GPUs."""
+    check("steps", _problems(steps, gpus, math.inf))
+    if not any(step.gpus for step in steps):
+        return schedule(steps).makespan
     return max(schedule(steps).makespan, sum(step.minutes * step.gpus for step in steps) / gpus)
 
 
 def longest_path_first(steps: Sequence[Step]) -> list[Step]:
     """The steps ordered by what still hangs on them: the longest way to the end goes first."""
+    check("steps", _problems(steps, math.inf, math.inf))
     rest: dict[str, float] = {}
     for name in reversed([*TopologicalSorter({step.name: step.after for step in steps}).static_order()]):
         step = next(step for step in steps if step.name == name)
@@ -110,6 +114,8 @@ def longest_path_first(steps: Sequence[Step]) -> list[Step]:
 
 def downstream(steps: Sequence[Step], edited: Sequence[str]) -> list[str]:
     """The steps that run again after an edit when the cache is right: those edited, and all that stand on them."""
+    names = [step.name for step in steps]
+    check("edited", [Problem("edited", f"step '{name}' does not exist") for name in edited if name not in names])
     again = set(edited)
     for step in [step for name in schedule(steps).spans for step in steps if step.name == name]:
         again |= {step.name} if again & set(step.after) else set()
@@ -117,6 +123,9 @@ def downstream(steps: Sequence[Step], edited: Sequence[str]) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------ preemption
+
+
+MOST_CHECKPOINTS, LIFETIME_H = 100_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -135,9 +144,13 @@ class Preemptible:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            low = "greater than 0" if name == "checkpoint_every_h" else "0 or more"
-            if not (value > 0 if name == "checkpoint_every_h" else 0 <= value < math.inf):
-                check("step", [Problem(name, f"{value}: must be {low}")])
+            every = name == "checkpoint_every_h"
+            if not isinstance(value, int | float) or not (value > 0 if every else 0 <= value < math.inf):
+                check("step", [Problem(name, f"{value}: must be {'greater than 0' if every else '0 or more'}")])
+        if self.work_h / self.checkpoint_every_h > MOST_CHECKPOINTS:
+            check(
+                "step", [Problem("checkpoint_every_h", f"{self.checkpoint_every_h}: is too short for {self.work_h} h")]
+            )
 
     def segments(self) -> list[float]:
         """What must pass without a preemption, piece by piece."""
@@ -152,14 +165,19 @@ class Preemptible:
         rate = self.preemptions_per_h
         if rate == 0:
             return sum(self.segments())
-        return sum((1 / rate + self.restart_h) * math.expm1(rate * segment) for segment in self.segments())
+        try:
+            return sum((1 / rate + self.restart_h) * math.expm1(rate * segment) for segment in self.segments())
+        except OverflowError:
+            return math.inf
 
     def attempts(self) -> float:
         """The mean number of starts."""
         return 1 + sum(math.expm1(self.preemptions_per_h * segment) for segment in self.segments())
 
     def sample_h(self, draw: Random) -> float:
-        """One course of events, drawn."""
+        """One course of events, drawn; Invalid when it would not end in a lifetime."""
+        if self.expected_h() > LIFETIME_H:
+            check("step", [Problem("preemptions_per_h", f"{self.preemptions_per_h}: the step would never end")])
         passed = 0.0
         for segment in self.segments():
             while self.preemptions_per_h and (until := draw.expovariate(self.preemptions_per_h)) < segment:
@@ -170,4 +188,9 @@ class Preemptible:
 
 def young_interval_h(checkpoint_h: float, preemptions_per_h: float) -> float:
     """The interval between checkpoints that loses least, nearly (Young 1974): the root of 2 x cost / rate."""
+    given = {"checkpoint_h": checkpoint_h, "preemptions_per_h": preemptions_per_h}
+    check(
+        "interval",
+        [Problem(name, f"{value}: must be greater than 0") for name, value in given.items() if not value > 0],
+    )
     return math.sqrt(2 * checkpoint_h / preemptions_per_h)

@@ -12,13 +12,14 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlinfra.manifest import Problem, check
-from mlinfra.pipelines.pipeline import Pipeline, Value
+from mlinfra.pipelines.pipeline import Pipeline, Value, argument_problems
 
 COLOUR = re.compile(r"\x1b\[\d+m")
 OWN_LINES = ("[KFP Executor", "ERROR", "Task ")
@@ -73,7 +74,8 @@ def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None 
 
     With `cache` a task whose component and inputs were seen before (below the same folder) is not run again.
     """
-    check(f'local run of pipeline "{pipeline.name}"', _not_here(pipeline, arguments or {}))
+    wrong = [*_not_here(pipeline), *argument_problems(pipeline, arguments or {})]
+    check(f'local run of pipeline "{pipeline.name}"', wrong)
     folder = folder.resolve()
     before = set(_runs(pipeline, folder))
     said = io.StringIO()
@@ -85,29 +87,17 @@ def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None 
             failure = error
     log = COLOUR.sub("", said.getvalue())
     done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
-    outcome = Run({task.name: _task_run(task.name, done, log, folder) for task in _all(pipeline)}, log)
+    outcome = Run({task.name: _task_run(task.name, done, log, folder) for task in pipeline.everything()}, log)
     if failure:
         raise RunFailed(_reason(outcome), outcome) from failure
     return outcome
 
 
-def _all(pipeline: Pipeline) -> list[Any]:
-    return [*pipeline.tasks, *([pipeline.on_exit] if pipeline.on_exit else [])]
-
-
-def _not_here(pipeline: Pipeline, arguments: Mapping[str, Value]) -> Iterator[Problem]:
-    for task in _all(pipeline):
+def _not_here(pipeline: Pipeline) -> Iterator[Problem]:
+    for task in pipeline.everything():
         if not task.component.function:
             why = "The SubprocessRunner only supports running Lightweight Python Components: a command needs its image"
             yield Problem(f"tasks[{task.name}].component", why)
-    for name, value in arguments.items():
-        if name not in pipeline.parameters:
-            yield Problem(
-                f"arguments[{name}]", f"no such parameter; there are {', '.join(pipeline.parameters) or 'none'}"
-            )
-        elif type(value) is not type(pipeline.parameters[name]):
-            wanted = type(pipeline.parameters[name]).__name__
-            yield Problem(f"arguments[{name}]", f"{value!r}: must be of type {wanted}")
 
 
 def _runs(pipeline: Pipeline, folder: Path) -> list[Path]:
@@ -120,12 +110,12 @@ def _configured(folder: Path, cache: bool) -> Iterator[None]:
     from kfp import local
     from kfp.local.config import LocalExecutionConfig
 
-    temporary, before = folder / "temporary", os.environ.get("TMPDIR")
-    temporary.mkdir(parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = str(temporary)
-    runner = local.SubprocessRunner(use_venv=False)
-    local.init(runner, str(folder), workspace_root=str(temporary / "workspace"), enable_caching=cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary, before = Path(tempfile.mkdtemp(prefix=".temporary-", dir=folder)), os.environ.get("TMPDIR")
     try:
+        os.environ["TMPDIR"] = str(temporary)
+        runner = local.SubprocessRunner(use_venv=False)
+        local.init(runner, str(folder), workspace_root=str(temporary / "workspace"), enable_caching=cache)
         yield
     finally:
         LocalExecutionConfig.instance = None
@@ -152,15 +142,12 @@ def _captured(said: io.StringIO) -> Iterator[None]:
 
 
 def _task_run(name: str, run_folder: Path, log: str, folder: Path) -> TaskRun:
-    attempts = len(re.findall(rf"Executing task '{re.escape(name)}'$", log, re.M))
+    attempts = len(re.findall(rf"INFO - Executing task '{re.escape(name)}'$", log, re.M))
     written = run_folder / name / "executor_output.json"
     if attempts:
         done = re.findall(rf"Task '{re.escape(name)}' finished with status (\w+)", log)[-1] == "SUCCESS"
-        return (
-            TaskRun("ran", attempts, _outputs(json.loads(written.read_text("utf-8"))))
-            if done
-            else TaskRun("failed", attempts)
-        )
+        said = json.loads(written.read_text("utf-8")) if written.exists() else {}  # a step may leave by sys.exit(0)
+        return TaskRun("ran", attempts, _outputs(said)) if done else TaskRun("failed", attempts)
     if hit := re.search(rf"^Task {re.escape(name)} cache hit \(key=(\w+)\)", log, re.M):
         entry = next((folder / ".kfp_cache").glob(f"{hit[1]}*.json"))
         return TaskRun("cached", 0, _cached(json.loads(entry.read_text("utf-8"))))
@@ -171,13 +158,13 @@ def _outputs(written: Mapping[str, Any]) -> dict[str, Any]:
     """What the executor wrote of a task: values of parameters, and artifacts."""
     artifacts = {name: listed["artifacts"][0] for name, listed in written.get("artifacts", {}).items()}
     files = {name: Artifact(Path(each["uri"]), each.get("metadata", {})) for name, each in artifacts.items()}
-    return {**written.get("parameterValues", {}), **files}
+    return dict(sorted({**written.get("parameterValues", {}), **files}.items()))
 
 
 def _cached(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: Artifact(Path(value["uri"]), value["metadata"]) if isinstance(value, dict) and "uri" in value else value
-        for name, value in entry.items()
+        for name, value in sorted(entry.items())
     }
 
 

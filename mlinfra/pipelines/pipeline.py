@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import keyword
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,7 +13,19 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from mlinfra.kinds import toleration
-from mlinfra.manifest import Field, Invalid, Manifest, Problem, Resources, canonical, check, dns_label, whole
+from mlinfra.manifest import (
+    Field,
+    Invalid,
+    Manifest,
+    Problem,
+    Resources,
+    canonical,
+    check,
+    dns_label,
+    labels,
+    quantity,
+    whole,
+)
 from mlinfra.pipelines.component import Component
 
 Value = str | int | float | bool | list[Any] | dict[str, Any]
@@ -86,7 +100,7 @@ class Task:
     retry: Retry | None = None
     enable_cache: bool = True
     node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, str], ...] = ()
+    tolerations: tuple[Mapping[str, Any], ...] = ()
 
     def upstream(self) -> set[str]:
         """The tasks that must have finished before this one."""
@@ -109,12 +123,19 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         what = f'pipeline "{self.name}"'
-        check(what, [*_names(self), *_references(self), *_circles(self), *_tolerations(self)])
+        check(what, _shapes(self))
+        check(what, [*_names(self), *_references(self), *_circles(self), *_placement(self)])
         check(what, [*_branches(self), *_exit(self)])
         try:
             assert self.made
         except Refused as refusal:
             raise Invalid(what, [refusal.problem]) from refusal.__cause__
+        except Exception as refusal:  # the SDK's own exceptions have no common base
+            raise Invalid(what, [Problem("pipeline", str(refusal).strip())]) from refusal
+
+    def everything(self) -> list[Task]:
+        """All tasks, the one at the exit last."""
+        return [*self.tasks, *([self.on_exit] if self.on_exit else [])]
 
     def order(self) -> list[str]:
         """The tasks in an order in which each comes after all that it needs; among equals, as given."""
@@ -164,20 +185,56 @@ class Pipeline:
 # ------------------------------------------------------------------------------------------------ what we refuse
 
 
-def _all(pipeline: Pipeline) -> list[Task]:
-    return [*pipeline.tasks, *([pipeline.on_exit] if pipeline.on_exit else [])]
+def argument_problems(pipeline: Pipeline, arguments: Mapping[str, Value]) -> Iterator[Problem]:
+    """Arguments of a run are parameters of the pipeline, of their types."""
+    for name, value in arguments.items():
+        if name not in pipeline.parameters:
+            there = ", ".join(pipeline.parameters) or "none"
+            yield Problem(f"arguments[{name}]", f"no such parameter; there are {there}")
+        elif type(value) is not type(pipeline.parameters[name]):
+            wanted = type(pipeline.parameters[name]).__name__
+            yield Problem(f"arguments[{name}]", f"{value!r}: must be of type {wanted}")
+
+
+def _shapes(pipeline: Pipeline) -> Iterator[Problem]:
+    """What is not even of the right kind, before anything asks about it."""
+    for name, value in pipeline.parameters.items():
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            yield Problem(f"parameters[{name}]", "must be a name that Python takes for an argument")
+        elif type(value) not in KINDS or value != value:
+            kinds = ", ".join(kind.__name__ for kind in KINDS)
+            yield Problem(f"parameters[{name}]", f"{value!r}: must be a value of {kinds}")
+    if not isinstance(pipeline.tasks, Sequence) or isinstance(pipeline.tasks, str):
+        yield Problem("tasks", "must be a sequence of Task")
+        return
+    for i, task in enumerate(pipeline.everything()):
+        if not isinstance(task, Task) or not isinstance(task.component, Component):
+            yield Problem(f"tasks[{i}]", "must be a Task with a Component")
+        elif not isinstance(task.after, tuple) or not isinstance(task.tolerations, tuple):
+            yield Problem(f"tasks[{i}]", "`after` and `tolerations` must be tuples")
+        elif any(not isinstance(given, Mapping) for given in task.tolerations):
+            yield Problem(f"tasks[{i}].tolerations", "must be maps, as in a pod")
+
+
+KINDS = (str, int, float, bool, list, dict)
+RESERVED = re.compile(r"(condition|exit-handler)-\d+")
+"""KFP gives these names to the groups that it makes, and lets a task of the same name vanish."""
 
 
 def _names(pipeline: Pipeline) -> Iterator[Problem]:
     """The SDK would rename what is not a label; we say so. The pipeline's name begins the names of its pods."""
     yield from dns_label(Field(pipeline.name, "name"))
-    names = [task.name for task in _all(pipeline)]
+    names = [task.name for task in pipeline.everything()]
     for i, name in enumerate(names):
         yield from dns_label(Field(name, f"tasks[{i}].name"))
         if not name:
             yield Field(name, f"tasks[{i}].name").required()
         elif name in names[:i]:
             yield Problem(f"tasks[{i}].name", f'Duplicate value: "{name}"')
+        elif RESERVED.fullmatch(name):
+            yield Field(name, f"tasks[{i}].name").invalid("is a name that KFP gives to a group of tasks")
+        elif name.removesuffix("-driver") in names and name.endswith("-driver"):
+            yield Field(name, f"tasks[{i}].name").invalid("is the name of the driver of another task")
     if not pipeline.name:
         yield Field("", "name").required()
     if not pipeline.tasks:
@@ -187,7 +244,7 @@ def _names(pipeline: Pipeline) -> Iterator[Problem]:
 def _references(pipeline: Pipeline) -> Iterator[Problem]:
     """Every name that a task mentions exists."""
     tasks = {task.name: task for task in pipeline.tasks}
-    for task in _all(pipeline):
+    for task in pipeline.everything():
         asked: list[tuple[str, object]] = [(f"arguments[{name}]", value) for name, value in task.arguments.items()]
         asked += [("when", task.when.left)] if task.when else []
         asked += [("after", TaskOutput(name, "")) for name in task.after]
@@ -219,11 +276,12 @@ def _circles(pipeline: Pipeline) -> Iterator[Problem]:
         yield Problem("tasks", f"{' waits for '.join(reversed(cycle.args[1]))}: a circle never starts")
 
 
-def _tolerations(pipeline: Pipeline) -> Iterator[Problem]:
-    """KFP takes any; the API server refuses a bad one when the pod is made, in the middle of the run."""
-    for task in _all(pipeline):
+def _placement(pipeline: Pipeline) -> Iterator[Problem]:
+    """KFP takes any toleration and selector; the API server refuses a bad one in the middle of the run."""
+    for task in pipeline.everything():
         for i, given in enumerate(task.tolerations):
             yield from toleration(Field(dict(given), f"tasks[{task.name}].tolerations[{i}]"))
+        yield from labels(Field(dict(task.node_selector), f"tasks[{task.name}].node_selector"))
 
 
 def _branches(pipeline: Pipeline) -> Iterator[Problem]:
@@ -335,11 +393,15 @@ def _configure(built: Any, task: Task) -> None:
     for key, value in task.node_selector.items():
         kubernetes.add_node_selector(built, key, value)
     for given in task.tolerations:
-        kubernetes.add_toleration(built, **given)
+        kubernetes.add_toleration(
+            built, **{"toleration_seconds" if k == "tolerationSeconds" else k: v for k, v in given.items()}
+        )
 
 
 def _set_resources(built: Any, resources: Resources) -> None:
     """KFP knows CPU, memory and one kind of accelerator; the accelerator's request is its limit."""
+    if len(kinds := [name for name in resources.limits if "/" in name]) > 1:
+        raise ValueError(f"{', '.join(kinds)}: KFP has one kind of accelerator a task")
     for side, given in (("request", resources.requests), ("limit", resources.limits)):
         for name, amount in given.items():
             if name in ("cpu", "memory"):
@@ -347,4 +409,4 @@ def _set_resources(built: Any, resources: Resources) -> None:
             elif "/" not in name:
                 raise ValueError(f"{name}: KFP has no such resource")
             elif side == "limit":
-                built.set_accelerator_type(name).set_accelerator_limit(int(amount))
+                built.set_accelerator_type(name).set_accelerator_limit(int(quantity(amount)))
