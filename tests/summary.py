@@ -44,13 +44,17 @@ def pytest_part(name: str, *arguments: str) -> Part:
     return Part(name, ["pytest", "-q", *arguments])
 
 
+TWO = ("-n", "2")
+BY_FILE = (*TWO, "--dist", "loadfile")
+"""Two processes; by file, so that the cells of a notebook stay in one, in their order."""
+
 PARTS = [
     Part("style", ["ruff", "check", "."]),
     Part("format", ["ruff", "format", "--check", "."]),
     Part("types", ["mypy"]),
-    pytest_part("unit, property and conformance tests", "tests"),
-    pytest_part("notebooks compared cell by cell", "--nbval", "notebooks"),
-    pytest_part("notebooks run again, answered and corrupted; long trials", "-m", "slow", "tests"),
+    pytest_part("unit, property and conformance tests", *TWO, "tests"),
+    pytest_part("notebooks compared cell by cell, and corrupted", *BY_FILE, "--nbval", "--corrupted", "notebooks"),
+    pytest_part("notebooks run again and answered; long trials", *TWO, "-m", "slow", "tests"),
     pytest_part("notebooks in the browser", "-rs", "tests/browser"),
     pytest_part("engines for real", "-rs", "tests/engines"),
 ]

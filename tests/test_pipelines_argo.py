@@ -67,6 +67,19 @@ def test_the_exit_task_hangs_on_what_it_watches() -> None:
     assert "depends" not in templates(COURSE)["exit-hook-root-report"]["dag"]["tasks"][0]
 
 
+def test_the_run_as_a_tree() -> None:
+    rows = argo.nested(COURSE)
+    pods = [name for _, kind, name in rows if kind in ("driver", "executor")]
+    assert sorted(pods) == sorted(argo.pods(COURSE))
+    assert rows[:3] == [(0, "Workflow", "bert-training-"), (1, "driver", "root-driver"), (1, "DAG", "root")]
+    assert (3, "DAG", "condition-2") in rows
+    assert rows[-3:] == [
+        (2, "hook", "exit-hook-root-report"),
+        (3, "driver", "report-driver"),
+        (3, "executor", "report"),
+    ]
+
+
 def test_pods_of_a_run() -> None:
     assert len(argo.pods(COURSE)) == 2 * 5 + 3
     chain = [Task("make", MAKE, {"rows": 7}), Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": 0})]

@@ -269,9 +269,23 @@ def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
     return [executor, pod]
 
 
-def tasks(obj: Manifest, template: str) -> list[Manifest]:
-    """The tasks of a template that is a DAG."""
-    return next(list(each["dag"]["tasks"]) for each in obj["spec"]["templates"] if each["name"] == template)
+def nested(obj: Manifest) -> list[tuple[int, str, str]]:
+    """The run as a tree: depth, what it is (DAG, driver, executor, hook), and the task's name."""
+    templates = {template["name"]: template for template in obj["spec"]["templates"]}
+    return [(0, "Workflow", obj["metadata"]["generateName"]), *_nested(templates, obj["spec"]["entrypoint"], 1)]
+
+
+def _nested(templates: Mapping[str, Manifest], name: str, depth: int) -> Iterator[tuple[int, str, str]]:
+    for task in templates[name]["dag"]["tasks"]:
+        called = task["template"]
+        if called.startswith(("system-", "retry-system-")):
+            yield depth, "driver" if called.endswith("driver") else "executor", task["name"]
+        else:
+            yield depth, "DAG", task["name"]
+            yield from _nested(templates, called, depth + 1)
+        for hook in task.get("hooks", {}).values():
+            yield depth, "hook", hook["template"]
+            yield from _nested(templates, hook["template"], depth + 1)
 
 
 def pods(obj: Manifest) -> list[str]:
