@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import stat
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from mlinfra import manifest
 from mlinfra.helm import Chart
-from mlinfra.helm.chart import SWITCHES, environment, layered, validate, with_values
+from mlinfra.helm.chart import EPOCH, SWITCHES, environment, layered, validate, with_values
 from mlinfra.helm.engine import CommandLine, HelmFailed, engine
 from mlinfra.kserve import service
 from mlinfra.manifest import Invalid
@@ -199,7 +200,8 @@ def test_any_value_is_refused_or_gives_objects_that_validate(path: str, value: A
 def test_the_values_of_layers() -> None:
     assert layered({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}}, {"a": {"x": None}}) == {"a": {"x": None, "y": [3]}}
     base = {"a": {"b": 1}}
-    layered(base, {"a": {"b": 2}})
+    merged = layered(base, {"a": {"b": 2}}, {"c": base["a"]})
+    merged["c"]["b"] = 7
     assert base == {"a": {"b": 1}}
     with pytest.raises(Invalid, match='Unsupported value: "test"'):
         environment("test")
@@ -222,6 +224,9 @@ def test_a_package_is_the_same_bytes_again(tmp_path: Path) -> None:
     one, two = (Chart.inference().package(tmp_path / name) for name in ("a", "b"))
     assert one.name == "bert-inference-1.2.0.tgz"
     assert one.read_bytes() == two.read_bytes()
+    with tarfile.open(one) as archive:
+        dates = {member.name.partition("/")[2]: member.mtime for member in archive}
+    assert set(dates.values()) - {dates["Chart.lock"]} == {EPOCH}, "the lock has the date that is written in it"
 
 
 def test_the_lock_belongs_to_the_dependencies() -> None:
@@ -243,12 +248,52 @@ def test_a_bad_name_or_version_is_refused(given: dict[str, str], why: str) -> No
         Chart.inference(**given)
 
 
+@pytest.mark.parametrize(
+    "given", [{"app_version": "2.0.0+cu12"}, {"version": "1.02.0"}, {"version": "1.2.0-.."}, {"name": "a" * 60}]
+)
+def test_what_does_not_fit_a_label_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(Invalid):
+        Chart.inference(**given)
+
+
+def test_files_stay_below_the_charts_folder() -> None:
+    for path in ("/etc/x", "../x", "templates/../../x", ""):
+        with pytest.raises(Invalid, match="must be a path below the chart's folder"):
+            Chart({path: "text"})
+    with pytest.raises(Invalid, match=r"values\.yaml: must be a map"):
+        assert Chart({"values.yaml": "[1]"}).values
+
+
+def test_several_unknown_keys_are_named_in_order() -> None:
+    for _ in range(5):
+        with pytest.raises(Invalid, match="additional properties 'aa', 'bb', 'cc' not allowed"):
+            CHART.render({"cc": 1, "aa": 1, "bb": 1})
+
+
+def test_an_inference_service_scales_on_what_its_mode_can() -> None:
+    for metric, mode, scale_metric in (("cpu", "Standard", "cpu"), ("in_flight", "Knative", "concurrency")):
+        values = {"kserve": {"enabled": True}, "autoscaling": {"metric": metric, "target": 5}}
+        obj = next(obj for obj in CHART.objects(values) if obj["kind"] == "InferenceService")
+        assert obj["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == mode
+        assert (obj["spec"]["predictor"]["scaleMetric"], obj["spec"]["predictor"]["scaleTarget"]) == (scale_metric, 5)
+
+
+def test_the_test_pod_is_not_one_of_the_services() -> None:
+    objects = {obj["kind"]: obj for obj in CHART.objects()}
+    selector = objects["Service"]["spec"]["selector"]
+    assert not selector.items() <= objects["Pod"]["metadata"]["labels"].items()
+    assert selector.items() <= objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+
+
 def test_another_name_renders_too() -> None:
     objects = Chart.inference("search-ranker", "0.1.0", "3.0.0").objects(release="ranker")
     assert {obj["metadata"]["name"] for obj in objects} == {"ranker-search-ranker", "ranker-search-ranker-ready"}
     assert validate(objects) == []
-    with pytest.raises(Invalid, match="invalid release name"):
-        CHART.objects(release="Bad Name")
+    for release in ("Bad Name", "", "a.b", "a" * 54):
+        with pytest.raises(Invalid, match="release is invalid: name: "):
+            CHART.objects(release=release)
+    with pytest.raises(Invalid, match="release is invalid: namespace: "):
+        CHART.objects(namespace="A b")
 
 
 # ------------------------------------------------------------------------------------------ the source notebook's

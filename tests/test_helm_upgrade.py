@@ -80,6 +80,19 @@ def test_the_deadline_stops_nothing() -> None:
     assert outcome.done_s == 4 * 700
 
 
+def test_late_and_stuck_after_some_progress() -> None:
+    drained = Rollout(20, 5, 0, drain_s=600, gpus=25).run()
+    assert drained.late_s == 172 + 600, "pods that only drain are no progress"
+    assert drained.done_s == 4 * 172 + 3 * 600
+    assert Rollout(4, 1, 0, start_s=600).run().late_s is None, "in time, if only just"
+
+
+def test_pods_that_drain_are_paid_until_they_are_gone() -> None:
+    outcome = Rollout(1, 1, 0, start_s=100, drain_s=50).run()
+    assert [(m.at_s, m.gpus) for m in outcome.moments] == [(0, 2), (100, 2), (150, 1)]
+    assert outcome.gpu_hours() == pytest.approx(2 * 150 / 3600)
+
+
 def test_a_surge_costs_the_same_whatever_its_size() -> None:
     for surge in (1, 2, 5, 10):
         outcome = Rollout(20, surge, 0).run()
@@ -117,6 +130,14 @@ def test_a_rollout_keeps_its_promises(
         ({"replicas": 3, "max_surge": -1}, "max_surge: Invalid value: -1"),
         ({"replicas": 3, "max_surge": 0, "max_unavailable": "0%"}, "may not be 0 when `maxSurge` is 0"),
         ({"replicas": 3, "start_s": math.nan}, "start_s"),
+        ({"replicas": "3"}, "replicas: Invalid value"),
+        ({"replicas": None}, "replicas: Invalid value"),
+        ({"replicas": 3, "max_surge": [1]}, "max_surge: Invalid value"),
+        ({"replicas": 3, "start_s": "1"}, "start_s: Invalid value"),
+        ({"replicas": 3, "gpus": None}, "gpus: Invalid value"),
+        ({"replicas": 3, "max_unavailable": "150%"}, "must not be greater than 100%"),
+        ({"replicas": 3, "max_surge": "00%", "max_unavailable": 0}, "may not be 0"),
+        ({"replicas": 3, "progress_deadline_s": 0}, "must be greater than minReadySeconds"),
         ({"replicas": 3, "gpus": 2}, "gpus: Invalid value: 2: must be at least one per replica"),
     ],
 )
@@ -163,6 +184,31 @@ def test_a_merge_keeps_what_others_added() -> None:
     assert server["image"] == "bert:2"
     assert server["env"] == [{"name": "A", "value": "3"}], "B was the chart's, and went"
     assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "bert:1"
+
+
+def test_the_ports_of_a_service_are_told_apart() -> None:
+    both = {"spec": {"ports": [{"port": 80, "targetPort": "http"}, {"port": 90, "targetPort": "metrics"}]}}
+    assert patched(both, both, both) == both
+    assert Managed({}).apply(HELM, both).apply(HELM, both).obj == both
+
+
+def test_only_a_deployment_gets_a_default() -> None:
+    config = {"kind": "ConfigMap", "data": {"a": "b"}}
+    assert Managed({}).apply(HELM, config).obj == config
+
+
+def test_what_others_own_stays() -> None:
+    wrote = Managed({}).apply(HELM, {"m": {}, "n": 1}).update(HPA, ("m", "x"), 3)
+    assert wrote.apply(HELM, {"n": 1}).obj == {"m": {"x": 3}, "n": 1}
+    shared = Managed({}).apply(HELM, {"n": 1}).apply(Manager("other"), {"n": 1})
+    assert shared.apply(HELM, {}).obj == {"n": 1}
+    image = ("spec", "template", "spec", "containers", ("name", "server"), "image")
+    hot = Managed({}).apply(HELM, deployment(2)).update(Manager("kubectl", updates=True), image, "bert:hot")
+    bare = {"kind": "Deployment", "metadata": {"name": "bert"}, "spec": {"replicas": 2}}
+    (container,) = hot.apply(HELM, bare).obj["spec"]["template"]["spec"]["containers"]
+    assert container == {"name": "server", "image": "bert:hot"}
+    gone = Managed({}).apply(HELM, deployment(2)).apply(HELM, bare)
+    assert "template" not in gone.obj["spec"]
 
 
 def test_a_list_without_a_key_is_replaced() -> None:
@@ -243,12 +289,24 @@ def test_history() -> None:
         back.rollback(7)
 
 
+def test_a_revision_keeps_what_was_deployed() -> None:
+    objects = [deployment(2)]
+    history = History("bert").upgrade(objects)
+    objects[0]["spec"]["replicas"] = 9
+    assert history.revisions[0].objects[0]["spec"]["replicas"] == 2
+    for wrong in (True, -1):
+        with pytest.raises(Invalid, match="revision"):
+            history.rollback(wrong)
+
+
 def test_a_selector_cannot_change() -> None:
     other = deployment(2)
     other["spec"]["selector"] = {"matchLabels": {"app": "bert", "version": "2"}}
     history = History("bert").upgrade([deployment(2)]).upgrade([other])
     assert [r.status for r in history.revisions] == ["deployed", "failed"]
     assert "field is immutable" in history.revisions[-1].description
+    back = history.upgrade([deployment(2)]).rollback(2)
+    assert (back.revisions[-1].status, back.revisions[-1].description[:24]) == ("failed", 'Rollback "bert" failed: ')
     again = history.upgrade([deployment(2, image="bert:2")])
     assert [r.status for r in again.revisions] == ["superseded", "failed", "deployed"]
 
@@ -278,7 +336,12 @@ def test_an_idle_service_has_no_price_per_request() -> None:
     assert Bill((), 0).dollars == 0
 
 
-@pytest.mark.parametrize("line", [("serving", -1), ("serving", math.nan), ("serving", 1, -3)])
+def test_less_than_nothing_is_no_traffic() -> None:
+    with pytest.raises(Invalid, match="requests: -5: must be 0 or more"):
+        Bill((), -5)
+
+
+@pytest.mark.parametrize("line", [("serving", "1"), ("serving", -1), ("serving", math.nan), ("serving", 1, -3)])
 def test_a_line_that_is_none(line: tuple[Any, ...]) -> None:
     with pytest.raises(Invalid, match="must be 0 or more"):
         Line(*line)

@@ -11,6 +11,10 @@ from mlinfra.manifest import Problem, check
 HOURS_PER_MONTH = 720
 
 
+def _amount(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
 @dataclass(frozen=True)
 class Line:
     """GPU hours of a month at a price, and what they were for; a share of a GPU is counted as such."""
@@ -21,9 +25,7 @@ class Line:
 
     def __post_init__(self) -> None:
         given = {"gpu_hours": self.gpu_hours, "dollars_per_gpu_hour": self.dollars_per_gpu_hour}
-        wrong = [
-            Problem(name, f"{value}: must be 0 or more") for name, value in given.items() if not 0 <= value < math.inf
-        ]
+        wrong = [Problem(name, f"{value}: must be 0 or more") for name, value in given.items() if not _amount(value)]
         check(f'line "{self.what}"', wrong)
 
     @property
@@ -37,6 +39,9 @@ class Bill:
 
     lines: tuple[Line, ...]
     requests: float
+
+    def __post_init__(self) -> None:
+        check("bill", [] if _amount(self.requests) else [Problem("requests", f"{self.requests}: must be 0 or more")])
 
     @property
     def gpu_hours(self) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlinfra import manifest
 from mlinfra.helm.engine import HelmFailed, Values, engine
-from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, dns_label
+from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, dns_label, label_value
 
 FILES = Path(__file__).parent / "files"
 EPOCH = 315_532_800  # 1980, where the times of archives begin
@@ -66,11 +66,15 @@ class Chart:
 
     files: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        check("chart", _paths(self.files))
+
     @classmethod
     def inference(cls, name: str = "bert-inference", version: str = "1.2.0", app_version: str = "2.0.0") -> Chart:
         """The course's chart; Invalid when name or version is none."""
         given = Field({"name": name, "version": version, "appVersion": app_version})
         check("chart", [*_name(given["name"]), *_semantic(given["version"]), *_version(given["appVersion"])])
+        check("chart", label_value(Field(f"{name}-{version.replace('+', '_')}", "metadata.labels[helm.sh/chart]")))
         ours = {path: text for path, text in _files().items() if not path.startswith("environments/")}
         about = CHART_YAML.format(name=name, version=version, app_version=app_version)
         return cls({"Chart.yaml": about, "Chart.lock": CHART_LOCK} | ours)
@@ -80,16 +84,26 @@ class Chart:
         """The defaults, from values.yaml."""
         import yaml
 
-        return dict(yaml.safe_load(self.files.get("values.yaml", "")) or {})
+        try:
+            said = yaml.safe_load(self.files.get("values.yaml", "")) or {}
+        except yaml.YAMLError as error:
+            raise Invalid("chart", [Problem("values.yaml", " ".join(str(error).split()))]) from error
+        check("chart", [] if isinstance(said, Mapping) else [Problem("values.yaml", "must be a map")])
+        return dict(said)
 
     def lint(self, values: Values | None = None) -> list[str]:
         """What Helm's strict linter objects to; it looks at text and knows no Kubernetes schema."""
-        return [line.replace(f"{self.folder}", "chart") for line in engine().lint(self.folder, values or {})]
+        try:
+            said = engine().lint(self.folder, values or {})
+        except HelmFailed as refusal:
+            raise Invalid("chart", _refusals(str(refusal))) from refusal
+        return [_in_order(line.replace(f"{self.folder}", "chart")) for line in said]
 
     def render(
         self, values: Values | None = None, release: str = "bert-inference", namespace: str = "ml-production"
     ) -> dict[str, str]:
         """What Helm makes of each template, by path; Invalid in Helm's words, a line for each bad value."""
+        check("release", [*_release(Field(release, "name")), *_name(Field(namespace, "namespace"))])
         try:
             rendered = engine().render(self.folder, values or {}, release, namespace)
         except HelmFailed as refusal:
@@ -174,8 +188,10 @@ def validate(objects: Sequence[Manifest], others: Mapping[str, Validator] | None
     """Why the API server would refuse them, each by kind and name; `others` judge kinds of custom resources."""
     found = []
     for obj in objects:
-        judge = (others or {}).get(str(obj.get("kind")), manifest.validate)
-        at = f"{obj.get('kind')}/{(obj.get('metadata') or {}).get('name')}"
+        kind = str(obj.get("kind")) if isinstance(obj, Mapping) else ""
+        judge = (others or {}).get(kind, manifest.validate)
+        metadata = obj.get("metadata") if isinstance(obj, Mapping) else None
+        at = f"{obj['kind']}/{metadata.get('name')}" if isinstance(metadata, Mapping) and "kind" in obj else "object"
         found += [Problem(f"{at}: {problem.path}", problem.message) for problem in judge(obj)]
     return found
 
@@ -184,18 +200,44 @@ def _name(name: Field) -> Iterator[Problem]:
     yield from [name.required()] if not name.value else dns_label(name)
 
 
+def _release(name: Field) -> Iterator[Problem]:
+    """Helm allows dots and 53 characters; Services, which are named after the release, allow no dots."""
+    yield from _name(name)
+    if len(str(name.value)) > 53:
+        yield name.invalid("must be no more than 53 characters")
+
+
+def _paths(files: Mapping[str, str]) -> Iterator[Problem]:
+    for path, text in files.items():
+        if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or not path:
+            yield Field(path, "files").invalid("must be a path below the chart's folder")
+        elif not isinstance(text, str):
+            yield Problem(f"files[{path}]", "must be text")
+
+
+_NUMBER, _WORD = r"(0|[1-9]\d*)", r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
+SEMVER = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-{_WORD}(\.{_WORD})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
+
+
 def _semantic(version: Field) -> Iterator[Problem]:
-    if not re.fullmatch(r"\d+\.\d+\.\d+(-[-.0-9A-Za-z]+)?(\+[-.0-9A-Za-z]+)?", str(version.value)):
+    if not isinstance(version.value, str) or not re.fullmatch(SEMVER, version.value, re.ASCII):
         yield version.invalid("version is not a valid SemVer")
 
 
 def _version(version: Field) -> Iterator[Problem]:
-    if not isinstance(version.value, str) or not re.fullmatch(r"[-.+0-9A-Za-z]+", version.value):
-        yield version.invalid("must be a version, as text")
+    """It becomes a label and the tag of an image."""
+    yield from label_value(version) if version.value else [version.required()]
+
+
+def _in_order(line: str) -> str:
+    """Helm names several unknown keys in any order."""
+    return re.sub(
+        r"(?<=additional properties )(.*)(?= not allowed)", lambda m: ", ".join(sorted(m[1].split(", "))), line
+    )
 
 
 def _refusals(said: str) -> list[Problem]:
     """One problem for each value that the schema refuses; of anything else what Helm said."""
     lines = re.findall(r"^- at '/?([^']*)': (.*(?:\n  .*)*)", said, re.M)
-    of_schema = [Problem(path.replace("/", ".") or "values", why) for path, why in lines]
+    of_schema = [Problem(path.replace("/", ".") or "values", _in_order(why)) for path, why in lines]
     return sorted(of_schema) or [Problem("templates", " ".join(said.split()))]

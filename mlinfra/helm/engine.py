@@ -52,15 +52,17 @@ class SDK:
     def lint(self, chart: Path, values: Values) -> list[str]:
         import helm_python
 
-        with _without_its_log():
-            found = helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)
+        try:
+            with _without_its_log():
+                found = helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)
+        except helm_python.HelmError as refusal:
+            raise HelmFailed(str(refusal).strip()) from refusal
         return [str(error) for error in found["errors"]]
 
     def render(self, chart: Path, values: Values, release: str, namespace: str) -> dict[str, str]:
         import helm_python
 
         try:
-            helm_python.validate_release_name(release)
             with _without_its_log(), helm_python.Chart.load(str(chart)) as loaded:
                 return dict(loaded.render(dict(values), name=release, namespace=namespace))
         except helm_python.HelmError as refusal:

@@ -89,21 +89,32 @@ class Outcome:
         return sum((after.at_s - before.at_s) * before.gpus for before, after in pairs) / 3600
 
 
-def _problems(given: Field) -> Iterator[Problem]:
-    yield from whole(1)(given["replicas"])
-    yield from (problem for name in ("max_surge", "max_unavailable") for problem in _count_or_share(given[name]))
-    for name in ("start_s", "drain_s", "progress_deadline_s"):
-        if not 0 <= given[name].value < math.inf:
-            yield given[name].invalid("must be a time, 0 or more")
-    if {given["max_surge"].value, given["max_unavailable"].value} <= {0, "0%"}:
-        yield given["max_unavailable"].invalid("may not be 0 when `maxSurge` is 0")
-    if not given["gpus"].value >= given["replicas"].value:
+def _problems(given: Field) -> list[Problem]:
+    """Kinds and ranges first; then the comparisons, in the API server's words."""
+    wrong = list(whole(1)(given["replicas"]))
+    wrong += [problem for name in ("max_surge", "max_unavailable") for problem in _count_or_share(given[name])]
+    for name in ("start_s", "drain_s", "progress_deadline_s", "gpus"):
+        value = given[name].value
+        if not isinstance(value, int | float) or not value >= 0 or (value == math.inf and name != "gpus"):
+            wrong.append(given[name].invalid("must be a number, 0 or more"))
+    return wrong or list(_compared(given))
+
+
+def _compared(given: Field) -> Iterator[Problem]:
+    surge, unavailable = given["max_surge"], given["max_unavailable"]
+    if all(_count(side.value, 100, math.ceil) == 0 for side in (surge, unavailable)):
+        yield unavailable.invalid("may not be 0 when `maxSurge` is 0")
+    if isinstance(unavailable.value, str) and int(unavailable.value[:-1]) > 100:
+        yield unavailable.invalid("must not be greater than 100%")
+    if given["gpus"].value < given["replicas"].value:
         yield given["gpus"].invalid("must be at least one per replica: the old ones hold them")
+    if given["progress_deadline_s"].value == 0:
+        yield given["progress_deadline_s"].invalid("must be greater than minReadySeconds")
 
 
 def _count_or_share(given: Field) -> Iterator[Problem]:
     if isinstance(given.value, str):
-        if not re.fullmatch(r"\d+%", given.value):
+        if not re.fullmatch(r"[0-9]+%", given.value):
             yield given.invalid("must be a number of pods, or a percentage such as 25%")
     else:
         yield from whole(0)(given)
@@ -143,9 +154,9 @@ class _Update:
                 late_s = due_s
             self.now_s = min(coming)
         if self._complete():
-            last_s = max([self.now_s, *self.draining])
-            ended = Moment(last_s, 0, len(self.new), 0, 0, 0)
-            return Outcome((*moments, ended), self.now_s, late_s)
+            left = [(at_s, sum(other > at_s for other in self.draining)) for at_s in sorted({*self.draining})]
+            ends = [Moment(at_s, 0, len(self.new), 0, 0, draining) for at_s, draining in left]
+            return Outcome((*moments, *ends), self.now_s, late_s)
         return Outcome(
             tuple(moments), None, progressed_s + self.asked.progress_deadline_s if late_s is None else late_s
         )
@@ -171,12 +182,10 @@ class _Update:
         return more > 0
 
     def _scale_down(self) -> bool:
-        """reconcileOldReplicaSets: a new pod that does not serve yet, pending or starting, counts as unavailable."""
+        """reconcileOldReplicaSets: as many old pods go as the new ones that serve make superfluous."""
         _, unavailable = self.asked.fenceposts()
-        least, available = self.asked.replicas - unavailable, self._available()
-        if self.old + len(self.new) - least - (len(self.new) - available) <= 0:
-            return False
-        fewer = min(self.old, max(0, self.old + available - least))
+        least = self.asked.replicas - unavailable
+        fewer = min(self.old, max(0, self.old + self._available() - least))
         self.old -= fewer
         if self.asked.drain_s:
             self.draining += [self.now_s + self.asked.drain_s] * fewer

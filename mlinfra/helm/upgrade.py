@@ -12,20 +12,28 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlinfra.manifest import Manifest, Problem, check
+from mlinfra.manifest import Field, Manifest, Problem, check, whole
 
 MERGE_KEYS = {
-    "containers": "name",
-    "env": "name",
-    "initContainers": "name",
-    "ports": "containerPort",
-    "volumeMounts": "mountPath",
-    "volumes": "name",
+    "containers": ("name",),
+    "env": ("name",),
+    "initContainers": ("name",),
+    "ports": ("containerPort", "port"),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
 }
-"""Lists whose items are told apart by a key; of any other list the new one takes the place of the old."""
+"""Lists whose items are told apart by a key, of a container or of a Service; any other list is replaced whole."""
 
-DEFAULTS: dict[tuple[Any, ...], Any] = {("spec", "replicas"): 1}
+DEFAULTS: dict[str, dict[tuple[Any, ...], Any]] = {"Deployment": {("spec", "replicas"): 1}}
 """What the API server puts where nobody says anything, for the fields of this lesson."""
+
+
+def _merge_key(name: str, *lists: Any) -> str | None:
+    """The key that tells the items of these lists apart, if they all have it."""
+    items = [item for items in lists for item in items or ()]
+    keys = MERGE_KEYS.get(name, ())
+    return next((key for key in keys if all(isinstance(item, Mapping) and key in item for item in items)), None)
+
 
 # ------------------------------------------------------------------------------------------- in the client: Helm 3
 
@@ -37,8 +45,7 @@ def three_way_merge(old: Any, new: Any, live: Any, name: str = "") -> Any:
         kept = {key: value for key, value in live.items() if key in new or key not in before}
         said = {key: three_way_merge(before.get(key), value, live.get(key), key) for key, value in new.items()}
         return kept | said
-    if isinstance(new, list) and isinstance(live, list) and name in MERGE_KEYS:
-        key = MERGE_KEYS[name]
+    if isinstance(new, list) and isinstance(live, list) and (key := _merge_key(name, old, new, live)):
         before, said, there = ({item.get(key): item for item in items or []} for items in (old, new, live))
         return list(three_way_merge(before, said, there).values())
     return deepcopy(new)
@@ -51,7 +58,7 @@ def patched(old: Manifest, new: Manifest, live: Manifest) -> Manifest:
 
 def _defaulted(obj: Manifest) -> Manifest:
     full = deepcopy(obj)
-    for path, value in DEFAULTS.items():
+    for path, value in DEFAULTS.get(str(full.get("kind")), {}).items():
         if get(full, path) is None:
             _set(full, path, value)
     return full
@@ -91,6 +98,7 @@ class Managed:
 
         A field that the manager no longer mentions goes, if nobody else owns it, or gets the server's default.
         """
+        check("object", [] if isinstance(new, Mapping) else [Problem("object", "must be a map")])
         said = dict(leaves(new))
         conflicts = {
             other: sorted(path for path in paths & said.keys() if not _agrees(get(self.obj, path), said[path]))
@@ -104,9 +112,11 @@ class Managed:
         owners = {other: paths - lost for other, paths in self.owners.items()} | {manager: frozenset(said)}
         dropped = self.owners.get(manager, frozenset()) - said.keys()
         obj = deepcopy(self.obj)
+        owned = {path for paths in owners.values() for path in paths}
         for path in sorted(dropped, key=str):
-            if not any(path in paths for paths in owners.values()):
-                _remove(obj, path)
+            place = path[:-1] if path[-2:-1] and isinstance(path[-2], tuple) and path[-2][0] == path[-1] else path
+            if not any(other[: len(place)] == place for other in owned):  # an item goes with its key, or stays whole
+                _remove(obj, place)
         for path, value in said.items():
             if not _agrees(get(obj, path), value):
                 _set(obj, path, value)
@@ -149,9 +159,9 @@ def leaves(obj: Any, path: Path = (), name: str = "") -> Iterator[tuple[Path, An
     if isinstance(obj, Mapping) and obj:
         for key, value in obj.items():
             yield from leaves(value, (*path, key), key)
-    elif isinstance(obj, list) and name in MERGE_KEYS:
+    elif isinstance(obj, list) and obj and (merge_key := _merge_key(name, obj)):
         for item in obj:
-            yield from leaves(item, (*path, (MERGE_KEYS[name], item[MERGE_KEYS[name]])), "")
+            yield from leaves(item, (*path, (merge_key, item[merge_key])), "")
     else:
         yield path, obj
 
@@ -182,7 +192,9 @@ def _set(obj: Any, path: Path, value: Any) -> None:
                 obj.append(found)
             obj = found
         else:
-            obj = obj.setdefault(step, empty)
+            if not isinstance(obj.get(step), type(empty)):
+                obj[step] = empty
+            obj = obj[step]
     obj[last] = deepcopy(value)
 
 
@@ -224,20 +236,23 @@ class History:
 
     def upgrade(self, objects: Sequence[Manifest]) -> History:
         """One revision more: deployed, or failed when the server refuses the change of a field that may not change."""
-        if refused := list(_immutable(self.deployed.objects if self.deployed else (), objects)):
-            return self._with("failed", f'Upgrade "{self.name}" failed: {refused[0]}', objects)
-        return self._with("deployed", "Upgrade complete" if self.revisions else "Install complete", objects)
+        return self._with("Upgrade complete" if self.revisions else "Install complete", objects)
 
     def rollback(self, to: int = 0) -> History:
         """The objects of an older revision as a new one; 0 is the one before the newest. Nothing is rendered again."""
+        check("rollback", whole(0)(Field(to, "revision")))
         wanted = to or len(self.revisions) - 1
         found = next((revision for revision in self.revisions if revision.number == wanted), None)
         if found is None:
             check("rollback", [Problem("revision", f"release has no {wanted} version")])
         assert found is not None
-        return self._with("deployed", f"Rollback to {wanted}", found.objects)
+        return self._with(f"Rollback to {wanted}", found.objects)
 
-    def _with(self, status: str, description: str, objects: Sequence[Manifest]) -> History:
+    def _with(self, description: str, objects: Sequence[Manifest]) -> History:
+        status, objects = "deployed", deepcopy(list(objects))
+        if refused := list(_immutable(self.deployed.objects if self.deployed else (), objects)):
+            what = "Upgrade" if "Rollback" not in description else "Rollback"
+            status, description = "failed", f'{what} "{self.name}" failed: {refused[0]}'
         kept = [
             replace(revision, status="superseded") if revision.status == status == "deployed" else revision
             for revision in self.revisions
@@ -247,12 +262,14 @@ class History:
 
 def _immutable(before: Sequence[Manifest], after: Sequence[Manifest]) -> Iterator[Problem]:
     """A Deployment's selector says which pods are its own, for ever."""
-    selectors = {
-        obj["metadata"]["name"]: get(obj, ("spec", "selector")) for obj in before if obj["kind"] == "Deployment"
-    }
+    selectors = {_identity(obj): get(obj, ("spec", "selector")) for obj in before}
     for obj in after:
-        name, selector = obj["metadata"]["name"], get(obj, ("spec", "selector"))
-        if obj["kind"] == "Deployment" and selectors.get(name, selector) != selector:
-            yield Problem(
-                f'Deployment.apps "{name}" is invalid: spec.selector', f"Invalid value: {selector}: field is immutable"
-            )
+        selector = get(obj, ("spec", "selector"))
+        if obj.get("kind") == "Deployment" and selectors.get(_identity(obj), selector) != selector:
+            path = f'Deployment.apps "{_identity(obj)[2]}" is invalid: spec.selector'
+            yield Problem(path, Field(selector).invalid("field is immutable").message)
+
+
+def _identity(obj: Manifest) -> tuple[Any, Any, Any]:
+    metadata = obj.get("metadata") or {}
+    return obj.get("kind"), metadata.get("namespace"), metadata.get("name")

@@ -156,9 +156,13 @@ def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], 
         for part, size in row.items():
             body.append(_part(part, parts.index(part), x, top, size * scale))
             x += size * scale
-        body.append(_text(x + 10, top + 17, f"{sum(row.values()):.4g} {unit}", colour=INK))
+        body.append(_text(x + 10, top + 17, f"{_total(sum(row.values()))} {unit}", colour=INK))
         top += ROW_HEIGHT
     return Figure(_svg(top + 6, title, description, "".join(body)), description)
+
+
+def _total(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
 
 
 def _part(name: str, i: int, x: float, y: float, width: float) -> str:

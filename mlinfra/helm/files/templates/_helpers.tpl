@@ -32,7 +32,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
-readOnlyRootFilesystem: true
 runAsNonRoot: true
 seccompProfile:
   type: RuntimeDefault
