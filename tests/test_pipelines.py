@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline_steps import FIT, IMAGE, MAKE, SIZE, TELL, circle, make
 
 from mlinfra.manifest import Invalid, Resources
-from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, steps
+from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, argo, steps
 
 MADE = Task("make", MAKE, {"rows": 7})
 DATA = TaskOutput("make", "data")
@@ -35,7 +35,8 @@ TRAINER = Component(
 
 
 def test_compiles_to_the_same_bytes_whatever_the_hash_seed() -> None:
-    code = "from mlinfra.pipelines import steps; print(steps.pipeline().compile(), end='')"
+    code = "from mlinfra.pipelines import argo, steps; p = steps.pipeline(); "
+    code += "print(p.compile(), argo.workflow(p.ir(), p.platform()), sep='')"
     texts = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -46,7 +47,8 @@ def test_compiles_to_the_same_bytes_whatever_the_hash_seed() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert texts == {steps.pipeline().compile()}
+    course = steps.pipeline()
+    assert texts == {f"{course.compile()}{argo.workflow(course.ir(), course.platform())}\n"}
 
 
 def test_kfp_loads_back_what_it_compiled() -> None:

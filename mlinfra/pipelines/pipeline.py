@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,15 +160,11 @@ class Pipeline:
 
     def ir(self) -> Manifest:
         """The intermediate representation, KFP's own format: what the backend is given."""
-        from google.protobuf.json_format import MessageToDict
-
-        return dict(MessageToDict(self.made.pipeline_spec))
+        return _ordered(self.made.pipeline_spec)
 
     def platform(self) -> Manifest:
         """The second document: what only Kubernetes understands, by executor. Empty when there is nothing."""
-        from google.protobuf.json_format import MessageToDict
-
-        return dict(MessageToDict(self.made.platform_spec))
+        return _ordered(self.made.platform_spec)
 
     def compile(self) -> str:
         """The file that one uploads, written by KFP's compiler: the IR and, if need be, the platform's document."""
@@ -180,6 +177,13 @@ class Pipeline:
             path = Path(folder) / "pipeline.yaml"
             Compiler().compile(self.made, str(path))
             return path.read_text("utf-8")
+
+
+def _ordered(message: Any) -> Manifest:
+    """A protobuf message as a dictionary; its maps have no order of their own, so the keys are sorted."""
+    from google.protobuf.json_format import MessageToJson
+
+    return dict(json.loads(MessageToJson(message, sort_keys=True)))
 
 
 # ------------------------------------------------------------------------------------------------ what we refuse
