@@ -1,6 +1,7 @@
 # make lab        the environment, then JupyterLab on your own copies of the notebooks, in work/
 # make test       every check, with one summary
 # make manifests  every manifest that the notebooks show, in build/manifests
+# make mock       five interview questions, 45 minutes (SEED=7); make answers, make paper
 # make bench      ours beside the peers, as a table and in build/bench.json
 # make refresh    run the notebooks again and store them canonically; renew the README's table
 # make format     let ruff format the code
@@ -16,7 +17,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test bench manifests refresh format environment chromium
+.PHONY: lab test mock answers paper bench manifests refresh format environment chromium
 
 lab: environment
 	@$(PY) -m mlinfra.study.copies work
@@ -24,6 +25,13 @@ lab: environment
 
 test: environment chromium
 	$(PY) tests/summary.py
+
+SEED ?= 1
+mock answers: environment
+	@$(PY) -m mlinfra.interview $@ $(SEED)
+
+paper: environment
+	@$(PY) -m mlinfra.interview write build/interview
 
 bench: environment
 	@PYTHONPATH=tests $(PY) -m benchmarks

@@ -35,7 +35,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Card:
-    """One question; `points`, `mistake` and `follow_ups` may name the variables of `compute` in braces."""
+    """One question; `points`, `mistake` and `follow_ups` may name the variables of `compute` in braces.
+
+    A question of design has a constraint that is `moved` while you answer.
+    """
 
     id: str
     area: str
@@ -49,6 +52,7 @@ class Card:
     follow_ups: tuple[str, str]
     source: str
     as_of: str
+    moved: str = ""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return self.question()._repr_mimebundle_()
@@ -73,10 +77,10 @@ class Card:
     def answer(self, guess: Guess = ..., confidence: Guess = ...) -> Text:
         """The score of the guess, and folded below it the points of a strong answer."""
         numbers = self.numbers()
-        points = "\n".join(f"{i}. {_filled(point, numbers)}" for i, point in enumerate(self.points, 1))
+        points = "\n".join(f"{i}. {point}" for i, point in enumerate(self.strong_answer(), 1))
         rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
         folded = (
-            f"{points}\n\n**The tempting mistake.** {_filled(self.mistake, numbers)}\n\n"
+            f"{points}\n\n**The tempting mistake.** {self.slip()}\n\n"
             f"**Then they ask.** {_filled(' '.join(self.follow_ups), numbers)}\n\n"
             f"**Score yourself.**\n\n{rubric}\n\nSource: {self.source}, as of {self.as_of}."
         )
@@ -84,6 +88,14 @@ class Card:
         return Text(
             f"{self.score(guess, confidence)}\n\n<details><summary>{summary}</summary>\n\n{folded}\n\n</details>"
         )
+
+    def strong_answer(self) -> tuple[str, ...]:
+        """The points with their numbers filled in."""
+        return tuple(_filled(point, self.numbers()) for point in self.points)
+
+    def slip(self) -> str:
+        """The tempting mistake, with its numbers filled in."""
+        return _filled(self.mistake, self.numbers())
 
     def score(self, guess: Guess, confidence: Guess = ...) -> str:
         """The guess held against the computed number, by the factor between them."""

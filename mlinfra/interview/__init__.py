@@ -1,0 +1,21 @@
+"""The interview bank and its views: cards, a mock of 45 minutes, a printable sheet, flash cards."""
+
+from mlinfra.interview.bank import RUBRIC, Card, Text, bank, card
+from mlinfra.interview.views import CHAINS, Attempt, Mock, Result, chain, flash_cards, mock, result, sheet
+
+__all__ = [
+    "CHAINS",
+    "RUBRIC",
+    "Attempt",
+    "Card",
+    "Mock",
+    "Result",
+    "Text",
+    "bank",
+    "card",
+    "chain",
+    "flash_cards",
+    "mock",
+    "result",
+    "sheet",
+]
