@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "build" / "reports"
+TIMES = REPORTS / "seconds.json"
 
 
 @dataclass
@@ -90,6 +92,7 @@ def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         part.run()
+    TIMES.write_text(json.dumps({part.name: round(part.seconds, 1) for part in PARTS}, indent=1) + "\n", "utf-8")
     total = sum((part.counts for part in PARTS), Counter[str]())
     print("\n=== summary")
     for part in PARTS:

@@ -69,7 +69,7 @@ OTHER = {
     "resources.requests.memory": "5Gi",
     "resources.limits.cpu": "3",
     "resources.limits.memory": "9Gi",
-    "autoscaling.metric": "in_flight",
+    "autoscaling.metric": "cpu",
     "service.type": "NodePort",
     "ingress.annotations": {"a": "b"},
     "ingress.hosts": [{"host": "other.example.com", "paths": [{"path": "/", "pathType": "Exact"}]}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from string import Formatter
 
 import nbformat
 import pytest
@@ -60,6 +61,187 @@ PUBLISHED = {
 }
 
 
+ANSWERS: dict[str, dict[str, object]] = {
+    "isvc-path": {"in_a_pod[Knative]": 3, "in_a_pod[Standard]": 2},
+    "canary-by-hand": {
+        "a_side": 4673,
+        "minutes_to_worth": 8.19825,
+        "minutes_to_equal": 15.5767,
+        "hours_of_one_percent": 6.49028,
+    },
+    "cold-start-70b": {
+        "first_answer_s": 172.0,
+        "all_cached_s": 90.0,
+        "waiting": 3440.0,
+        "herd_s": 192.0,
+        "from_nothing[image]": 12.0,
+    },
+    "concurrency-knobs": {
+        "in_flight": 70.0,
+        "full_replicas": 9,
+        "replicas_at_70": 13,
+        "aimed_at": 5.6,
+        "queue_of_a_pod": 88,
+        "last_waits_s": 3.85,
+        "twice_off": 3.92,
+    },
+    "beyond-isvc": {"saved_ms": 80.5303, "busy_at_10_per_s": 0.805303},
+    "many-small-models": {"per_card": 11, "packed_gpus": 19, "mig_gpus": 29, "reload_s": 3.0},
+    "fits-and-users": {
+        "kv_bytes": 327680,
+        "on_two_h200": 84,
+        "on_eight_h100": 324,
+        "fp8_on_one": 21,
+        "step_ms": 26.4375,
+    },
+    "zero-downtime": {
+        "surge": 1,
+        "unavailable": 1,
+        "ready_at_worst": 3,
+        "lost_without_drain": 280,
+        "shadow_gpus": 8.0,
+        "five_looks": 0.14155,
+    },
+    "multi-region": {
+        "without_failover": 429,
+        "with_failover[2]": 858,
+        "with_failover[3]": 645,
+        "with_failover[4]": 572,
+        "detect_s[load balancer, 5 s x 2]": 10,
+        "lost_requests[load balancer, 5 s x 2]": 10000,
+        "detect_s[Global Accelerator, 30 s x 3]": 90,
+        "lost_requests[Global Accelerator, 30 s x 3]": 90000,
+        "floor_ms[Virginia-Dublin]": 54.62,
+        "floor_ms[Virginia-Tokyo]": 108.72,
+        "copy_s": 112.0,
+        "overload": 1.05,
+    },
+    "ray-request": {"unlimited": 0, "limited": 12},
+    "ray-targets": {"asked_for": 23, "small_burst": 18.6667, "with_factor": 14},
+    "three-stages": {
+        "erlangs[first]": 1.5,
+        "erlangs[second]": 12.0,
+        "erlangs[ingress]": 3.0,
+        "sized[first]": 3,
+        "sized[second]": 18,
+        "sized[ingress]": 5,
+        "held": 16.5,
+        "accepted": 25,
+    },
+    "dynamic-batching": {
+        "at_most[1]": 105,
+        "at_most[8]": 400,
+        "at_most[16]": 500,
+        "at_most[32]": 571,
+        "tails[5]": 2230.0,
+        "tails[10]": 794.0,
+        "tails[20]": 41.5,
+        "tails[40]": 69.5,
+        "default_limit": 5481.5,
+    },
+    "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 240},
+    "which-server": {"added_ms": 16, "under_way": 0.8},
+    "compiled-pipeline": {"chain_pods[3]": "s1-driver", "chain_pods[4]": "s1", "chain_drivers": 5},
+    "parameter-or-artifact": {"times_too_large": 7629, "one_way_s": 10.0},
+    "stale-retrain": {"after_edit": 15, "all_of_it": 105},
+    "gpu-slots": {"by_gpus[3]": 95.0, "by_gpus[2]": 155.0, "bound": 125.0, "by_gpus[1]": 215.0, "longer": 155.0},
+    "spot-or-not": {
+        "from_nothing_h": 4.91825,
+        "with_checkpoints_h": 4.24197,
+        "often_h": 12.7781,
+        "often_saved_h": 4.71633,
+        "slow_checkpoint_h": 5.51513,
+        "young_min": 34.641,
+        "hit_share": 0.32968,
+    },
+    "pipeline-release": {"wanted": 2924, "with_300": 3.1219, "in_a_slice": 10.8146},
+    "pod-gets-gpu": {"by_count": 3, "with_40_gib": 2},
+    "fragmentation": {"after_spreading": 2, "after_packing": 8},
+    "gang-deadlock": {"each_holds[alpha]": 6, "each_holds[beta]": 6, "first_to_run[alpha]": 8, "then_runs[beta]": 8},
+    "fair-share": {"tasks[A]": 24, "tasks[B]": 10, "share_a": 0.75, "share_b": 0.625, "free_cpus": 96},
+    "slow-network": {"sent_gb": 245.0, "inside_s": 0.544444, "across_s": 4.9, "compute_s": 1.5, "slowdown": 3.13043},
+    "sharing-a-gpu": {"node_takes": 80, "promised_gib": 8.0, "survives_as": "MIG", "smallest_gib": 9.62},
+    "pack-mig": {
+        "as_asked": ["1g", "1g", "2g"],
+        "from_large_to_small": ["3g", "2g", "1g", "1g"],
+        "best_of_all": 4,
+        "ways": 19,
+        "h200_counts[0]": 7,
+        "h200_counts[1]": 4,
+        "h200_counts[2]": 3,
+        "h200_counts[3]": 2,
+    },
+    "goodput": {
+        "between_failures_h": 48.8281,
+        "every_min": 132.583,
+        "overhead": 0.0452548,
+        "state_gb": 1120,
+        "shard_gb": 1.09375,
+        "write_s": 49.0,
+    },
+    "busy-but-slow": {"ridge": 295.224, "share_of_peak": 0.00338726, "weights_gb": 17.5, "at_least_ms": 5.22388},
+    "hpa-by-hand": {
+        "at_90": 6,
+        "ratio": 1.08333,
+        "at_65": 4,
+        "ramp": [2, 6, 12, 20],
+        "passes": 3,
+        "asked_s": 30,
+        "climbing": [2, 3, 4, 5, 6, 7, 8, 9, 10],
+    },
+    "llm-signal": {
+        "busy_share[8]": "88 %",
+        "table[8]": "64 % of the requests wait, p99 415 ms",
+        "busy_share[10]": "70 %",
+        "table[10]": "22 % of the requests wait, p99 103 ms",
+        "busy_share[14]": "50 %",
+        "table[14]": "1 % of the requests wait, p99 5 ms",
+        "in_service": 7.0,
+        "in_flight_at_8": 11.4472,
+    },
+    "knative-burst": {
+        "total": 100,
+        "target": 70.0,
+        "tick.desired": 8,
+        "tick.why": "in panic: stable wants 8, panic 8, never below 8 now",
+        "tick.excess_burst_capacity": -711,
+    },
+    "queue-workers": {"level": 5, "draining": 10, "backlog": 6000, "drain_s": 120},
+    "vpa-for-models": {"advised.confidence": 6.99931, "advised_gib": 14.0126},
+    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
+    "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
+    "chart-rejected": {"said_by_schema": 6, "said_by_lint": 0},
+    "upgrade-and-rollback": {"every_upgrade": 2, "after_client": 1, "after_server": 8},
+    "forty-models": {"values_files": 43, "releases_count": 120, "combinations_of_nine": 512},
+    "broken-install": {"failed_installs": 3.6, "installs_a_month": 3600},
+    "release-without-failures": {
+        "waves": 4.0,
+        "surge_five.peak_gpus": 25,
+        "one_by_one.done_s": 3440.0,
+        "one_by_one.fewest_serving": 19,
+        "by_default.done_s": 344.0,
+        "by_default.fewest_serving": 15,
+        "no_spare.late_s": 600.0,
+        "long_drain.done_s": 2488.0,
+        "extra_gpu_hours": 0.955556,
+    },
+}
+"""Every number inside an answer; those of the published list of questions are checked against it by hand."""
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_every_number_inside_an_answer(card: interview.Card) -> None:
+    numbers, said = card.numbers(), {}
+    for text in (*card.points, card.mistake, *card.follow_ups):
+        for _, name, _, _ in Formatter().parse(text):
+            if name:
+                said[name] = Formatter().get_field(name, (), numbers)[0]
+    assert said == {
+        name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+        for name, value in ANSWERS[card.id].items()
+    }
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
 def test_a_card_is_complete(card: interview.Card) -> None:
     assert 4 <= len(card.points) <= 8
@@ -95,8 +277,8 @@ def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="must be one of isvc-path"):
         interview.card("hpa")
-    with pytest.raises(ValueError, match="guess: 0: must be a number greater than 0"):
-        interview.card("llm-signal").score(0)
+    with pytest.raises(ValueError, match="guess: -1: must be a number, 0 or greater"):
+        interview.card("llm-signal").score(-1)
 
 
 def test_no_card_rebinds_a_name_of_its_notebook() -> None:

@@ -87,8 +87,8 @@ def test_an_attempt_that_is_none() -> None:
     card = BANK["gpu-slots"]
     with pytest.raises(ValueError, match="score: 5: must be from 0 to 4"):
         interview.Attempt(card, 5, 100, 80)
-    with pytest.raises(ValueError, match="guess: 0"):
-        interview.Attempt(card, 4, 0, 80)
+    with pytest.raises(ValueError, match="guess: -1: must be a number, 0 or greater"):
+        interview.Attempt(card, 4, -1, 80)
     with pytest.raises(ValueError, match="confidence: 20"):
         interview.Attempt(card, 4, 100, 20)
     with pytest.raises(ValueError, match="must be at least one"):

@@ -145,7 +145,7 @@ def test_a_bad_canary_is_rolled_back_before_the_last_look() -> None:
 def test_a_broken_canary_does_not_wait_for_a_look() -> None:
     end_s, progress = ended(Traffic(2, 0.005, 0.5))
     assert (end_s, progress.looks) == (60, 0)
-    assert progress.history[-1].reason == "7 errors in 12 requests, more than 1.0% beyond doubt"
+    assert progress.history[-1].reason == "7 errors in 12 requests, more than 1.0 % beyond doubt"
 
 
 def test_a_slow_canary_is_rolled_back() -> None:

@@ -50,8 +50,8 @@ def test_r1_the_source_notebooks_document_is_no_config() -> None:
     config = {"deployments": {"encoder": of_the_source_notebook("encoder")}, "dag": {"edges": [["a", "b"]]}}
     assert said(config) == [
         "applications: Field required",
-        "deployments: unknown key, dropped without a word",
-        "dag: unknown key, dropped without a word",
+        "deployments: unknown key, silently dropped",
+        "dag: unknown key, silently dropped",
     ]
 
 
@@ -121,7 +121,7 @@ LATE: dict[str, tuple[Manifest, str]] = {
     ),
     "key inside": (
         with_deployment({"name": "a", "autoscaling_config": {"max_ongoing_requests": 9}}),
-        "autoscaling_config.max_ongoing_requests: unknown key, dropped without a word",
+        "autoscaling_config.max_ongoing_requests: unknown key, silently dropped",
     ),
     "import path": ({"applications": [{"import_path": "abc"}]}, "must contain at least on dot or colon"),
     "same route": ({"applications": [{"import_path": "a:b", "name": n} for n in "xy"]}, "duplicate applications"),

@@ -197,7 +197,7 @@ def test_an_answer_that_changes_its_arguments_does_not_change_the_cases() -> Non
 
 def test_an_answer_that_raises_is_told_so() -> None:
     exercise = study.Exercise(halve, [], cases=[(2,)])
-    assert exercise.check(lambda n: n / 0).message == "Your answer raised ZeroDivisionError: division by zero"
+    assert exercise.check(lambda n: n / 0).message == "Your answer raised ZeroDivisionError: division by zero, for (2)"
 
 
 def test_reveal() -> None:

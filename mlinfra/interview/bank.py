@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from string import Formatter
 from types import EllipsisType
 from typing import Any
 
@@ -33,7 +34,7 @@ class Text:
         return {"text/plain": self.text, "text/markdown": self.text}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Card:
     """One question; `points`, `mistake` and `follow_ups` may name the variables of `compute` in braces.
 
@@ -54,12 +55,16 @@ class Card:
     as_of: str
     moved: str = ""
 
+    def __repr__(self) -> str:
+        return f"{self.id}: {self.prompt}"
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return self.question()._repr_mimebundle_()
 
     def question(self) -> Text:
         """The prompt, and the number to commit to."""
-        return Text(f"**{self.prompt}**\n\nYour number: {self.estimate} And how sure are you, from 50 to 100 %?")
+        sure = "And how sure are you that it is within a factor of 2, from 50 to 100 %?"
+        return Text(f"**{self.prompt}**\n\nYour number: {self.estimate} {sure}")
 
     def numbers(self) -> dict[str, Any]:
         """The variables that the computation leaves behind."""
@@ -76,12 +81,11 @@ class Card:
 
     def answer(self, guess: Guess = ..., confidence: Guess = ...) -> Text:
         """The score of the guess, and folded below it the points of a strong answer."""
-        numbers = self.numbers()
         points = "\n".join(f"{i}. {point}" for i, point in enumerate(self.strong_answer(), 1))
         rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
         folded = (
             f"{points}\n\n**The tempting mistake.** {self.slip()}\n\n"
-            f"**Then they ask.** {_filled(' '.join(self.follow_ups), numbers)}\n\n"
+            f"**Then they ask.** {self.then()}\n\n"
             f"**Score yourself.**\n\n{rubric}\n\nSource: {self.source}, as of {self.as_of}."
         )
         summary = "A strong answer contains"
@@ -97,26 +101,47 @@ class Card:
         """The tempting mistake, with its numbers filled in."""
         return _filled(self.mistake, self.numbers())
 
+    def then(self) -> str:
+        """The two questions that follow."""
+        return _filled(" ".join(self.follow_ups), self.numbers())
+
+    def known(self) -> str:
+        """The computed number in a sentence."""
+        return f"It is {self.truth():,g} {self.unit}."
+
+    def off(self, guess: Guess) -> float:
+        """How many doublings lie between the guess and the computed number; infinity for none."""
+        return math.inf if isinstance(guess, EllipsisType) or not guess else abs(math.log2(guess / self.truth()))
+
     def score(self, guess: Guess, confidence: Guess = ...) -> str:
         """The guess held against the computed number, by the factor between them."""
-        truth = self.truth()
-        known = f"It is {truth:g} {self.unit}."
         if isinstance(guess, EllipsisType):
-            return f"{known} (You gave no number.)"
-        if not isinstance(guess, int | float) or guess <= 0:
-            raise ValueError(f"guess: {guess!r}: must be a number greater than 0")
+            return f"{self.known()} (You gave no number.)"
+        if not isinstance(guess, int | float) or not 0 <= guess < math.inf:
+            raise ValueError(f"guess: {guess!r}: must be a number, 0 or greater")
         if not isinstance(confidence, EllipsisType) and not 50 <= confidence <= 100:
             raise ValueError(f"confidence: {confidence!r}: must be from 50 to 100, in percent")
-        off = abs(math.log2(guess / truth))
-        verdict = (
-            "excellent" if off <= 0.3 else "within a factor of 2" if off <= 1 else f"off by a factor of {2**off:.1f}"
-        )
         sure = "" if isinstance(confidence, EllipsisType) else f", and you were {confidence:g} % sure"
-        return f"{known} You said {guess:g}: {verdict}{sure}."
+        return f"{self.known()} You said {guess:,g}: {_verdict(self.off(guess))}{sure}."
+
+
+def _verdict(off: float) -> str:
+    if off <= 0.3:
+        return "excellent"
+    return "within a factor of 2" if off <= 1 else f"off by a factor of {2**off:,.1f}" if off < math.inf else "not it"
+
+
+class _Prose(Formatter):
+    """Numbers as prose writes them: 33 %, and a list without its brackets."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, list):
+            return ", ".join(str(item) for item in value)
+        return str(format(value, format_spec)).replace("%", " %")
 
 
 def _filled(text: str, numbers: Mapping[str, Any]) -> str:
-    return text.format_map(numbers)
+    return _Prose().vformat(text, (), numbers)
 
 
 @lru_cache(maxsize=1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from random import Random
 
-from mlinfra.interview.bank import RUBRIC, Card, Text, bank, card
+from mlinfra.interview.bank import RUBRIC, Card, Guess, Text, bank, card
 
 PARTS = (
     (("recall", "understand"), 5),
@@ -51,7 +50,7 @@ class Mock:
         said, begins = ["# A mock interview, 45 minutes"], 0
         for number, (asked, minutes) in enumerate(self.parts, 1):
             said.append(f"## {number}. From minute {begins}, {minutes} minutes: {asked.area}, {asked.level}")
-            said.append(f"{asked.prompt}\n\nYour number: {asked.estimate} And how sure are you, from 50 to 100 %?")
+            said.append(asked.question().text)
             if asked.moved:
                 said.append(f"After five minutes: {asked.moved}")
             begins += minutes
@@ -62,7 +61,8 @@ class Mock:
         said = ["# Strong answers"]
         for number, (asked, _) in enumerate(self.parts, 1):
             points = "\n".join(f"- {point}" for point in asked.strong_answer())
-            said.append(f"## {number}. {asked.id}\n\n{asked.score(...)}\n\n{points}\n\nThe mistake: {asked.slip()}")
+            said.append(f"## {number}. {asked.prompt}\n\n{asked.known()}\n\n{points}")
+            said.append(f"The mistake: {asked.slip()}\n\nThen they ask: {asked.then()}")
         rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
         return Text("\n\n".join([*said, f"## Score yourself\n\n{rubric}"]) + "\n")
 
@@ -80,11 +80,11 @@ def mock(seed: int) -> Mock:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one question went: the rubric's score, the number you gave, and how sure you were, in percent."""
+    """How one question went: the rubric's score, your number (`...` for none), and how sure you were, in percent."""
 
     card: Card
     score: int
-    guess: float
+    guess: Guess
     confidence: float
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Attempt:
     @property
     def right(self) -> bool:
         """Within a factor of 2 of the computed number."""
-        return abs(math.log2(self.guess / self.card.truth())) <= 1
+        return self.card.off(self.guess) <= 1
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ class Result:
         off = self.sure - self.right
         habit = "well calibrated" if abs(off) <= 0.15 else "too sure" if off > 0 else "not sure enough"
         return (
-            f"{self.points} of {(len(RUBRIC) - 1) * len(self.attempts)} points; {self.right:.0%} of the numbers within "
-            f"a factor of 2, {self.sure:.0%} sure on average: {habit} (Brier score {self.brier:.2f})"
+            f"{self.points} of {(len(RUBRIC) - 1) * len(self.attempts)} points; "
+            f"{100 * self.right:.0f} % of the numbers within a factor of 2, {100 * self.sure:.0f} % sure on average: "
+            f"{habit} (Brier score {self.brier:.2f})"
         )
 
 
@@ -160,7 +161,7 @@ def sheet() -> str:
 def _answer(number: int, each: Card) -> str:
     points = "".join(f"<li>{escape(point)}</li>" for point in each.strong_answer())
     end = f"{escape(each.source)}, as of {escape(each.as_of)}"
-    told = f"<p>{escape(each.score(...))}</p><ul>{points}</ul><p>The mistake: {escape(each.slip())}</p>"
+    told = f"<p>{escape(each.known())}</p><ul>{points}</ul><p>The mistake: {escape(each.slip())}</p>"
     return f"<section><h2>{number}. {escape(each.prompt)}</h2>{told}<p><small>{end}</small></p></section>"
 
 

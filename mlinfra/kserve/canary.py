@@ -224,7 +224,8 @@ class CanaryRollout:
     def _broken_limit(self, canary: Counts) -> str:
         """Limits on the running stage, which may be the first to put this load on the canary."""
         if breaks(self.error_rate, canary.errors, canary.requests):
-            return f"{canary.errors} errors in {canary.requests} requests, more than {self.error_rate:.1%} beyond doubt"
+            limit = f"{100 * self.error_rate:.1f} %"
+            return f"{canary.errors} errors in {canary.requests} requests, more than {limit} beyond doubt"
         if breaks(0.01, canary.slow, canary.requests):
             return (
                 f"{canary.slow} of {canary.requests} requests above {self.p99_ms} ms, so p99 is above it beyond doubt"

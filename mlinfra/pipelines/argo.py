@@ -471,7 +471,8 @@ def _gpus(workflow: Field) -> Iterator[Problem]:
         for name in resources["requests"].value or {}:
             if devices and name not in limits:
                 yield Problem(
-                    f"{resources['limits'].path}.{name}", "not given: the request holds for the scheduler alone"
+                    f"{resources['limits'].path}.{name}",
+                    "not given: nothing keeps the step to what it asked for",
                 )
 
 

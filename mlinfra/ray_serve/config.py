@@ -210,7 +210,7 @@ def _unknown_keys(config: Manifest) -> Iterator[Problem]:
         for name in place.value if isinstance(place.value, Mapping) else ():
             if name in RENAMED or name not in schema.model_fields:
                 now = f": its name is {RENAMED[name]} now" if name in RENAMED else ""
-                yield Problem(place[name].path, f"unknown key, dropped without a word{now}")
+                yield Problem(place[name].path, f"unknown key, silently dropped{now}")
 
 
 def _late(config: Field) -> Iterator[Problem]:

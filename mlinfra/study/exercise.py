@@ -15,12 +15,12 @@ UNANSWERED = "Replace the dots by your answer and run the cell."
 def reveal(guess: Number | EllipsisType, answer: Number, what: str) -> str:
     """The answer next to the reader's guess; `...` stands for none."""
     if guess is ...:
-        return f"{answer} {what}. (No guess yet: replace the dots in the guess cell by a number, and run both.)"
+        return f"{answer:,} {what}. (No guess yet: replace the dots in the guess cell by a number, and run both.)"
     if not isinstance(guess, Number):
         raise ValueError(f"guess: {guess!r}: must be a number")
     if guess == answer:
-        return f"{answer} {what}, as you said."
-    return f"{answer} {what}; you said {guess}."
+        return f"{answer:,} {what}, as you said."
+    return f"{answer:,} {what}; you said {guess:,}."
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,13 @@ class Exercise:
                 if self._same(answer, mistake):
                     return Verdict(NOT_YET, message)
         except Exception as error:
-            return Verdict(NOT_YET, f"Your answer raised {type(error).__name__}: {error}")
+            said = [f"Your answer raised {type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+            return Verdict(NOT_YET, ", ".join(said))
         return Verdict(NOT_YET, self._difference(answer))
 
     def _same(self, answer: Any, other: Any) -> bool:
         if not self.cases:
-            return bool(answer == other)
+            return bool(self._seen(answer) == self._seen(other))
         return all(self._called(answer, case) == self._called(other, case) for case in self.cases)
 
     def _difference(self, answer: Any) -> str:
@@ -85,5 +86,12 @@ class Exercise:
 
     def _called(self, function: Any, case: tuple[Any, ...]) -> Any:
         """What the function gives for its own copy of the case: an answer may change its arguments."""
-        value = function(*deepcopy(case))
+        try:
+            return self._seen(function(*deepcopy(case)))
+        except Exception as error:
+            error.add_note(f"for ({', '.join(map(repr, case))})")
+            raise
+
+    def _seen(self, value: Any) -> Any:
+        """What counts of a value: its effect, or the value itself."""
         return value if self.effect is None else self.effect(value)

@@ -74,12 +74,12 @@ class Row:
 def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") -> Figure:
     """Bands over one time axis, drawn as steps where a value holds until the next one."""
     span = _span(rows)
-    body, top = [_text(LEFT, 20, title, size=14, weight="bold")], 34
+    body, top = [text(LEFT, 20, title, size=14, weight="bold")], 34
     for row in rows:
         body.append(_band(row, span, top))
         top += row.height + 26
     body += _x_axis(span, top - 26, x_label)
-    return Figure(_svg(top + 22, title, description, "".join(body)), description)
+    return Figure(svg(top + 22, title, description, "".join(body)), description)
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ CELL_HEIGHT, ROW_HEIGHT, LABEL_WIDTH, NOTE_WIDTH = 24, 30, 92, 150
 def grid(title: str, description: str, *rows: Boxes) -> Figure:
     """Rows of boxes of one size, such as the GPUs of each node."""
     width = min(44, (WIDTH - LABEL_WIDTH - NOTE_WIDTH) // max([1, *(len(row.cells) for row in rows)]))
-    body, top = [_text(14, 20, title, size=14, weight="bold")], 34
+    body, top = [text(14, 20, title, size=14, weight="bold")], 34
     for row in rows:
-        body.append(_text(14, top + 17, row.label, colour=SOFT if row.cells else INK))
+        body.append(text(14, top + 17, row.label, colour=SOFT if row.cells else INK))
         body += [_box(cell, LABEL_WIDTH + i * width, top, width) for i, cell in enumerate(row.cells)]
         if row.note:
-            body.append(_text(LABEL_WIDTH + len(row.cells) * width + 10, top + 17, row.note))
+            body.append(text(LABEL_WIDTH + len(row.cells) * width + 10, top + 17, row.note))
         top += ROW_HEIGHT
-    return Figure(_svg(top + 6, title, description, "".join(body)), description)
+    return Figure(svg(top + 6, title, description, "".join(body)), description)
 
 
 def _box(cell: Cell, x: float, y: float, width: float) -> str:
@@ -124,41 +124,41 @@ def _box(cell: Cell, x: float, y: float, width: float) -> str:
         drawn += (
             f'<path d="M{x:g} {y}l{width:g} {CELL_HEIGHT}m0 -{CELL_HEIGHT}l-{width:g} {CELL_HEIGHT}" stroke="{SOFT}"/>'
         )
-    return drawn + (_text(x + width / 2, y + 17, cell.text, anchor="middle", colour=INK) if cell.text else "")
+    return drawn + (text(x + width / 2, y + 17, cell.text, anchor="middle", colour=INK) if cell.text else "")
 
 
 def tree(title: str, description: str, rows: Sequence[tuple[int, str, str]]) -> Figure:
     """Depth, kind and name of things, each below what it belongs to."""
-    body, tops = [_text(14, 20, title, size=14, weight="bold")], dict[int, int]()
+    body, tops = [text(14, 20, title, size=14, weight="bold")], dict[int, int]()
     for top, (depth, kind, name) in zip(range(34, 34 + len(rows) * ROW_HEIGHT, ROW_HEIGHT), rows, strict=True):
         x, width, middle = 14 + depth * 34, _text_width(kind) + 16, top + CELL_HEIGHT // 2
         if depth:
             body.append(f'<path d="M{x - 18} {tops[depth - 1]}V{middle}H{x}" stroke="{SOFT}" fill="none"/>')
         size, fill = f'width="{width:.1f}" height="{CELL_HEIGHT}"', "#ffffff" if depth else FILLS[0]
         body.append(f'<rect x="{x}" y="{top}" {size} fill="{fill}" stroke="{SOFT}"/>')
-        body.append(_text(x + 8, top + 17, kind, colour=INK) + _text(x + width + 8, top + 17, name))
+        body.append(text(x + 8, top + 17, kind, colour=INK) + text(x + width + 8, top + 17, name))
         tops[depth] = top + CELL_HEIGHT
-    return Figure(_svg(34 + len(rows) * ROW_HEIGHT + 6, title, description, "".join(body)), description)
+    return Figure(svg(34 + len(rows) * ROW_HEIGHT + 6, title, description, "".join(body)), description)
 
 
 def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
     """One bar a row, made of named parts: a legend above, and in the bar the name where there is room."""
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     scale = (WIDTH - LABEL_WIDTH - NOTE_WIDTH) / max([1e-9, *(sum(row.values()) for row in rows.values())])
-    body, top, x = [_text(14, 20, title, size=14, weight="bold")], 58, float(LABEL_WIDTH)
+    body, top, x = [text(14, 20, title, size=14, weight="bold")], 58, float(LABEL_WIDTH)
     for i, part in enumerate(parts):
         body.append(f'<rect x="{x:.1f}" y="34" width="12" height="12" fill="{FILLS[i % 5]}" stroke="{SOFT}"/>')
-        body.append(_text(x + 18, 44, part))
+        body.append(text(x + 18, 44, part))
         x += 34 + _text_width(part)
     for label, row in rows.items():
         x = LABEL_WIDTH
-        body.append(_text(14, top + 17, label))
+        body.append(text(14, top + 17, label))
         for part, size in row.items():
             body.append(_part(part, parts.index(part), x, top, size * scale))
             x += size * scale
-        body.append(_text(x + 10, top + 17, f"{_total(sum(row.values()))} {unit}", colour=INK))
+        body.append(text(x + 10, top + 17, f"{_total(sum(row.values()))} {unit}", colour=INK))
         top += ROW_HEIGHT
-    return Figure(_svg(top + 6, title, description, "".join(body)), description)
+    return Figure(svg(top + 6, title, description, "".join(body)), description)
 
 
 def _total(value: float) -> str:
@@ -170,7 +170,7 @@ def _part(name: str, i: int, x: float, y: float, width: float) -> str:
     drawn = (
         f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL_HEIGHT}" fill="{FILLS[i % 5]}" stroke="{SOFT}"/>'
     )
-    return drawn + (_text(x + width / 2, y + 17, name, anchor="middle", colour=INK) if fits else "")
+    return drawn + (text(x + width / 2, y + 17, name, anchor="middle", colour=INK) if fits else "")
 
 
 @dataclass(frozen=True)
@@ -192,18 +192,18 @@ def timeline(title: str, description: str, rows: Mapping[str, Sequence[Span]], x
         return left + (right - left) * time / ticks[-1]
 
     bottom = 34 + len(rows) * ROW_HEIGHT
-    body = [_text(14, 20, title, size=14, weight="bold")]
+    body = [text(14, 20, title, size=14, weight="bold")]
     for tick in ticks:
         body.append(f'<path d="M{x(tick):.1f} 30V{bottom}" stroke="{GRID}"/>')
-        body.append(_text(x(tick), bottom + 16, _number(tick), anchor="middle"))
+        body.append(text(x(tick), bottom + 16, _number(tick), anchor="middle"))
     for top, (label, spans) in zip(range(34, bottom, ROW_HEIGHT), rows.items(), strict=True):
-        body.append(_text(14, top + 17, label, colour=INK))
+        body.append(text(14, top + 17, label, colour=INK))
         body += [_part(span.text, span.fill, x(span.start), top, x(span.end) - x(span.start)) for span in spans]
-    body.append(_text((left + right) / 2, bottom + 34, x_label, anchor="middle"))
-    return Figure(_svg(bottom + 44, title, description, "".join(body)), description)
+    body.append(text((left + right) / 2, bottom + 34, x_label, anchor="middle"))
+    return Figure(svg(bottom + 44, title, description, "".join(body)), description)
 
 
-def _svg(height: int, title: str, description: str, body: str) -> str:
+def svg(height: int, title: str, description: str, body: str) -> str:
     if not title or not description:
         raise ValueError("a figure needs a title and a description")
     label = escape(f"{title}. {description}")
@@ -233,12 +233,12 @@ def _band(row: Row, span: tuple[float, float], top: int) -> str:
     def y(value: float) -> float:
         return top + 18 + (row.height - 18) * (1 - value / ticks[-1])
 
-    parts = [_rule(y(tick), GRID) + _text(LEFT - 6, y(tick) + 4, _number(tick), anchor="end") for tick in ticks]
+    parts = [_rule(y(tick), GRID) + text(LEFT - 6, y(tick) + 4, _number(tick), anchor="end") for tick in ticks]
     for name, level in marks.items():
-        parts.append(_rule(y(level), SOFT, "4 3") + _text(WIDTH - RIGHT, y(level) - 4, name, anchor="end"))
+        parts.append(_rule(y(level), SOFT, "4 3") + text(WIDTH - RIGHT, y(level) - 4, name, anchor="end"))
     for i, points in enumerate(row.lines.values()):
         parts.append(_path([(_x(t, span), y(v)) for t, v in points], i, row.steps))
-    return _text(LEFT, top + 10, row.label, colour=INK) + _legend(row, top + 10) + "".join(parts)
+    return text(LEFT, top + 10, row.label, colour=INK) + _legend(row, top + 10) + "".join(parts)
 
 
 def _legend(row: Row, y: int) -> str:
@@ -247,7 +247,7 @@ def _legend(row: Row, y: int) -> str:
     parts, x = [], WIDTH - RIGHT - sum(_text_width(name) + 46 for name in names) + 14
     for i, name in enumerate(names):
         parts.append(_path([(x, y - 4), (x + 26, y - 4)], i, steps=False))
-        parts.append(_text(x + 32, y, name, colour=COLOURS[i]))
+        parts.append(text(x + 32, y, name, colour=COLOURS[i]))
         x += _text_width(name) + 46
     return "".join(parts)
 
@@ -259,8 +259,8 @@ def _text_width(text: str) -> float:
 
 def _x_axis(span: tuple[float, float], y: int, label: str) -> list[str]:
     ticks = [t for t in _ticks(span[1], most=7) if span[0] <= t <= span[1]]
-    numbers = [_text(_x(t, span), y + 16, _number(t), anchor="middle") for t in ticks]
-    return [*numbers, _text((LEFT + WIDTH - RIGHT) / 2, y + 34, label, anchor="middle")]
+    numbers = [text(_x(t, span), y + 16, _number(t), anchor="middle") for t in ticks]
+    return [*numbers, text((LEFT + WIDTH - RIGHT) / 2, y + 34, label, anchor="middle")]
 
 
 def _ticks(highest: float, most: int = 5) -> list[float]:
@@ -294,7 +294,7 @@ def _rule(y: float, colour: str, dash: str = "") -> str:
     return f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{colour}"{dashes}/>'
 
 
-def _text(
+def text(
     x: float, y: float, text: str, anchor: str = "start", size: int = 12, weight: str = "normal", colour: str = SOFT
 ) -> str:
     style = (f' font-size="{size}"' if size != 12 else "") + (f' font-weight="{weight}"' if weight != "normal" else "")

@@ -12,7 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
 
 UPSTREAM = {
-    "fgd_expected.json": "fragmentation: the study's units, and its table for six policies within half a point to 0.8",
+    "fgd_expected.json": "fragmentation: the study's units, and its table for six policies within 0.5 to 0.8 points",
     "hpa_behavior.json": "HPA: policies, stabilization, defaults (`horizontal.go`, `defaults.go`)",
     "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
     "hpa_generated.json": "HPA: random inputs run through Kubernetes 1.20.2, where it decides as today",
