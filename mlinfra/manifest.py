@@ -407,7 +407,8 @@ def _dumper() -> Any:
 
     def string(dumper: Any, text: str) -> Any:
         plain = dumper.resolve(yaml.ScalarNode, text, (True, False)).endswith(":str") and text.isprintable()
-        style = "|" if "\n" in text else None if plain else '"'
+        lines = "\n" in text and text.replace("\n", "").replace("\t", "").isprintable()
+        style = "|" if lines else None if plain else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, string)

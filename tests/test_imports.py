@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import Distribution, distributions
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "ray", "kfp", "kserve", "helm_python")
 
@@ -40,3 +42,9 @@ def test_the_source_notebooks_two_names_still_lead_somewhere() -> None:
     assert autoscaling.VerticalPodAutoscaler is vpa.VerticalPodAutoscaler
     with pytest.raises(AttributeError, match="has no attribute 'Autoscaler'"):
         _ = autoscaling.Autoscaler
+
+
+@pytest.mark.parametrize("installed", [*distributions()], ids=lambda installed: str(installed.name))
+def test_every_package_of_the_lock_runs_on_debians_python(installed: Distribution) -> None:
+    """Debian 12 has Python 3.11.2; a lock that was made on a newer one can be impossible to install there."""
+    assert SpecifierSet(installed.metadata["Requires-Python"] or "").contains("3.11.2")

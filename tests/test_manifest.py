@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlinfra import manifest
@@ -122,6 +122,7 @@ def test_yaml_is_sorted_and_quotes_what_yaml_would_misread() -> None:
     assert text == 'apiVersion: v1\nkind: K\nspec:\n  a:\n  - "yes"\n  - no way\n  - 1\n  b: "100"\n'
 
 
+@example({"next line": "\n\x85"})
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.booleans() | st.lists(st.text())))
 def test_yaml_reads_back(obj: dict[str, Any]) -> None:
     assert yaml.safe_load(manifest.to_yaml(obj)) == obj
