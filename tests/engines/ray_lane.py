@@ -22,9 +22,14 @@ from contextlib import contextmanager
 from typing import Any
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0", "RAY_DEDUP_LOGS": "0"}
+os.environ |= {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}  # a lost node is noticed soon
 
 import ray
 from ray import serve
+from ray.cluster_utils import Cluster
 from ray.serve._private.common import ReplicaState
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
@@ -183,6 +188,26 @@ def killed() -> dict[str, Any]:
     return counts | {"victim is gone": victim not in encoders()}
 
 
+def homes() -> list[str]:
+    """The node of each encoder."""
+    actors = [ray.get_actor(name, namespace) for name, namespace in encoders().items()]
+    return [ray._private.state.actors(actor._actor_id.hex())["Address"]["NodeID"] for actor in actors]
+
+
+def node_lost(cluster: Cluster) -> dict[str, Any]:
+    """A second node joins and gets encoders; under load it is taken away, and they come back on the first."""
+    (head,) = set(homes())
+    second = cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20, node_ip_address="127.0.0.1")
+    deploy(application(fixed(6), version="spread"))
+    outcomes, there = list[str](), sum(home != head for home in homes())
+    with load(6, outcomes):
+        time.sleep(1)
+        cluster.remove_node(second, allow_graceful=False)
+        back_s = until(lambda: replicas("Encoder") == 6 and set(homes()) == {head}, 120)
+    counts = {what: outcomes.count(what) for what in ("answered", "failed first", "failed lost")}
+    return counts | {"encoders on the second node": there, "back_s": back_s}
+
+
 def upgraded() -> dict[str, Any]:
     """The next version of the application in the place of the one that scaled, under load."""
     outcomes, versions = list[str](), [ask(TEXTS[0]).get("version")]
@@ -203,15 +228,9 @@ def main() -> None:
     if {name for _, name in socket.if_nameindex()} != {"lo"}:
         sys.exit("to be run in a network namespace that has only loopback: unshare -n")
     loopback_up()
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        _node_ip_address="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
+    cluster = Cluster()
+    cluster.add_node(num_cpus=4, object_store_memory=80 * 2**20, include_dashboard=False, node_ip_address="127.0.0.1")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     serve.start(
         http_options={"host": "127.0.0.1", "port": PORT},
         logging_config={"log_level": "ERROR", "enable_access_log": False},
@@ -222,9 +241,13 @@ def main() -> None:
             started = time.monotonic()
             seen[part.__name__] = part()
             print(f"{part.__name__} {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        seen["node_lost"] = node_lost(cluster)
+        print(f"node_lost {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     print(json.dumps(seen))
 
 

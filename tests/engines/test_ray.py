@@ -73,6 +73,16 @@ def test_a_killed_replica_costs_no_request_after_a_second_try(seen: dict[str, An
     assert seen["killed"]["failed lost"] == 0
 
 
+def test_a_lost_node_costs_no_request_after_further_tries(
+    seen: dict[str, Any], record_property: Callable[..., None]
+) -> None:
+    lost = seen["node_lost"]
+    assert lost["encoders on the second node"] > 0
+    assert lost["answered"] > 50
+    assert lost["failed lost"] == 0
+    record_property("encoders back on the first node after", f"{lost['back_s']:.0f} s, none of the requests lost")
+
+
 def test_an_upgrade_in_place_loses_nothing(seen: dict[str, Any]) -> None:
     assert seen["upgraded"]["versions"] == ["v1", "v2"]
     assert seen["upgraded"]["failed lost"] == 0
