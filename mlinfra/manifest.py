@@ -214,6 +214,12 @@ def between(low: int, high: int) -> Check:
     return check
 
 
+def a_time(field: Field) -> Iterator[Problem]:
+    """The field is a finite number of seconds."""
+    if isinstance(field.value, bool) or not isinstance(field.value, int | float) or not math.isfinite(field.value):
+        yield field.invalid("must be a number of seconds")
+
+
 def quantity_check(positive: bool = False) -> Check:
     """The field is a quantity: not negative, or above zero."""
 
@@ -500,7 +506,13 @@ class CustomKind(NamedTuple):
             branch = tree
             for step in path.split("."):
                 branch = branch.setdefault(step.removesuffix("[]"), {})
+                if step.endswith("[]"):
+                    branch[LIST] = {}
         return tree
+
+
+LIST = "[]"
+"""In a tree of fields: what stands here is a list, of objects with the other fields."""
 
 
 def fields(path: str, names: str) -> Rules:
@@ -514,14 +526,17 @@ def _no_matches(obj: Manifest) -> Problem:
 
 def _unknown(field: Field, known: Mapping[str, Any] | None) -> Iterator[Problem]:
     """Fields of an object, or of the objects of a list, that are not in the tree."""
-    if not known:
+    if not known or field.value is None:
         return
-    if isinstance(field.value, list):
-        yield from (problem for item in field.each() for problem in _unknown(item, known))
-    elif isinstance(field.value, Mapping):
+    below = {name: branch for name, branch in known.items() if name != LIST}
+    if LIST in known and isinstance(field.value, list):
+        yield from (problem for item in field.each() for problem in _unknown(item, below))
+    elif LIST not in known and isinstance(field.value, Mapping):
         for name in field.value:
             child = field[name]
-            yield from _unknown(child, known[name]) if name in known else [unknown_field(child.path)]
+            yield from _unknown(child, below[name]) if name in below else [unknown_field(child.path)]
+    elif below or LIST in known:
+        yield field.invalid("must be a list" if LIST in known else "must be an object")
 
 
 def unknown_field(path: str) -> Problem:

@@ -41,9 +41,11 @@ QUEUE_NAME = "kueue.x-k8s.io/queue-name"
 EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 Amounts = Mapping[str, int]
 NONZERO_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
+LARGEST_GANG = 10_000
 
 
-def _a_map(field: Field) -> Iterator[Problem]:
+def a_map(field: Field) -> Iterator[Problem]:
+    """The field is a map."""
     if not isinstance(field.value, Mapping):
         yield field.invalid("must be a map")
 
@@ -56,6 +58,26 @@ def _typed(node: Field) -> Iterator[Problem]:
 def _tolerations(field: Field) -> Iterator[Problem]:
     if not all(isinstance(toleration, Toleration) for toleration in field.value):
         yield field.invalid("must be a tuple of Toleration")
+
+
+def _taints(field: Field) -> Iterator[Problem]:
+    if not all(isinstance(taint, Taint) for taint in field.value):
+        yield field.invalid("must be a tuple of Taint")
+
+
+def _a_class(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, PriorityClass):
+        yield field.invalid("must be a PriorityClass")
+
+
+def _devices(field: Field) -> Iterator[Problem]:
+    for name in field.value:
+        yield from _extended(Field(name, field.path))
+
+
+def _one_count(node: Field) -> Iterator[Problem]:
+    if node["gpu_count"].value and GPU in node["devices"].value:
+        yield node["devices"].invalid(f"must not have {GPU} beside gpu_count")
 
 
 def _extended(field: Field) -> Iterator[Problem]:
@@ -71,27 +93,30 @@ PRIORITY_CLASS: Rules = [
 ]
 NAMED: Rules = [
     ("name", Needed(), dns_subdomain),
-    ("labels", _a_map, labels),
-    ("gpu_count", whole(0)),
-    ("gpu_memory_gib", whole(0)),
+    ("labels", a_map, labels),
+    ("gpu_count", Needed(), whole(0)),
+    ("gpu_memory_gib", Needed(), whole(0)),
     ("cpu", quantity_check()),
     ("memory", quantity_check()),
 ]
 NODE: Rules = [
     *NAMED,
-    ("max_pods", whole(0)),
-    ("devices", _a_map),
-    ("devices[]", whole(0)),
+    ("max_pods", Needed(), whole(0)),
+    ("devices", a_map, _devices),
+    ("devices[]", Needed(), whole(0)),
     ("gpu_type", label_value),
+    ("taints", _taints),
     ("", _typed),
+    ("", _one_count),
 ]
 REQUEST: Rules = [
     *NAMED,
-    ("gang_size", whole(1)),
+    ("gang_size", Needed(), whole(1, LARGEST_GANG)),
     ("resource", _extended),
     ("preferred_gpu_type", label_value),
     ("required_gpu_type", label_value),
     ("tolerations", _tolerations),
+    ("priority_class", Needed(), _a_class),
 ]
 
 
@@ -367,7 +392,7 @@ class NodeInfo:
 
     @property
     def free_gpus(self) -> int:
-        return self.node.gpu_count - self.requested[GPU]
+        return self.node.allocatable.get(GPU, 0) - self.requested[GPU]
 
     def gpus(self) -> list[str]:
         """Which pod has each GPU, "" for a free one; the kubelet picks the devices, here they are taken in order."""

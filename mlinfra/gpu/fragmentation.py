@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlinfra import data
+from mlinfra.manifest import Field, Invalid, Problem, Rules, between, broken, check, whole
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
+UNFIT = np.iinfo(np.int64).min
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -47,6 +49,24 @@ class PodShape(NamedTuple):
     @property
     def total_milli(self) -> int:
         return self.gpus * self.gpu_milli
+
+
+def _whole_gpus(pod: Field) -> Iterator[Problem]:
+    """A share is of one GPU; several are asked for whole, and none has no share."""
+    gpus, milli = pod["gpus"], pod["gpu_milli"]
+    right = range(1, WHOLE + 1) if gpus.value == 1 else [WHOLE if gpus.value else 0]
+    if milli.value not in right:
+        expected = f"from 1 to {WHOLE}" if gpus.value == 1 else f"{right[0]}"
+        yield milli.invalid(f"must be {expected} for {gpus.value} GPUs")
+
+
+def _models(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, tuple):
+        yield field.invalid("must be a tuple of models")
+
+
+NODE_SHAPE: Rules = [("cpu_milli", whole(0)), ("memory_mib", whole(0)), ("gpus", between(0, DEVICES))]
+POD_SHAPE: Rules = [*NODE_SHAPE, ("gpu_milli", between(0, WHOLE)), ("gpu_models", _models), ("", _whole_gpus)]
 
 
 class TypicalPod(NamedTuple):
@@ -107,7 +127,8 @@ class Expected:
         self.milli = np.array([p.gpu_milli for p in self.pods], dtype=np.int32)
         self.share = np.array([p.share for p in self.pods])
         self.usable = np.array(
-            [[p.gpus > 0 and (not p.gpu_models or m in p.gpu_models) for p in self.pods] for m in self.models]
+            [[p.gpus > 0 and (not p.gpu_models or m in p.gpu_models) for p in self.pods] for m in self.models],
+            dtype=np.bool_,
         )
 
     def fragmentation(self, cpu: Ints, gpu: Ints, model: Ints) -> Floats:
@@ -146,6 +167,10 @@ class Cluster:
     """What is free on every node, as arrays; a device that a node does not have is one with nothing free."""
 
     def __init__(self, nodes: Sequence[NodeShape], typical: Sequence[TypicalPod]) -> None:
+        for shape in set(nodes):
+            check("node shape", broken(Field(shape._asdict()), NODE_SHAPE))
+        if not any(node.gpus for node in nodes):
+            raise Invalid("cluster", [Field([], "nodes").required("one at least must have GPUs")])
         self.models = sorted({node.gpu_model for node in nodes})
         self.model = np.array([self.models.index(node.gpu_model) for node in nodes], dtype=np.int32)
         self.cpu = np.array([node.cpu_milli for node in nodes], dtype=np.int32)
@@ -334,13 +359,13 @@ class _Rankings:
         self.known: dict[PodShape, tuple[Ints, Ints, int]] = {}
 
     def of(self, pod: PodShape) -> tuple[Ints, Ints]:
-        """Points (-1 where it does not fit) and devices of all nodes."""
+        """Points (UNFIT where it does not fit) and devices of all nodes."""
         nodes = len(self.cluster.cpu)
-        empty = np.full(nodes, -1), np.zeros(nodes, dtype=np.int32), -1
+        empty = np.full(nodes, UNFIT), np.zeros(nodes, dtype=np.int32), -1
         points, device, seen = self.known.get(pod, empty)
         stale = np.arange(nodes) if seen < 0 else np.unique(np.array(self.changed[seen:], dtype=np.int32))
         if len(stale):
-            points[stale] = -1
+            points[stale] = UNFIT
             rows = stale[self.cluster.feasible(pod, stale)]
             if len(rows):
                 points[rows], device[rows] = self.policy(self.cluster, pod, rows)
@@ -359,19 +384,21 @@ def run(
 
     With `ties` each decision between nodes of equal points is drawn.
     """
+    for shape in set(pods):
+        check("pod shape", broken(Field(shape._asdict()), POD_SHAPE))
     cluster, made, asked, mark = Cluster(nodes, typical), Run(), 0, 10
     capacity_milli = cluster.capacity_milli
     rankings = _Rankings(cluster, policy)
     for pod in pods:
         points, device = rankings.of(pod)
         node = int(points.argmax()) if ties is None else int(ties.choice(np.flatnonzero(points == points.max())))
-        fits = points[node] >= 0
+        fits = points[node] > UNFIT
         if fits:
             cluster.place(pod, node, int(device[node]))
             rankings.changed.append(node)
         made.nodes.append(node if fits else None)
         asked += pod.total_milli
-        if asked * 100 >= mark * capacity_milli:
+        while asked * 100 >= mark * capacity_milli:
             made.marks.append(_mark(cluster, mark))
             mark += 10
     return replace(made, marks=[*made.marks, _mark(cluster, mark)])
@@ -388,6 +415,9 @@ def load(pods: Sequence[PodShape], capacity_milli: int, seed: int | None = None)
 
     Without a seed the list is repeated in its order.
     """
+    check("load", whole(0, 2**63 - 1)(Field(capacity_milli, "capacity_milli")))
+    if not any(pod.total_milli for pod in pods):
+        raise Invalid("load", [Field([], "pods").required("one at least must ask for GPUs")])
     chance = None if seed is None else random.Random(seed)
     order = list(pods)
     if chance:

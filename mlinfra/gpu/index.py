@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from heapq import heappop, heappush
 
-from mlinfra.gpu.cluster import GPUNode, GPURequest, already_exists, not_found
+from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, already_exists, not_found
 from mlinfra.gpu.scoring import PREFERRED_POINTS, SPARE_POINTS
+from mlinfra.manifest import Field, Problem, check
 
 Shelf = list[list[int]]
 """Nodes of one kind: for each count of free GPUs a heap of them, the first node on top."""
@@ -19,21 +21,24 @@ class WholeGPUBestFit:
     As in the source notebook, only GPUs count: cpu, memory, taints and the number of pods are not looked at.
     """
 
-    def __init__(self, nodes: Sequence[GPUNode]) -> None:
-        self.nodes = nodes
-        self.free = [node.gpu_count for node in nodes]
+    def __init__(self, nodes: Iterable[GPUNode]) -> None:
+        self.nodes = tuple(nodes)
+        if twice := [name for name, times in Counter(node.name for node in self.nodes).items() if times > 1]:
+            raise already_exists("node", twice[0])
+        self.free = [node.gpu_count for node in self.nodes]
         self.placed: dict[str, tuple[int, int]] = {}
         self._shelves: dict[tuple[str, int], Shelf] = {}
-        self._shelf_of = [self._shelf(node) for node in nodes]
-        self._listed = [set[int]() for _ in nodes]
+        self._shelf_of = [self._shelf(node) for node in self.nodes]
+        self._listed = [set[int]() for _ in self.nodes]
         self._wanted = lru_cache(maxsize=1024)(self._shelves_for)
-        for i in range(len(nodes)):
+        for i in range(len(self.nodes)):
             self._change(i, 0)
 
     def place(self, request: GPURequest) -> str | None:
         """The node's name, or None when no node has as many GPUs of that kind free."""
         if request.name in self.placed:
             raise already_exists("pod", request.name)
+        check(f'pod "{request.name}"', _not_single(request))
         i = self._best(request)
         if i is None:
             return None
@@ -77,3 +82,10 @@ class WholeGPUBestFit:
         shelf = self._shelves.setdefault((node.gpu_type, node.gpu_memory_gib), [])
         shelf += [[] for _ in range(node.gpu_count + 1 - len(shelf))]
         return shelf
+
+
+def _not_single(request: GPURequest) -> Iterator[Problem]:
+    if request.gang_size != 1:
+        yield Field(request.gang_size, "gang_size").invalid("must be 1: the index places single pods")
+    if request.resource != GPU:
+        yield Field(request.resource, "resource").unsupported([GPU])

@@ -7,9 +7,10 @@ B200 by family. A start and a size are counted in memory slices.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 from mlinfra import data
 from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, whole
@@ -55,12 +56,12 @@ class MIGProfile:
 
 
 @cache
-def profiles(gpu: str) -> dict[str, MIGProfile]:
+def profiles(gpu: str) -> Mapping[str, MIGProfile]:
     """The profiles of a GPU by their key; Invalid for a GPU that has none here."""
     by_gpu = _table()
     if gpu not in by_gpu:
         raise Invalid("MIG", [Field(gpu, "gpu").unsupported(list(by_gpu))])
-    return by_gpu[gpu]
+    return MappingProxyType(by_gpu[gpu])
 
 
 @cache
@@ -86,6 +87,8 @@ def smallest_for(gpu: str, gib: float) -> MIGProfile:
 
     Usable GiB where a listing gives them, else the number in the name. Invalid when the whole GPU is too small.
     """
+    if not gib >= 0:
+        raise Invalid("MIG", [Field(gib, "gib").invalid("must be greater than or equal to 0")])
     enough = [p for p in profiles(gpu).values() if not p.media and _memory(p) >= gib]
     if not enough:
         largest = max(map(_memory, profiles(gpu).values()))
@@ -133,7 +136,7 @@ class MIGPartitioner:
         free = self.legal_starts(key)
         if not free or start not in (None, *free):
             raise Invalid(self.profile(key).name, [Problem("start", "Insufficient Resources")])
-        instance = Instance(key, self._drivers_choice(key, free) if start is None else start)
+        instance = Instance(key, self._drivers_choice(key, free) if start is None else free[free.index(start)])
         self.instances.append(instance)
         return instance
 
@@ -169,8 +172,13 @@ Layout = tuple[Instance, ...]
 
 
 def layouts(gpu: str, keys: Sequence[str] = PLAIN) -> Iterator[Layout]:
-    """Every set of instances of these profiles that fit together, the empty one first."""
-    sizes = [profiles(gpu)[key] for key in keys if key in profiles(gpu)]
+    """Every set of instances of these profiles that fit together, the empty one first.
+
+    A profile of other GPUs is left out; Invalid for a key that none has.
+    """
+    everywhere = sorted({key for known in _table().values() for key in known})
+    check(gpu, (Field(key, "keys").unsupported(everywhere) for key in keys if key not in everywhere))
+    sizes = [profiles(gpu)[key] for key in dict.fromkeys(keys) if key in profiles(gpu)]
     places = [(Instance(p.key, start), p.slices(start), p.media) for p in sizes for start in p.starts]
 
     def extended(chosen: Layout, taken: int, media: bool, after: int) -> Iterator[Layout]:
@@ -242,6 +250,7 @@ def _cut_problems(gpu: str, configs: dict[str, dict[str, int]]) -> Iterator[Prob
             if key not in profiles(gpu):
                 yield Field(key, f"mig-configs.{name}").unsupported(list(profiles(gpu)))
                 return
+            yield from whole(1)(Field(counts[key], f"mig-configs.{name}.{key}"))
         if not any(Counter(i.key for i in layout) == Counter(counts) for layout in layouts(gpu, tuple(counts))):
             yield Field(counts, f"mig-configs.{name}").invalid(f"must fit on one {gpu}")
 

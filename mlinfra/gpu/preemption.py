@@ -100,6 +100,8 @@ class Cost(NamedTuple):
 
 def cost(victims: Victims) -> Cost:
     """`pickOneNodeForPreemption`: of the most important victims the earliest start counts, and late is better."""
+    if not victims.pods:  # a node where nobody has to go
+        return Cost(0, -PRIORITY_OFFSET, 0, 0, 0.0)
     highest = victims.pods[0].request.priority
     earliest_s = min(p.start_s for p in victims.pods if p.request.priority == highest)
     total = sum(p.request.priority + PRIORITY_OFFSET for p in victims.pods)

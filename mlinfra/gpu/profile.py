@@ -26,6 +26,13 @@ class Profile:
     plugins: tuple[ScorePlugin, ...] = (NodeResourcesFit(), BalancedAllocation(), NodeAffinity(), TaintToleration())
     percentage_of_nodes_to_score: int = 0
 
+    def __post_init__(self) -> None:
+        check("profile", between(0, 100)(Field(self.percentage_of_nodes_to_score, "percentage_of_nodes_to_score")))
+        check(
+            "profile",
+            (_no_plugin(p) for p in self.plugins if not callable(getattr(p, "score", None)) or isinstance(p, type)),
+        )
+
     def manifest(self) -> Manifest:
         """The KubeSchedulerConfiguration with this one profile; Invalid for a plugin that upstream does not have."""
         check("profile", (_not_upstream(p) for p in self.plugins if p.name not in DEFAULT_PLUGINS))
@@ -50,6 +57,10 @@ def packing(weight: int = 5) -> Profile:
     """The profile that fills GPU nodes one after the other: MostAllocated, with this weight on GPUs."""
     packed = NodeResourcesFit(MostAllocated({GPU: weight, "cpu": 1, "memory": 1}))
     return Profile("gpu-packing", (packed, NodeAffinity(), TaintToleration()))
+
+
+def _no_plugin(plugin: object) -> Problem:
+    return Field(plugin, "plugins").invalid("must be a score plugin, such as NodeResourcesFit()")
 
 
 def _not_upstream(plugin: ScorePlugin) -> Problem:

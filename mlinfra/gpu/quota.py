@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.gpu.cluster import Amounts
+from mlinfra.gpu.cluster import Amounts, a_map, not_found
 from mlinfra.manifest import (
     CustomKind,
     Field,
@@ -35,7 +35,17 @@ from mlinfra.manifest import (
 API_VERSION = "kueue.x-k8s.io/v1beta2"
 AMOUNT = whole(0, 2**63 - 1)
 QUOTA: Rules = [("nominal", Needed(), AMOUNT), ("borrowing_limit", AMOUNT), ("lending_limit", AMOUNT)]
-WORKLOAD: Rules = [("name", Needed()), ("requests[]", AMOUNT), ("priority", Needed(), whole(-(2**31)))]
+WORKLOAD: Rules = [
+    ("name", Needed()),
+    ("requests", Needed(), a_map),
+    ("requests[]", Needed(), AMOUNT),
+    ("priority", Needed(), whole(-(2**31))),
+]
+
+
+def _a_quota(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, Quota):
+        yield field.invalid("must be a Quota")
 
 
 @dataclass(frozen=True)
@@ -80,11 +90,13 @@ class ClusterQueue:
     reclaim_within_cohort: str = "Never"
 
     def __post_init__(self) -> None:
-        check(f'ClusterQueue.kueue.x-k8s.io "{self.name}"', validate(self.manifest()))
+        head = f'ClusterQueue.kueue.x-k8s.io "{self.name}"'
+        check(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), _a_quota)]))
+        check(head, validate(self.manifest()))
 
     def lends_to(self, other: ClusterQueue) -> bool:
         """Quota is lent within a cohort, and within a flavor."""
-        return self.cohort == other.cohort != "" and self.flavor == other.flavor
+        return bool(self.cohort) and self.cohort == other.cohort and self.flavor == other.flavor
 
     def manifest(self) -> Manifest:
         resources = [quota.manifest(resource) for resource, quota in self.quotas.items()]
@@ -132,6 +144,8 @@ class Usage:
     used: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in self.used:
+            self._known(name)
         self.used = {name: Counter(self.used.get(name, {})) for name in self.queues}
 
     def copy(self) -> Usage:
@@ -161,10 +175,10 @@ class Usage:
     def available(self, queue: str, resource: str) -> int:
         """What the queue can still take, its own and borrowed; 0 when others hold it all."""
         quota, used = self._quota(queue, resource), self.used[queue][resource]
-        lent_out = max(0, used - quota.guaranteed)
+        from_pot = max(0, used - quota.guaranteed)
         from_cohort = self._pool(queue, resource) - self._pool_used(queue, resource)
         if quota.borrowing_limit is not None:
-            from_cohort = min(from_cohort, quota.nominal - quota.guaranteed - lent_out + quota.borrowing_limit)
+            from_cohort = min(from_cohort, quota.nominal - quota.guaranteed - from_pot + quota.borrowing_limit)
         return max(0, max(0, quota.guaranteed - used) + from_cohort)
 
     def potential(self, queue: str, resource: str) -> int:
@@ -183,7 +197,12 @@ class Usage:
         """Whether the queue, with these requests added, uses no more than it owns."""
         return all(self.used[queue][r] + n <= self._quota(queue, r).nominal for r, n in requests.items())
 
+    def _known(self, queue: str) -> None:
+        if queue not in self.queues:
+            raise not_found("queue", queue)
+
     def _quota(self, queue: str, resource: str) -> Quota:
+        self._known(queue)
         return self.queues[queue].quotas.get(resource, NONE)
 
     def _cohort(self, queue: str) -> list[str]:

@@ -20,6 +20,7 @@ from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exis
 from mlinfra.gpu.filters import Refusal, feasible_to_find, find_feasible
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import score_nodes
+from mlinfra.manifest import Field, Invalid, a_time, check
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class GPUScheduler:
         ties: random.Random | None = None,
         budgets: Sequence[preemption.DisruptionBudget] = (),
     ) -> None:
+        if not isinstance(profile, Profile):
+            raise Invalid("scheduler", [Field(profile, "profile").invalid("must be a Profile")])
+        if not (ties is None or isinstance(ties, random.Random)):
+            raise Invalid("scheduler", [Field(ties, "ties").invalid("must be a random.Random, or None")])
         self.profile, self.ties, self.budgets = profile, ties, budgets
         self.nodes: dict[str, NodeInfo] = {}
         self.running: dict[str, Running] = {}
@@ -115,6 +120,7 @@ class GPUScheduler:
 
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
         """Try all that waits, once and in order; who does not fit holds up nobody. The (pod, node) pairs bound."""
+        check("schedule", a_time(Field(now_s, "now_s")))
         bound: list[tuple[str, str]] = []
         waiting: list[Queued] = []
         while self._queue:

@@ -5,11 +5,11 @@ From the README of NVIDIA/k8s-device-plugin 0.20.0 and Table 3 of the MIG User G
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mlinfra.gpu.cluster import GPU
-from mlinfra.manifest import Field, Invalid, Manifest, Rules, broken, check, one_of, whole
+from mlinfra.manifest import Field, Invalid, Manifest, Needed, Problem, Rules, broken, check, one_of, whole
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,12 @@ def which(promise: Callable[[Technique], bool]) -> list[str]:
     return [name for name, technique in TECHNIQUES.items() if promise(technique)]
 
 
+def _most_clients(sharing: Field) -> Iterator[Problem]:
+    most = TECHNIQUES[sharing["technique"].value].max_clients if sharing["technique"].value in TECHNIQUES else None
+    if most and sharing["replicas"].value > most:
+        yield sharing["replicas"].invalid(f"must be less than or equal to {most}, the clients of a GPU")
+
+
 @dataclass(frozen=True)
 class Sharing:
     """The device plugin's `sharing`: every device of a resource is advertised `replicas` times."""
@@ -94,6 +100,7 @@ class Sharing:
 
     def devices(self, gpus: int) -> dict[str, int]:
         """What a node with so many GPUs then has, for `GPUNode(devices=...)`."""
+        check("sharing", whole(0)(Field(gpus, "gpus")))
         return {self.advertised: gpus * self.replicas}
 
     def memory_gib(self, gpu_gib: float) -> float | None:
@@ -110,4 +117,8 @@ class Sharing:
         return {"version": "v1", "sharing": {self.technique: shared}}
 
 
-SHARING: Rules = [("technique", one_of("mps", "timeSlicing")), ("replicas", whole(2))]
+SHARING: Rules = [
+    ("technique", Needed(), one_of("mps", "timeSlicing")),
+    ("replicas", Needed(), whole(2)),
+    ("", _most_clients),
+]
