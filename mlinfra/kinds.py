@@ -285,7 +285,8 @@ def init_names(spec: Field) -> Iterator[Problem]:
 
 def volume_source(field: Field) -> Iterator[Problem]:
     """One source at most; without any the server makes it an emptyDir."""
-    sources = sorted((name for name in field.value if name != "name"), key=VOLUMES.index)
+    order = {name: i for i, name in enumerate(VOLUMES)}
+    sources = sorted((name for name in field.value if name != "name"), key=lambda name: order.get(name, len(order)))
     yield from (field[name].forbidden("may not specify more than 1 volume type") for name in sources[1:])
 
 

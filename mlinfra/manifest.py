@@ -214,10 +214,21 @@ def between(low: int, high: int) -> Check:
     return check
 
 
-def a_time(field: Field) -> Iterator[Problem]:
-    """The field is a finite number of seconds."""
-    if isinstance(field.value, bool) or not isinstance(field.value, int | float) or not math.isfinite(field.value):
-        yield field.invalid("must be a number of seconds")
+def real(low: float = -math.inf, high: float = math.inf, infinite: bool = False) -> Check:
+    """The field is a number of that range; finite, unless it may be infinite."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        value = field.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            yield field.invalid("must be a number")
+        elif value < low:
+            yield field.invalid(f"must be greater than or equal to {low:g}")
+        elif value > high:
+            yield field.invalid(f"must be less than or equal to {high:g}")
+        elif math.isinf(value) and not infinite:
+            yield field.invalid("must be finite")
+
+    return check
 
 
 def quantity_check(positive: bool = False) -> Check:
@@ -283,6 +294,12 @@ def label_key(field: Field) -> Iterator[Problem]:
     yield from (field.invalid(problem.message.partition('": ')[2] or problem.message) for problem in wrong)
 
 
+def a_map(field: Field) -> Iterator[Problem]:
+    """The field is a map."""
+    if not isinstance(field.value, Mapping):
+        yield field.invalid("must be a map")
+
+
 def labels(field: Field) -> Iterator[Problem]:
     """Keys and values that selectors can match; upstream names the map, not the entry."""
     for key in field.value:
@@ -299,8 +316,8 @@ def annotation_keys(field: Field) -> Iterator[Problem]:
 
 METADATA: Rules = [
     ("namespace", dns_label),
-    ("labels", labels),
-    ("annotations", annotation_keys),
+    ("labels", a_map, labels),
+    ("annotations", a_map, annotation_keys),
 ]
 
 
@@ -337,6 +354,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         block = {"requests": self.requests, "limits": self.limits}
+        check("resources", (p for part in block for p in a_map(Field(block, "resources")[part])))
         check("resources", resource_problems(Field(block, "resources")))
 
     def manifest(self) -> Manifest:
@@ -450,7 +468,7 @@ def validate(obj: Manifest) -> list[Problem]:
 
     if not isinstance(obj, Mapping):
         return [Field(obj, "manifest").invalid("must be an object")]
-    obj = _decoded(obj)
+    obj = decoded(obj)
     kind = (str(obj.get("apiVersion")), str(obj.get("kind")))
     if kind not in KINDS:
         return [_no_matches(obj)]
@@ -488,19 +506,22 @@ class CustomKind(NamedTuple):
             return [Field(obj, "manifest").invalid("must be an object")]
         if (obj.get("apiVersion"), obj.get("kind")) != (self.api_version, self.kind):
             return [_no_matches(obj)]
-        return list((self.decode or self._unknown)(Field(_decoded(obj)))) or self.rule_problems(obj)
+        return list((self.decode or self._unknown)(Field(decoded(obj)))) or self.rule_problems(obj)
 
     def rule_problems(self, obj: Manifest) -> list[Problem]:
         """What validation objects to once the object has been decoded."""
-        field = Field(_decoded(obj))
+        field = Field(decoded(obj))
         named = list(metadata_problems(field["metadata"], self.name)) if self.name else []
         return named + list(broken(field, self.rules)) or list(broken(field, self.across))
 
     def _unknown(self, field: Field) -> Iterator[Problem]:
-        return _unknown(field, dict.fromkeys(("apiVersion", "kind", "metadata", "status")) | self.fields())
+        return _unknown(field, dict.fromkeys(("apiVersion", "kind", "metadata", "status")) | self._tree())
 
     def fields(self) -> dict[str, Any]:
         """The fields that the rules name, as a tree; below a leaf anything may stand."""
+        return _without_lists(self._tree())
+
+    def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
         for path, *_ in self.rules:
             branch = tree
@@ -513,6 +534,10 @@ class CustomKind(NamedTuple):
 
 LIST = "[]"
 """In a tree of fields: what stands here is a list, of objects with the other fields."""
+
+
+def _without_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _without_lists(branch) for name, branch in tree.items() if name != LIST}
 
 
 def fields(path: str, names: str) -> Rules:
@@ -535,7 +560,7 @@ def _unknown(field: Field, known: Mapping[str, Any] | None) -> Iterator[Problem]
         for name in field.value:
             child = field[name]
             yield from _unknown(child, below[name]) if name in below else [unknown_field(child.path)]
-    elif below or LIST in known:
+    elif below or not isinstance(field.value, list | Mapping):
         yield field.invalid("must be a list" if LIST in known else "must be an object")
 
 
@@ -544,11 +569,11 @@ def unknown_field(path: str) -> Problem:
     return Problem(path, f'strict decoding error: unknown field "{path}"')
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """As Go decodes: a null field is one that was not given."""
     if isinstance(value, Mapping):
-        return {str(name): _decoded(child) for name, child in value.items() if child is not None}
-    return [{} if child is None else _decoded(child) for child in value] if isinstance(value, list | tuple) else value
+        return {str(name): decoded(child) for name, child in value.items() if child is not None}
+    return [{} if child is None else decoded(child) for child in value] if isinstance(value, list | tuple) else value
 
 
 def _with_structs(obj: Manifest, paths: Iterable[str]) -> Manifest:

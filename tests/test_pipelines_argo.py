@@ -238,3 +238,9 @@ def test_the_backends_pieces() -> None:
     runtime = next(each for each in root["arguments"]["parameters"] if each["name"] == "runtime-config")
     assert json.loads(runtime["value"]) == {"parameterValues": {"epochs": 60}}
     assert body["depends"] == "root-driver.Succeeded"
+
+
+def test_asking_argo_changes_nothing_of_what_kfp_compiles() -> None:
+    code = "from mlinfra.pipelines import argo, steps; p = steps.pipeline(); before = p.compile(); "
+    code += "assert argo.validate(argo.workflow(p.ir())) == [] and p.compile() == before"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

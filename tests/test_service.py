@@ -221,7 +221,7 @@ ONE = service.Service(1.0)
         (lambda: service.Service(1.0, 0), "concurrency: Invalid value: 0: must be greater than or equal to 1"),
         (
             lambda: service.Service(1.0, cold_start=service.ColdStart(image_s=-3)),
-            "cold_start.image_s: Invalid value: -3",
+            "image_s: Invalid value: -3",
         ),
     ],
 )

@@ -24,6 +24,7 @@ from mlinfra.manifest import (
     check,
     fields,
     one_of,
+    real,
     whole,
 )
 
@@ -39,6 +40,9 @@ class Trigger:
     threshold: Quantity = 1
     activation_threshold: float = 0.0
     metric_type: str = "AverageValue"
+
+    def __post_init__(self) -> None:
+        check(f'trigger "{self.type}"', real()(Field(self.activation_threshold, "activation_threshold")))
 
     def manifest(self) -> Manifest:
         if self.type in RESOURCE_TRIGGERS:

@@ -11,11 +11,33 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from mlinfra.manifest import Field, Invalid, Problem, check
+from mlinfra.manifest import Field, Invalid, Needed, Problem, Rules, broken, check, real, whole
 
 TICK_S = 2.0
 TARGET_MIN = 0.01
 BUCKET_S = 1.0
+
+
+CONFIG: Rules = [
+    ("container_concurrency_target_fraction", Needed(), real(0.01, 1)),
+    ("container_concurrency_target_default", Needed(), real(0.01)),
+    ("target_utilization", Needed(), real(0.01, 1)),
+    ("rps_target_default", Needed(), real(0.01)),
+    ("target_burst_capacity", Needed(), real(-1)),
+    ("activator_capacity", Needed(), real(0)),
+    ("initial_scale", Needed(), whole(0)),
+    ("min_scale", Needed(), whole(0)),
+    ("max_scale", Needed(), whole(0)),
+    ("max_scale_up_rate", Needed(), real(0)),
+    ("max_scale_down_rate", Needed(), real(0)),
+    ("stable_window_s", Needed(), real(6, 3600)),
+    ("panic_window_percentage", Needed(), real(1, 100)),
+    ("panic_threshold_percentage", Needed(), real(110, 1000)),
+    ("scale_to_zero_grace_s", Needed(), real(0)),
+    ("scale_to_zero_pod_retention_s", Needed(), real(0)),
+    ("scale_down_delay_s", Needed(), real(0, 3600)),
+]
+"""`config.go` refuses these too; the words for them are ours."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,9 @@ class Config:
     scale_to_zero_grace_s: float = 30
     scale_to_zero_pod_retention_s: float = 0
     scale_down_delay_s: float = 0
+
+    def __post_init__(self) -> None:
+        check("config-autoscaler", broken(Field(vars(self)), CONFIG))
 
 
 @dataclass(frozen=True)
@@ -95,7 +120,14 @@ def _revision_problems(revision: Revision) -> Iterator[Problem]:
 
     def least(name: str, low: float, high: float = math.inf) -> Iterator[Problem]:
         value = getattr(revision, name)
-        if value is not None and not low <= value <= high:
+        if value is None:
+            return
+        whole_ones = ("container_concurrency", "initial_scale", "min_scale", "max_scale", "activation_scale")
+        wrong = list(
+            whole(-(2**63), 2**63 - 1)(Field(value, name)) if name in whole_ones else real()(Field(value, name))
+        )
+        yield from wrong
+        if not wrong and not low <= value <= high:
             yield Field(value, name).invalid(f"expected {low:g} <= {value:g} <= {high:g}")
 
     if revision.metric not in ("concurrency", "rps"):

@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappush, heapreplace
 from itertools import pairwise
 from typing import Protocol
 
 from mlinfra.autoscaling import hpa, keda, knative
-from mlinfra.manifest import Field, Invalid, Problem, check
+from mlinfra.manifest import Field, Invalid, Needed, Rules, broken, check, real, whole
+
+MOST, SHORTEST_SCRAPE_S = 100_000, 0.001
 
 
 def fifo_waits(arrivals_s: Sequence[float], service_s: Sequence[float], servers: int) -> list[float]:
     """Wait of each request before one of so many equal servers: the exact G/G/c queue in one pass."""
     _check_arrivals(arrivals_s)
-    if servers < 1:
-        raise Invalid("queue", [Field(servers, "servers").invalid("must be greater than or equal to 1")])
+    check("queue", whole(1)(Field(servers, "servers")))
     free, waits = [-math.inf] * servers, []
     for arrived, needed in zip(arrivals_s, service_s, strict=True):
         start = free[0] if free[0] > arrived else arrived
@@ -37,6 +38,8 @@ def _check_arrivals(arrivals_s: Sequence[float]) -> None:
         if not before <= after:
             unsorted = Field(after, f"arrivals_s[{i}]").invalid(f"must not be before arrivals_s[{i - 1}], {before:g}")
             raise Invalid("arrivals", [unsorted])
+    for i in {0, len(arrivals_s) - 1} if arrivals_s else ():
+        check("arrivals", real()(Field(arrivals_s[i], f"arrivals_s[{i}]")))
 
 
 def spread(counts: Sequence[int], bin_s: float, seed: int = 0) -> list[float]:
@@ -51,9 +54,14 @@ def spread(counts: Sequence[int], bin_s: float, seed: int = 0) -> list[float]:
 
 def poisson(rate_per_s: Callable[[float], float], highest_per_s: float, until_s: float, seed: int = 0) -> list[float]:
     """Arrivals of a Poisson process with that rate curve, by thinning one of the highest rate."""
+    check("poisson", [*real(0)(Field(highest_per_s, "highest_per_s")), *real(0)(Field(until_s, "until_s"))])
     chance, now_s, times = random.Random(seed), 0.0, []
-    while (now_s := now_s + chance.expovariate(highest_per_s)) < until_s:
-        if chance.random() * highest_per_s < rate_per_s(now_s):
+    while highest_per_s and (now_s := now_s + chance.expovariate(highest_per_s)) < until_s:
+        if (rate := rate_per_s(now_s)) > highest_per_s:
+            raise Invalid(
+                "poisson", [Field(rate, f"rate_per_s({now_s:.1f})").invalid(f"must be at most {highest_per_s:g}")]
+            )
+        if chance.random() * highest_per_s < rate:
             times.append(now_s)
     return times
 
@@ -67,6 +75,9 @@ class ColdStart:
     weights_s: float = 0.0
     load_s: float = 0.0
     warm_up_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        check("cold start", (problem for name in vars(self) for problem in real(0)(Field(vars(self))[name])))
 
     @property
     def total_s(self) -> float:
@@ -91,19 +102,18 @@ class Service:
     activator: bool = False
 
     def __post_init__(self) -> None:
-        check("service", _service_problems(self))
+        check("service", broken(Field(vars(self)), SERVICE))
 
 
-def _service_problems(service: Service) -> Iterator[Problem]:
-    for name in ("service_s", "per_item_s", "timeout_s", "gpus", "dollars_per_gpu_hour"):
-        if not getattr(service, name) >= 0:
-            yield Field(getattr(service, name), name).invalid("must be greater than or equal to 0")
-    for name in ("concurrency", "max_batch"):
-        if getattr(service, name) < 1:
-            yield Field(getattr(service, name), name).invalid("must be greater than or equal to 1")
-    for name, seconds in vars(service.cold_start).items():
-        if not seconds >= 0:
-            yield Field(seconds, f"cold_start.{name}").invalid("must be greater than or equal to 0")
+SERVICE: Rules = [
+    ("service_s", Needed(), real(0)),
+    ("concurrency", Needed(), whole(1, MOST)),
+    ("max_batch", Needed(), whole(1)),
+    ("per_item_s", Needed(), real(0)),
+    ("timeout_s", Needed(), real(0, infinite=True)),
+    ("gpus", Needed(), real(0)),
+    ("dollars_per_gpu_hour", Needed(), real(0)),
+]
 
 
 @dataclass(frozen=True)
@@ -173,10 +183,17 @@ class ByKPA:
     scaler: knative.Autoscaler
     interval_s: float = knative.BUCKET_S
 
+    def __post_init__(self) -> None:
+        self.recorded_s, self.ticks = -math.inf, 0
+
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
-        self.scaler.record(seen.at_s, seen.in_flight)
-        if seen.at_s % knative.TICK_S:
+        if seen.at_s > self.recorded_s:
+            self.recorded_s = seen.at_s
+            self.scaler.record(seen.at_s, seen.in_flight)
+        ticks = math.floor(now_s / knative.TICK_S + 1e-9)
+        if now_s > 0 and ticks == self.ticks:
             return wanted
+        self.ticks = ticks
         return self.scaler.desired(seen.at_s, seen.ready).desired
 
 
@@ -234,6 +251,7 @@ class Outcome:
 
     def percentile_s(self, fraction: float) -> float:
         """Latency that this share of the requests did not exceed (the nearest rank)."""
+        check("percentile", real(0, 1)(Field(fraction, "fraction")))
         ranked = sorted(self.latencies_s)
         return ranked[max(0, math.ceil(fraction * len(ranked)) - 1)] if ranked else 0.0
 
@@ -275,21 +293,22 @@ def run(
 
     It runs until the last arrival, or `until_s`; what waits then is still served, unpaid, by what is there.
     """
-    _check_run(arrivals_s, service, replicas, scrape_s, lag_s)
+    _check_run(arrivals_s, service, replicas, scrape_s, lag_s, until_s)
     end_s = until_s if until_s is not None else (arrivals_s[-1] if arrivals_s else 0.0)
     return _Loop(arrivals_s, service, scaler, replicas).run(end_s, scrape_s, lag_s)
 
 
-def _check_run(arrivals_s: Sequence[float], service: Service, replicas: int, scrape_s: float, lag_s: float) -> None:
+def _check_run(
+    arrivals_s: Sequence[float], service: Service, replicas: int, scrape_s: float, lag_s: float, until_s: float | None
+) -> None:
     _check_arrivals(arrivals_s)
-    if not lag_s >= 0:
-        raise Invalid("run", [Field(lag_s, "lag_s").invalid("must be greater than or equal to 0")])
-    if not scrape_s > 0:
-        raise Invalid("run", [Field(scrape_s, "scrape_s").invalid("must be greater than 0")])
+    check("run", [*real(0)(Field(lag_s, "lag_s")), *real(SHORTEST_SCRAPE_S)(Field(scrape_s, "scrape_s"))])
+    check("run", real()(Field(0 if until_s is None else until_s, "until_s")))
     _check_replicas("run", replicas, service)
 
 
 def _check_replicas(what: str, replicas: int, service: Service) -> None:
+    check(what, whole(0, MOST)(Field(replicas, "replicas")))
     if replicas < (0 if service.activator else 1):
         raise Invalid(what, [Field(replicas, "replicas").invalid("must be at least 1 without an activator")])
 
@@ -305,11 +324,12 @@ class _Loop:
         self.slots = [(0.0, i) for i in range(replicas) for _ in range(service.concurrency)]
         self.pending: list[int] = []
         self.gone_s: list[float] = []
+        self.leaving: list[float] = []
         self.wanted, self.scraped_s = replicas, 0.0
 
     def run(self, end_s: float, scrape_s: float, lag_s: float) -> Outcome:
         timeline, seen = [], [self._snapshot(0.0, 0.0)]
-        decide_s, now_s = 0.0, 0.0
+        decide_s, now_s, scrapes = 0.0, 0.0, 0
         while now_s <= end_s:
             seen.append(self._snapshot(now_s, scrape_s))
             if now_s >= decide_s - 1e-9:
@@ -319,7 +339,8 @@ class _Loop:
                 decide_s += self.scaler.interval_s
                 seen = seen[-math.ceil(lag_s / scrape_s) - 2 :]
             timeline.append((now_s, self.wanted, seen[-1].ready, seen[-1].in_flight))
-            now_s += scrape_s
+            scrapes += 1
+            now_s = scrapes * scrape_s
             self._serve_until(now_s)
         self._finish()
         latencies_s, waits_s = self._since_arrival(self.ends), self._since_arrival(self.starts)
@@ -374,7 +395,8 @@ class _Loop:
         arrived, ready = bisect_right(self.arrivals, now_s), len(self.slots) // self.service.concurrency
         recent = arrived - bisect_right(self.arrivals, now_s - scrape_s)
         busy = sum(free > now_s for free, _ in self.slots)
-        in_service = busy if self.service.max_batch == 1 else self._in_batches(now_s)
+        self.leaving = [free for free in self.leaving if free > now_s]
+        in_service = busy + len(self.leaving) if self.service.max_batch == 1 else self._in_batches(now_s)
         share = busy / len(self.slots) if self.slots else 0.0
         return Snapshot(
             now_s, ready, arrived - len(self.starts), in_service, recent / scrape_s if scrape_s else 0.0, share
@@ -400,6 +422,7 @@ class _Loop:
         """A replica that leaves takes nothing new; what it serves it finishes, and until then it is paid for."""
         mine = [free for free, replica in self.slots if replica == i]
         self.fleet[i].drained_s = max([now_s, *mine])
+        self.leaving += mine
         if i in self.pending:
             self.pending.remove(i)
         self.slots = [slot for slot in self.slots if slot[1] != i]

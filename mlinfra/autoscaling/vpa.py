@@ -21,6 +21,7 @@ from mlinfra.manifest import (
     Problem,
     Quantity,
     Rules,
+    broken,
     canonical,
     check,
     fields,
@@ -28,6 +29,8 @@ from mlinfra.manifest import (
     one_of,
     quantity,
     quantity_check,
+    real,
+    whole,
 )
 
 DAY_S = 86_400
@@ -137,6 +140,25 @@ class Histogram:
         return self.buckets.start(min(bucket + 1, self.buckets.count - 1))
 
 
+PERCENTILE = real(0, 1)
+FLAGS: Rules = [
+    ("target_percentile", Needed(), PERCENTILE),
+    ("lower_bound_percentile", Needed(), PERCENTILE),
+    ("upper_bound_percentile", Needed(), PERCENTILE),
+    ("safety_margin_fraction", Needed(), real(0)),
+    ("pod_min_cpu_milli", Needed(), whole(0)),
+    ("pod_min_memory_mib", Needed(), whole(0)),
+    ("confidence_interval_s", Needed(), real(1)),
+    ("histogram_half_life_s", Needed(), real(1)),
+    ("memory_aggregation_interval_s", Needed(), real(1)),
+    ("memory_aggregation_interval_count", Needed(), whole(1)),
+    ("oom_bump_up_ratio", Needed(), real(1)),
+    ("oom_min_bump_up_bytes", Needed(), whole(0, 2**63 - 1)),
+    ("cpu_sample_weight", Needed(), real(0)),
+    ("memory_sample_weight", Needed(), real(0)),
+]
+
+
 @dataclass(frozen=True)
 class Flags:
     """Flags of the recommender, with their defaults."""
@@ -155,6 +177,9 @@ class Flags:
     oom_min_bump_up_bytes: int = 100 * 2**20
     cpu_sample_weight: float = 0.1
     memory_sample_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check("flags", broken(Field(vars(self)), FLAGS))
 
 
 class Aggregate:

@@ -21,6 +21,7 @@ from mlinfra.manifest import (
     Quantity,
     Resources,
     Rules,
+    a_map,
     broken,
     check,
     dns_subdomain,
@@ -42,12 +43,6 @@ EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 Amounts = Mapping[str, int]
 NONZERO_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
 LARGEST_GANG = 10_000
-
-
-def a_map(field: Field) -> Iterator[Problem]:
-    """The field is a map."""
-    if not isinstance(field.value, Mapping):
-        yield field.invalid("must be a map")
 
 
 def _typed(node: Field) -> Iterator[Problem]:

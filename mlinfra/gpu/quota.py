@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.gpu.cluster import Amounts, a_map, not_found
+from mlinfra.gpu.cluster import Amounts, not_found
 from mlinfra.manifest import (
     CustomKind,
     Field,
@@ -18,6 +18,7 @@ from mlinfra.manifest import (
     Needed,
     Problem,
     Rules,
+    a_map,
     below,
     broken,
     canonical,
@@ -226,6 +227,9 @@ class Usage:
 def _group(group: Field) -> Iterator[Problem]:
     """Each flavor has the covered resources, in their order."""
     covered = group["coveredResources"].value or []
+    if not isinstance(covered, list):
+        yield group["coveredResources"].invalid("must be a list")
+        return
     for flavor in group["flavors"].each():
         given = list(flavor["resources"].each())
         if len(given) != len(covered):
@@ -279,7 +283,7 @@ LOCAL_QUEUE_KIND = CustomKind(
 FLAVOR_KIND = CustomKind(
     API_VERSION,
     "ResourceFlavor",
-    [("spec.nodeLabels", labels), *fields("spec", "nodeTaints tolerations topologyName")],
+    [("spec.nodeLabels", a_map, labels), *fields("spec", "nodeTaints tolerations topologyName")],
     [],
 )
 KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAVOR_KIND)}

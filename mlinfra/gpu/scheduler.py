@@ -20,7 +20,7 @@ from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exis
 from mlinfra.gpu.filters import Refusal, feasible_to_find, find_feasible
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import score_nodes
-from mlinfra.manifest import Field, Invalid, a_time, check
+from mlinfra.manifest import Field, Invalid, check, real
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class GPUScheduler:
 
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
         """Try all that waits, once and in order; who does not fit holds up nobody. The (pod, node) pairs bound."""
-        check("schedule", a_time(Field(now_s, "now_s")))
+        check("schedule", real()(Field(now_s, "now_s")))
         bound: list[tuple[str, str]] = []
         waiting: list[Queued] = []
         while self._queue:

@@ -5,6 +5,7 @@ Templates are text files (in `files/`), never the output of a YAML dumper: a dum
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -104,6 +105,7 @@ class Chart:
     ) -> dict[str, str]:
         """What Helm makes of each template, by path; Invalid in Helm's words, a line for each bad value."""
         check("release", [*_release(Field(release, "name")), *_name(Field(namespace, "namespace"))])
+        check("values", _as_json(values or {}))
         try:
             rendered = engine().render(self.folder, values or {}, release, namespace)
         except HelmFailed as refusal:
@@ -194,6 +196,16 @@ def validate(objects: Sequence[Manifest], others: Mapping[str, Validator] | None
         at = f"{obj['kind']}/{metadata.get('name')}" if isinstance(metadata, Mapping) and "kind" in obj else "object"
         found += [Problem(f"{at}: {problem.path}", problem.message) for problem in judge(obj)]
     return found
+
+
+def _as_json(values: object) -> Iterator[Problem]:
+    """Values are a map of what JSON has; YAML reads an unquoted 2026-01-01 as a date."""
+    if not isinstance(values, Mapping):
+        yield Field(str(values), "values").invalid("must be a map")
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield Field(str(values), "values").invalid(f"must be text, numbers, maps and lists: {error}")
 
 
 def _name(name: Field) -> Iterator[Problem]:

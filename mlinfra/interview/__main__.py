@@ -16,9 +16,9 @@ from mlinfra.interview.views import chain, flash_cards, mock, sheet
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["mock", seed] if seed.isdigit():
+        case ["mock", seed] if seed.isdecimal():
             print(mock(int(seed)).questions().text)
-        case ["answers", seed] if seed.isdigit():
+        case ["answers", seed] if seed.isdecimal():
             print(mock(int(seed)).answers().text)
         case ["chain", name]:
             print("\n\n".join(f"{i}. {asked.prompt}" for i, asked in enumerate(chain(name), 1)))

@@ -119,7 +119,8 @@ class Card:
             return f"{self.known()} (You gave no number.)"
         if not isinstance(guess, int | float) or not 0 <= guess < math.inf:
             raise ValueError(f"guess: {guess!r}: must be a number, 0 or greater")
-        if not isinstance(confidence, EllipsisType) and not 50 <= confidence <= 100:
+        given = isinstance(confidence, int | float) and 50 <= confidence <= 100
+        if not given and not isinstance(confidence, EllipsisType):
             raise ValueError(f"confidence: {confidence!r}: must be from 50 to 100, in percent")
         sure = "" if isinstance(confidence, EllipsisType) else f", and you were {confidence:g} % sure"
         return f"{self.known()} You said {guess:,g}: {_verdict(self.off(guess))}{sure}."

@@ -69,6 +69,8 @@ class Mock:
 
 def mock(seed: int) -> Mock:
     """A mock interview; the same seed gives the same questions, none of them twice."""
+    if type(seed) is not int:
+        raise ValueError(f"seed: {seed!r}: must be an integer")
     draw, parts = Random(seed), list[tuple[Card, int]]()
     for levels, minutes in PARTS:
         taken = [asked for asked, _ in parts]
@@ -90,6 +92,8 @@ class Attempt:
     def __post_init__(self) -> None:
         if self.score not in range(len(RUBRIC)):
             raise ValueError(f"score: {self.score!r}: must be from 0 to {len(RUBRIC) - 1}")
+        if not isinstance(self.confidence, int | float):
+            raise ValueError(f"confidence: {self.confidence!r}: must be from 50 to 100, in percent")
         self.card.score(self.guess, self.confidence)  # which refuses a guess or a confidence that is none
 
     @property

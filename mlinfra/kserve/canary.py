@@ -15,7 +15,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from mlinfra.kserve.service import Canary, Container, InferenceService, Model
-from mlinfra.manifest import Field, Invalid, Manifest, Problem, check
+from mlinfra.manifest import Field, Manifest, Needed, Problem, Rules, between, broken, check, real
 
 LOOKS, SIGNIFICANCE, POWER = 5, 0.05, 0.80
 BOUNDARY, INFLATION = 2.040, 1.028
@@ -41,6 +41,7 @@ Stage = tuple[Counts, Counts]
 
 def sample_size(base_rate: float, bad_rate: float) -> int:
     """Requests that each of two equal arms needs to tell the rates apart in one look at the end."""
+    check("sample", _rate_problems(base_rate, bad_rate))
     return math.ceil(_sample_size(base_rate, bad_rate))
 
 
@@ -51,13 +52,21 @@ def _sample_size(base_rate: float, bad_rate: float) -> float:
     return ((by_chance + NormalDist().inv_cdf(POWER) * spread) / (bad_rate - base_rate)) ** 2
 
 
+def _rate_problems(base_rate: float, bad_rate: float) -> Iterator[Problem]:
+    yield from (*real(0, 1)(Field(base_rate, "base_rate")), *real(0, 1)(Field(bad_rate, "bad_rate")))
+    if base_rate == bad_rate:
+        yield Field(bad_rate, "bad_rate").invalid("must differ from base_rate: no sample tells equal rates apart")
+
+
 def largest_sample(base_rate: float, bad_rate: float) -> int:
     """The same with five looks: what an equal arm has at the last of them."""
+    check("sample", _rate_problems(base_rate, bad_rate))
     return math.ceil(_sample_size(base_rate, bad_rate) * INFLATION)
 
 
 def boundary(look: int) -> float:
     """The z from which a look (1 to 5) rolls back: hard to reach at first, close to one single test at the end."""
+    check("boundary", between(1, LOOKS)(Field(look, "look")))
     return BOUNDARY * math.sqrt(LOOKS / look)
 
 
@@ -136,6 +145,7 @@ class Progress:
 
     stages: tuple[Stage, ...] = ((Counts(), Counts()),)
     since_s: float = 0.0
+    last_s: float = 0.0
     looks: int = 0
     outcome: str = ""
     history: tuple[Decision, ...] = ()
@@ -214,6 +224,7 @@ class CanaryRollout:
         check("observation", _observation_problems(progress, now_s, stable, canary))
         if progress.outcome:
             return progress
+        progress = replace(progress, last_s=now_s)
         *before, (stable_so_far, canary_so_far) = progress.stages
         seen = replace(progress, stages=(*before, (stable_so_far + stable, canary_so_far + canary)))
         if reason := self._broken_limit(seen.stages[-1][1]):
@@ -297,8 +308,7 @@ def _standard_problems(rollout: CanaryRollout) -> Iterator[Problem]:
 
 
 def _observation_problems(progress: Progress, now_s: float, stable: Counts, canary: Counts) -> Iterator[Problem]:
-    if not progress.since_s <= now_s < math.inf:
-        yield Field(now_s, "now_s").invalid(f"must be greater than or equal to {progress.since_s:g}")
+    yield from real(progress.last_s)(Field(now_s, "now_s"))
     for name, counts in {"stable": stable, "canary": canary}.items():
         if not all(type(count) is int for count in vars(counts).values()):
             yield Problem(name, f"Invalid value: {counts}: must be whole numbers")
@@ -307,6 +317,15 @@ def _observation_problems(progress: Progress, now_s: float, stable: Counts, cana
 
 
 # -------------------------------------------------------------------------------------------------- made-up traffic
+
+
+RATE = real(0, 0.999)
+TRAFFIC: Rules = [
+    ("per_s", Needed(), real(0.01)),
+    ("stable_error_rate", Needed(), RATE),
+    ("canary_error_rate", Needed(), RATE),
+    ("canary_slow_rate", Needed(), RATE),
+]
 
 
 @dataclass(frozen=True)
@@ -319,16 +338,14 @@ class Traffic:
     canary_slow_rate: float = 0.002
 
     def __post_init__(self) -> None:
-        rates = (self.stable_error_rate, self.canary_error_rate, self.canary_slow_rate)
-        if self.per_s <= 0 or not all(0 <= rate < 1 for rate in rates):
-            why = "must have requests, and rates from 0 to below 1"
-            raise Invalid("traffic", [Problem("traffic", f"Invalid value: {self}: {why}")])
+        check("traffic", broken(Field(vars(self)), TRAFFIC))
 
 
 def trial(
     rollout: CanaryRollout, traffic: Traffic, seed: int, every_s: float = 60.0
 ) -> Iterator[tuple[float, Progress]]:
     """A rollout under made-up traffic, looked at every so often: times in seconds and where it stands, to its end."""
+    check("trial", real(1)(Field(every_s, "every_s")))
     draw, progress, now_s, owed = random.Random(seed), Progress(), 0.0, 0.0
     while not progress.outcome:
         now_s += every_s

@@ -25,6 +25,7 @@ from mlinfra.manifest import (
     below,
     between,
     check,
+    decoded,
     one_of,
     resource_problems,
     text,
@@ -413,8 +414,12 @@ def validate(obj: Manifest) -> list[Problem]:
 
 
 def pitfalls(obj: Manifest) -> list[Problem]:
-    """What everyone accepts and nobody means: fields that are ignored, or read otherwise than they look."""
-    service = Field(obj)
+    """What everyone accepts and nobody means: fields that are ignored, or read otherwise than they look.
+
+    Invalid when somebody refuses the object.
+    """
+    check("InferenceService", validate(obj))
+    service = Field(decoded(obj))
     predictor = service["spec"]["predictor"]
     return [*_annotations(service), *_ignored(service), *_images(predictor)]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, get_args, get_origin
 
@@ -22,6 +23,7 @@ from mlinfra.manifest import (
     Problem,
     Rules,
     check,
+    decoded,
     not_overcommitted,
     one_of,
     quantity,
@@ -271,6 +273,7 @@ def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
 
 def nested(obj: Manifest) -> list[tuple[int, str, str]]:
     """The run as a tree: depth, what it is (DAG, driver, executor, hook), and the task's name."""
+    check("Workflow", validate(obj))
     templates = {template["name"]: template for template in obj["spec"]["templates"]}
     return [(0, "Workflow", obj["metadata"]["generateName"]), *_nested(templates, obj["spec"]["entrypoint"], 1)]
 
@@ -290,6 +293,7 @@ def _nested(templates: Mapping[str, Manifest], name: str, depth: int) -> Iterato
 
 def pods(obj: Manifest) -> list[str]:
     """The pods of a run in which nothing is cached or skipped, by the tasks that they belong to."""
+    check("Workflow", validate(obj))
     templates = {template["name"]: template for template in obj["spec"]["templates"]}
     return list(_pods(templates, templates[obj["spec"]["entrypoint"]]))
 
@@ -308,11 +312,25 @@ def _pods(templates: Mapping[str, Manifest], template: Manifest) -> Iterator[str
 # ------------------------------------------------------------------------------------------ what Argo would refuse
 
 
+@lru_cache(maxsize=1)
+def _models() -> Any:
+    """Hera's models. To import them changes how YAML writes text, for everybody; that is undone."""
+    import yaml
+
+    writers = (yaml.representer.SafeRepresenter, yaml.representer.Representer, yaml.SafeDumper, yaml.Dumper)
+    before = [dict(writer.yaml_representers) for writer in writers]
+    from hera.workflows import models
+
+    for writer, representers in zip(writers, before, strict=True):
+        writer.yaml_representers = representers
+    return models
+
+
 def _decode(obj: Field) -> Iterator[Problem]:
     """Types by hera's models; they let unknown fields pass, which the schema of the CRD does not."""
-    from hera.workflows import models
     from pydantic import ValidationError
 
+    models = _models()
     try:
         models.Workflow.model_validate(obj.value)
     except ValidationError as refusal:
@@ -426,7 +444,7 @@ def validate(obj: Manifest) -> list[Problem]:
 def pitfalls(obj: Manifest) -> list[Problem]:
     """What Argo accepts of a Workflow that is written by hand, and what will happen; Invalid when it accepts it not."""
     check("Workflow", validate(obj))
-    workflow = Field(obj)
+    workflow = Field(decoded(obj))
     found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
     return sorted(found, key=lambda problem: problem.path)
 

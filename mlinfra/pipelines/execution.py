@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from random import Random
 
-from mlinfra.manifest import Problem, check
+from mlinfra.manifest import Field, Problem, check, real
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ def _next(
 
 def _problems(steps: Sequence[Step], gpus: float, parallelism: float) -> list[Problem]:
     names = [step.name for step in steps]
+    typed = [Field(parallelism, "parallelism")]
+    typed += [Field(vars(step), f"steps[{step.name}]")[name] for step in steps for name in ("minutes", "gpus")]
+    if wrong := [problem for field in typed for problem in real(infinite=True)(field)]:
+        return wrong
     found = [
         Problem(f"steps[{i}].name", f'Duplicate value: "{name}"') for i, name in enumerate(names) if name in names[:i]
     ]
@@ -126,6 +130,7 @@ def downstream(steps: Sequence[Step], edited: Sequence[str]) -> list[str]:
 
 
 MOST_CHECKPOINTS, LIFETIME_H = 100_000, 1_000_000
+MOST_ATTEMPTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -172,11 +177,14 @@ class Preemptible:
 
     def attempts(self) -> float:
         """The mean number of starts."""
-        return 1 + sum(math.expm1(self.preemptions_per_h * segment) for segment in self.segments())
+        try:
+            return 1 + sum(math.expm1(self.preemptions_per_h * segment) for segment in self.segments())
+        except OverflowError:
+            return math.inf
 
     def sample_h(self, draw: Random) -> float:
         """One course of events, drawn; Invalid when it would not end in a lifetime."""
-        if self.expected_h() > LIFETIME_H:
+        if self.expected_h() > LIFETIME_H or self.attempts() > MOST_ATTEMPTS:
             check("step", [Problem("preemptions_per_h", f"{self.preemptions_per_h}: the step would never end")])
         passed = 0.0
         for segment in self.segments():

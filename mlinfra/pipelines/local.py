@@ -83,7 +83,7 @@ def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None 
         try:
             pipeline.made(**arguments or {})
             failure = None
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # a step that put out nothing is a ValueError of the next
             failure = error
     log = COLOUR.sub("", said.getvalue())
     done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
@@ -170,7 +170,11 @@ def _cached(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reason(outcome: Run) -> str:
     """The failed task and the last line that it printed, which is its exception."""
-    name, failed = next((name, task) for name, task in outcome.tasks.items() if task.state == "failed")
+    broken = [(name, task) for name, task in outcome.tasks.items() if task.state == "failed"]
+    if not broken:
+        silent = [name for name, task in outcome.tasks.items() if task.state == "ran" and not task.outputs]
+        return f"a task ended well and put out nothing, which another needs: {', '.join(silent)}"
+    name, failed = broken[0]
     printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
     lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and line.strip()]
     times = "once" if failed.attempts == 1 else f"{failed.attempts} times"

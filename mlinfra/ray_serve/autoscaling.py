@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
@@ -38,6 +38,7 @@ class AutoscalingConfig:
     aggregation_function: str = "mean"
 
     def __post_init__(self) -> None:
+        check("autoscaling_config", _typed(self))
         check("autoscaling_config", _problems(self))
 
     def manifest(self) -> Manifest:
@@ -83,6 +84,17 @@ def _problems(config: AutoscalingConfig) -> Iterator[Problem]:
         )
     if config.aggregation_function not in AGGREGATIONS:
         yield Field(config.aggregation_function, "aggregation_function").unsupported(sorted(AGGREGATIONS))
+
+
+def _typed(config: AutoscalingConfig) -> Iterator[Problem]:
+    """Numbers, and whole ones for counts; None where the field may be left out."""
+    for known in fields(config):
+        value, counted = getattr(config, known.name), "replicas" in known.name
+        if known.name == "aggregation_function" or (value is None and known.default is None):
+            continue
+        number = isinstance(value, int if counted else int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            yield Field(value, known.name).invalid(f"Input should be a valid {'integer' if counted else 'number'}")
 
 
 def _above(config: AutoscalingConfig, name: str, low: float, why: str) -> Iterator[Problem]:

@@ -77,7 +77,12 @@ def _limits(deployment: Field) -> Iterator[Problem]:
         yield from whole(1)(ongoing)
     if queued.value not in (None, -1):
         yield from whole(1, why="max_queued_requests must be -1 (no limit) or a positive integer.")(queued)
-    if isinstance(target.value, int | float) and target.value > (5 if ongoing.value is None else ongoing.value):
+    counted = ongoing.value is None or type(ongoing.value) is int
+    if (
+        counted
+        and isinstance(target.value, int | float)
+        and target.value > (5 if ongoing.value is None else ongoing.value)
+    ):
         why = (
             "Autoscaling will never happen, because 'max_ongoing_requests' is less than 'target_ongoing_requests' now."
         )
@@ -193,6 +198,8 @@ def _refused_by(model: Any, given: Field) -> Iterator[Problem]:
         for error in refusal.errors():
             steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
             yield Problem((given.path + steps).lstrip("."), error["msg"])
+    except Exception as trouble:  # Ray's validators expect maps of text, and say so in many ways
+        yield given.invalid(f"Ray's schema cannot read it: {trouble}")
 
 
 def _unknown_keys(config: Manifest) -> Iterator[Problem]:

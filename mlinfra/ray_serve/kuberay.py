@@ -102,9 +102,12 @@ def _serve_config(given: Field) -> Iterator[Problem]:
     """The YAML inside, as Serve would look at it."""
     import yaml
 
+    if not isinstance(given.value, str):
+        yield given.invalid("must be a string")
+        return
     try:
         parsed = yaml.safe_load(given.value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
         return
     if not isinstance(parsed, dict):

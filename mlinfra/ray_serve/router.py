@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from mlinfra.manifest import Field, Problem, check
+from mlinfra.manifest import Field, Invalid, Problem, check, real, whole
+
+MOST = 100_000
 
 ServiceTime = Callable[[int, random.Random], float]
 """Seconds for a batch of a size."""
@@ -29,6 +31,10 @@ class Batching:
 
     max_batch_size: int = 10
     batch_wait_timeout_s: float = 0.01
+
+    def __post_init__(self) -> None:
+        wait = Field(self.batch_wait_timeout_s, "batch_wait_timeout_s")
+        check("batching", [*whole(1)(Field(self.max_batch_size, "max_batch_size")), *real(0)(wait)])
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ class Stage:
 
 
 def _stage_problems(stage: Stage) -> Iterator[Problem]:
-    for name in ("replicas", "max_ongoing_requests", "workers"):
-        if getattr(stage, name) < 1:
-            yield Field(getattr(stage, name), name).invalid("must be greater than 0")
+    for name, most in {"replicas": MOST, "max_ongoing_requests": 2**31 - 1, "workers": 2**31 - 1}.items():
+        yield from whole(1, most, "must be greater than 0")(Field(getattr(stage, name), name))
+    yield from whole(-1)(Field(stage.max_queued_requests, "max_queued_requests"))
     if stage.max_queued_requests != -1 and stage.max_queued_requests < 1:
         why = "max_queued_requests must be -1 (no limit) or a positive integer."
         yield Field(stage.max_queued_requests, "max_queued_requests").invalid(why)
@@ -64,16 +70,19 @@ def _stage_problems(stage: Stage) -> Iterator[Problem]:
 
 def takes(seconds: float) -> ServiceTime:
     """A service time that is always the same."""
+    check("service time", real(0)(Field(seconds, "seconds")))
     return lambda size, draw: seconds
 
 
 def exponential(mean_s: float) -> ServiceTime:
     """A service time that varies as much as its mean."""
-    return lambda size, draw: draw.expovariate(1 / mean_s)
+    check("service time", real(0)(Field(mean_s, "mean_s")))
+    return lambda size, draw: mean_s * draw.expovariate(1.0)
 
 
 def linear(base_s: float, each_s: float) -> ServiceTime:
     """A batch's time: a part for the batch and a part for each request in it."""
+    check("service time", [*real(0)(Field(base_s, "base_s")), *real(0)(Field(each_s, "each_s"))])
     return lambda size, draw: base_s + each_s * size
 
 
@@ -86,17 +95,27 @@ class Outcome:
     dropped: int = 0
 
     def percentile_s(self, stage: str, fraction: float) -> float:
-        """The time that this fraction of a stage's calls stayed within."""
-        times = sorted(self.times_s[stage])
+        """The time that this fraction of a stage's calls stayed within; Invalid for a stage that answered none."""
+        check("percentile", real(0, 1)(Field(fraction, "fraction")))
+        times = sorted(self._answered(stage))
         return times[max(0, math.ceil(fraction * len(times)) - 1)]
 
     def mean_s(self, stage: str) -> float:
-        return math.fsum(self.times_s[stage]) / len(self.times_s[stage])
+        return math.fsum(self._answered(stage)) / len(self._answered(stage))
+
+    def _answered(self, stage: str) -> list[float]:
+        if stage not in self.times_s:
+            raise Invalid("outcome", [Field(stage, "stage").invalid("answered nothing")])
+        return self.times_s[stage]
 
 
 def simulate(stages: Sequence[Stage], arrivals_s: Sequence[float], seed: int = 0, pick: Pick | None = None) -> Outcome:
     """Requests that arrive at these times at the last stage, the ingress, until all are answered or dropped."""
     check("stages", _path_problems(stages))
+    check(
+        "arrivals",
+        (problem for i, at_s in enumerate(arrivals_s) for problem in real()(Field(at_s, f"arrivals_s[{i}]"))),
+    )
     return _Simulation(stages, random.Random(seed), pick or shorter_of_two).run(arrivals_s)
 
 
@@ -107,6 +126,8 @@ def _path_problems(stages: Sequence[Stage]) -> Iterator[Problem]:
         for name in stage.calls:
             if name not in known:
                 yield Problem(f"stages[{stage.name}].calls", f'Invalid value: "{name}": must be a stage listed before')
+        if stage.name in known:
+            yield Problem("stages", f'Duplicate value: "{stage.name}"')
         known.append(stage.name)
     if not stages:
         yield Problem("stages", "Required value: at least one stage")
@@ -155,7 +176,7 @@ class _Simulation:
         self.queues: dict[str, deque[Call]] = {stage.name: deque() for stage in stages}
         self.draw, self.pick, self.outcome, self.now_s = draw, pick, Outcome(), 0.0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
-        self.order = count()
+        self.order, self.routing = count(), set[str]()
 
     def run(self, arrivals_s: Sequence[float]) -> Outcome:
         for at_s in arrivals_s:
@@ -184,11 +205,15 @@ class _Simulation:
 
     def _route(self, name: str) -> None:
         """The oldest request first, as long as there is room."""
+        if name in self.routing:  # a request that was dropped on its way: the loop above it goes on
+            return
+        self.routing.add(name)
         queue = self.queues[name]
         while queue and (free := self._free(name)):
             replica = self.pick(free, self.draw)
             replica.ongoing += 1
             self._ask(name, replica, queue.popleft(), self.stages[name].calls)
+        self.routing.remove(name)
 
     def _ask(self, name: str, replica: Replica, call: Call, rest: tuple[str, ...]) -> None:
         """The called stages one after the other, then the stage's own work."""

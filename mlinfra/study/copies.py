@@ -20,14 +20,15 @@ from mlinfra.study.listing import REFUSED
 
 def work_on(originals: Path, work: Path) -> list[str]:
     """Copy what is not there yet; say which originals have changed since they were copied."""
+    fresh = {original: _unanswered(original) for original in sorted(originals.glob("*.ipynb"))}
     work.mkdir(exist_ok=True)
     ledger = work / ".copied.json"
-    copied: dict[str, str] = json.loads(ledger.read_text("utf-8")) if ledger.exists() else {}
+    copied: dict[str, str] = _read(ledger) if ledger.exists() else {}
     said = []
-    for original in sorted(originals.glob("*.ipynb")):
+    for original, text in fresh.items():
         copy, digest = work / original.name, hashlib.sha256(original.read_bytes()).hexdigest()
         if not copy.exists():
-            copy.write_text(_unanswered(original.read_text("utf-8")), "utf-8")
+            copy.write_text(text, "utf-8")
             copied[original.name] = digest
             said.append(f"copied {original.name}")
         elif copied.get(original.name) != digest:
@@ -36,9 +37,17 @@ def work_on(originals: Path, work: Path) -> list[str]:
     return said
 
 
-def _unanswered(text: str) -> str:
+def _read(path: Path) -> dict[str, Any]:
+    """A map from a file of JSON; ValueError names the file that is torn."""
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: is torn: {error}") from error
+
+
+def _unanswered(original: Path) -> str:
     """The notebook without its outputs: they would show the answers before the guess."""
-    notebook = json.loads(text)
+    notebook = _read(original)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
+from typing import SupportsFloat
 
 MIME = "application/vnd.mlinfra.svg"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
@@ -72,7 +73,14 @@ class Row:
 
 
 def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") -> Figure:
-    """Bands over one time axis, drawn as steps where a value holds until the next one."""
+    """Bands over one time axis, drawn as steps where a value holds until the next one.
+
+    ValueError for a line without points, for more than four lines in a row, and for what is not a finite number.
+    """
+    for row in rows:
+        _drawable(row)
+    if not rows:
+        raise ValueError("a figure needs a row")
     span = _span(rows)
     body, top = [text(LEFT, 20, title, size=14, weight="bold")], 34
     for row in rows:
@@ -143,6 +151,8 @@ def tree(title: str, description: str, rows: Sequence[tuple[int, str, str]]) -> 
 
 def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
     """One bar a row, made of named parts: a legend above, and in the bar the name where there is room."""
+    for label, row in rows.items():
+        _finite(f'row "{label}"', row.values(), low=0)
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     scale = (WIDTH - LABEL_WIDTH - NOTE_WIDTH) / max([1e-9, *(sum(row.values()) for row in rows.values())])
     body, top, x = [text(14, 20, title, size=14, weight="bold")], 58, float(LABEL_WIDTH)
@@ -185,6 +195,8 @@ class Span:
 
 def timeline(title: str, description: str, rows: Mapping[str, Sequence[Span]], x_label: str = "minutes") -> Figure:
     """Rows of bars over one time axis, which starts at 0: a Gantt chart."""
+    for label, spans in rows.items():
+        _finite(f'row "{label}"', (n for span in spans for n in (span.start, span.end, span.end - span.start)), low=0)
     ticks = _ticks(max([0.0, *(span.end for spans in rows.values() for span in spans)]), most=8)
     left, right = LABEL_WIDTH + 14, WIDTH - 20
 
@@ -250,6 +262,20 @@ def _legend(row: Row, y: int) -> str:
         parts.append(text(x + 32, y, name, colour=COLOURS[i]))
         x += _text_width(name) + 46
     return "".join(parts)
+
+
+def _drawable(row: Row) -> None:
+    if not row.lines or not all(row.lines.values()) or len(row.lines) > len(DASHES):
+        raise ValueError(f'row "{row.label}": must have 1 to {len(DASHES)} lines, each with a point')
+    for name, points in row.lines.items():
+        _finite(f'row "{row.label}", line "{name}"', (n for point in points for n in point))
+    _finite(f'row "{row.label}", marks', (row.marks or {}).values())
+
+
+def _finite(what: str, numbers: Iterable[object], low: float = -math.inf) -> None:
+    for number in numbers:
+        if not isinstance(number, SupportsFloat) or not low <= float(number) < math.inf:
+            raise ValueError(f"{what}: {number!r}: must be a finite number{'' if low < 0 else ', 0 or more'}")
 
 
 def _text_width(text: str) -> float:

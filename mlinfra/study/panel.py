@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -24,6 +25,15 @@ class Slider:
     high: Number
     value: Number
     step: Number = 1
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high", "value", "step"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise ValueError(f'slider "{self.label}": {name}: {number!r}: must be a number')
+        if not self.low <= self.value <= self.high or self.step <= 0:
+            why = "the value must be from low to high, and the step above 0"
+            raise ValueError(f'slider "{self.label}": {self.low}, {self.high}, {self.value}, {self.step}: {why}')
 
     def widgets(self, live: bool) -> tuple[Any, Any]:
         """The slider, and a number box of the same name: the twin that a screen reader can read and type into."""
@@ -91,6 +101,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         if name not in self._sliders:
             raise ValueError(f'slider "{name}": must be one of {", ".join(self._sliders)}')
         slider = self._sliders[name]
+        whole = isinstance(slider, widgets.IntSlider)
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise ValueError(f"{name}: {value!r}: must be a {'whole ' if whole else ''}number")
         if not slider.min <= value <= slider.max:
             raise ValueError(f"{name}: {value}: must be from {slider.min} to {slider.max}")
 

@@ -10,7 +10,7 @@
 {{/* What never changes in the life of a release: a selector is immutable. */}}
 {{- define "inference.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "inference.labels" -}}

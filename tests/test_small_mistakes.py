@@ -1,0 +1,416 @@
+"""Tests that kill the mutants which the rooms' own tests let live; the head of each group says where it belongs."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_gpu_preemption import pod
+from test_gpu_quota import admit
+from test_hpa import autoscaler, observe
+from test_keda import LOAD, scaled
+from test_kserve_canary import ROLLOUT
+
+from mlinfra import manifest
+from mlinfra.autoscaling import hpa, keda, knative, service, vpa
+from mlinfra.gpu import fragmentation as fgd
+from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
+from mlinfra.gpu.filters import Refusal, refusal
+from mlinfra.gpu.index import WholeGPUBestFit
+from mlinfra.gpu.kueue import Kueue
+from mlinfra.gpu.preemption import DisruptionBudget, dry_run
+from mlinfra.gpu.profile import DEFAULT_PROFILE
+from mlinfra.gpu.quota import ClusterQueue, Quota, Usage, Workload
+from mlinfra.gpu.scheduler import GPUScheduler
+from mlinfra.gpu.scoring import BestFit, balance
+from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
+from mlinfra.helm.upgrade import History
+from mlinfra.kserve import canary
+from mlinfra.pipelines import steps
+from mlinfra.pipelines.cache import Cache
+from mlinfra.pipelines.execution import Step, longest_path_first
+from mlinfra.ray_serve.router import Outcome, Replica, Stage, shorter_of_two, simulate, takes
+
+# --------------------------------------------------------------------------------------- autoscaling: tests/test_hpa.py
+
+
+def test_a_failing_metric_does_not_block_a_pass_that_keeps_the_count() -> None:
+    """`computeReplicasForMetrics` gives up only where the valid proposals are below the current count."""
+    scaler = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(60)), hpa.Pods("rps", hpa.AverageValue(10))))
+    seen = observe(4, 4 * 5 * 60)
+    decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.History(), 0)
+    assert decision.scaling_active is not None
+    assert (decision.desired, decision.scaling_active.status, decision.scaling_active.reason) == (
+        4,
+        True,
+        "ValidMetricFound",
+    )
+
+
+# -------------------------------------------------------------------------------------- autoscaling: tests/test_keda.py
+
+
+def test_cpu_and_memory_together_cannot_wake_from_zero_either() -> None:
+    memory = keda.Trigger("memory", threshold=60, metric_type="Utilization")
+    with pytest.raises(manifest.Invalid, match="only cpu/memory triggers"):
+        scaled(triggers=(LOAD, memory))
+
+
+def test_the_minimum_may_equal_the_maximum() -> None:
+    """`CheckReplicaCountBoundsAreValid`: less than or equal."""
+    assert scaled(min_replica_count=5, max_replica_count=5).hpa().min_replicas == 5
+
+
+def test_a_maximum_that_is_not_given_is_100() -> None:
+    for low, problems in ((100, 0), (101, 1)):
+        obj = scaled(min_replica_count=1).manifest()
+        obj["spec"]["minReplicaCount"] = low
+        del obj["spec"]["maxReplicaCount"]
+        assert len(keda.validate(obj)) == problems
+
+
+def test_before_the_first_activity_the_initial_cooldown_must_be_over() -> None:
+    """Creation plus the cooldown must lie before now."""
+    for age_s, after in ((60, 4), (60.1, 0)):
+        seen = keda.Status(4, False, created_age_s=age_s)
+        assert keda.request_scale(scaled(initial_cooldown_period=60), seen) == after
+
+
+# ----------------------------------------------------------------------------------- autoscaling: tests/test_knative.py
+
+
+def test_the_deciders_defaults_are_the_clusters() -> None:
+    """config-autoscaler: 70 % of 100 requests, burst 211, panic at 200 %, up 1000-fold, down by half, 60 s."""
+    assert knative.decider(knative.Revision()) == knative.Decider(70, 100)
+    assert knative.Decider(70, 100) == knative.Decider(70, 100, 211, 2, 1000, 2, 60, 0, 0, True)
+
+
+def test_a_revision_that_starts_with_a_pod_counts_its_window_from_second_zero() -> None:
+    """60 s of the stable window and 30 s of grace."""
+    scaler, pods = knative.Autoscaler(ready_pods=1), {}
+    for second in range(100):
+        scaler.record(second, 0)
+        if second % 2 == 0:
+            pods[second] = scaler.desired(second, ready_pods=1).desired
+    assert next(second for second in pods if pods[second] == 0) == 90
+
+
+def test_scales_are_int32() -> None:
+    """`strconv.ParseInt(v, 10, 32)`."""
+    assert knative.Revision(max_scale=2**31 - 1).max_scale == 2**31 - 1
+    with pytest.raises(manifest.Invalid, match="max_scale: Invalid value: 2147483648"):
+        knative.Revision(max_scale=2**31)
+
+
+def test_the_rate_down_divides_as_a_double_does() -> None:
+    """math.Floor(11 / 1.1) is 10; whole division of the doubles would give 9."""
+    spec = knative.Decider(10, 14, max_scale_down_rate=1.1)
+    assert knative.scale(spec, knative.State(), 0.0, 11, 1.0, 1.0).desired == 10
+
+
+# --------------------------------------------------------------------------------------- autoscaling: tests/test_vpa.py
+
+
+def test_the_reference_is_the_half_life_nearest_to_the_first_sample() -> None:
+    """`Round(halfLife)`: 0.7 days round up to one, and the sample weighs 2^-0.3."""
+    histogram = vpa.Histogram(vpa.CPU_BUCKETS)
+    histogram.add(1.0, 1.0, 0.7 * vpa.DAY_S)
+    assert histogram.reference_s == vpa.DAY_S
+    assert histogram.total == pytest.approx(2**-0.3)
+
+
+def test_a_policy_without_bounds_changes_nothing() -> None:
+    for amounts in (vpa.Amounts(0, 0), vpa.Amounts(25, 2**28), vpa.Amounts(vpa.MAX_AMOUNT, vpa.MAX_AMOUNT)):
+        wanted = vpa.Recommendation(amounts, amounts, amounts, 1.0)
+        assert vpa.ContainerPolicy().clamp(wanted) == wanted
+
+
+def test_a_sample_of_nothing_counts() -> None:
+    """`isValid`: usage of zero is usage; only a negative one is refused."""
+    container = vpa.Container(vpa.Aggregate())
+    assert [container.add_cpu(milli, at_s) for at_s, milli in enumerate((0, -1, 0))] == [True, False, True]
+    assert [container.add_memory(used, at_s) for at_s, used in enumerate((0, -1, 0))] == [True, False, True]
+
+
+# ----------------------------------------------------------------------------------- autoscaling: tests/test_service.py
+
+
+def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:
+    assert service.ColdStart().total_s == 0
+    assert service.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
+
+
+def test_an_hpa_in_the_loop_reads_exact_thousandths() -> None:
+    """6 in flight at 3 a pod are 2 pods; a little more would be 3."""
+    goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
+    scaler = service.ByHPA(autoscaler(metrics=goal), lambda seen: seen.in_flight)
+    assert scaler.decide(0.0, service.Snapshot(0.0, 1, 6, 0, 0.0, 1.0), 1) == 2
+
+
+def test_an_hpa_on_cpu_in_the_loop() -> None:
+    """Pods request one core: 4 busy cores in 4 pods are 100 %, twice the target."""
+    by_cpu = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(50)),))
+    scaler = service.ByHPA(by_cpu, lambda seen: seen.busy * seen.ready)
+    assert scaler.decide(0.0, service.Snapshot(0.0, 4, 0, 4, 0.0, 1.0), 4) == 8
+
+
+# --------------------------------------------------------------------------------------- gpu: tests/test_gpu_scoring.py
+
+
+def test_the_source_rule_without_a_preference_is_the_spare_gpus_alone() -> None:
+    node = NodeInfo(GPUNode("n", "Tesla-V100-SXM2-32GB", 8, 32))
+    assert BestFit().score(GPURequest("p", 1), node) == -70
+    assert BestFit().score(GPURequest("p", 1, preferred_gpu_type="Tesla-V100-SXM2-32GB"), node) == 30
+
+
+def test_ten_spare_gpus_weigh_as_much_as_the_preferred_type() -> None:
+    """100 - 10 x 10 beside 0 - 0 x 10: a tie, which goes to the first node."""
+    nodes = [GPUNode("wide", "A100", 11, 80), GPUNode("tight", "V100", 1, 32)]
+    for order in (nodes, nodes[::-1]):
+        assert WholeGPUBestFit(order).place(GPURequest("p", 1, preferred_gpu_type="A100")) == order[0].name
+
+
+def test_what_a_node_does_not_have_is_not_out_of_balance() -> None:
+    assert balance({"cpu": 4000, "memory": 0}, {"cpu": 8000, "memory": 0}) == 100
+
+
+def test_the_weights_of_the_default_plugins() -> None:
+    """`getDefaultPlugins`: TaintToleration 3, NodeAffinity 2, the others 1."""
+    assert {plugin.name: plugin.weight for plugin in DEFAULT_PROFILE.plugins} == {
+        "TaintToleration": 3,
+        "NodeAffinity": 2,
+        "NodeResourcesFit": 1,
+        "NodeResourcesBalancedAllocation": 1,
+    }
+
+
+# ------------------------------------------------------------------------------------- gpu: tests/test_gpu_scheduler.py
+
+
+@pytest.mark.parametrize("resource", [GPU, "nvidia.com/mig-1g.10gb"])
+def test_a_device_that_a_node_does_not_have_is_missing_for_good(resource: str) -> None:
+    """One is more than none, and no eviction helps."""
+    refused = refusal(GPURequest("one", 1, resource=resource), NodeInfo(GPUNode("cpu-only")))
+    assert refused == Refusal((f"Insufficient {resource}",), resolvable=False)
+
+
+def test_an_explanation_has_the_nodes_in_their_order() -> None:
+    """Those that fit, then those that do not, each as they were added."""
+    cluster = GPUScheduler([GPUNode(f"n{i}", "Tesla-V100-SXM2-32GB", 2 - i % 2, 32) for i in range(4)])
+    said = cluster.explain(GPURequest("two", 2))
+    assert (list(said.points), list(said.refused)) == (["n0", "n2"], ["n1", "n3"])
+
+
+# ------------------------------------------------------------------------------------ gpu: tests/test_gpu_preemption.py
+
+
+def test_of_a_large_cluster_a_tenth_is_tried() -> None:
+    """`minCandidateNodesPercentage` 10: 150 of 1500 nodes, more than the 100 that are the least."""
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1)) for i in range(1500)]
+    for i, info in enumerate(infos):
+        info.add(pod(f"v{i}", 1, 0))
+    assert len(dry_run(pod("incoming", 1, 1).request, infos)) == 150
+
+
+@pytest.mark.parametrize(("protected", "looked_at"), [(99, 100), (100, 101), (101, 102)])
+def test_the_search_goes_on_until_one_of_the_hundred_breaks_no_budget(protected: int, looked_at: int) -> None:
+    """A hundred candidates are enough as soon as one of them, whichever, violates nothing."""
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1)) for i in range(150)]
+    for i, info in enumerate(infos):
+        info.add(pod(f"v{i}", 1, 0, app="kept" if i < protected else ""))
+    found = dry_run(pod("incoming", 1, 1).request, infos, [DisruptionBudget({"app": "kept"}, 0)])
+    assert len(found) == looked_at
+
+
+# ----------------------------------------------------------------------------------------- gpu: tests/test_gpu_quota.py
+
+
+def test_in_a_queue_the_higher_priority_goes_first_then_the_older() -> None:
+    kueue = Kueue([ClusterQueue("a", "", {GPU: Quota(1)})])
+    for name, priority in (("old", 0), ("young", 0), ("urgent", 10)):
+        kueue.submit(Workload(name, "a", {GPU: 1}, priority))
+    assert [workload.name for workload in kueue.pending("a")] == ["urgent", "old", "young"]
+    assert kueue.schedule() == ["urgent"]
+
+
+def test_everybody_who_need_not_go_is_put_back() -> None:
+    """The two small ones are asked first, being newer; once the large one goes, both may stay."""
+    kueue = Kueue(
+        [
+            ClusterQueue("a", "ml", {GPU: Quota(8)}, reclaim_within_cohort="Any"),
+            ClusterQueue("b", "ml", {GPU: Quota(8)}),
+        ]
+    )
+    for name, gpus in (("large", 14), ("small-1", 1), ("small-2", 1)):
+        assert admit(kueue, Workload(name, "b", {GPU: gpus})) == [name]
+    assert admit(kueue, Workload("owner", "a", {GPU: 8})) == ["owner"]
+    assert [event.workload for event in kueue.events if event.message.startswith("Preempted")] == ["large"]
+
+
+def both(name: str, gpus: int, cpu: int, **given: str) -> ClusterQueue:
+    return ClusterQueue(name, "ml", {GPU: Quota(gpus), "cpu": Quota(cpu)}, **given)
+
+
+def test_within_nominal_means_every_resource() -> None:
+    usage = Usage({"a": both("a", 4, 4)})
+    assert [usage.within_nominal("a", {GPU: n, "cpu": 1}) for n in (4, 5)] == [True, False]
+
+
+def test_a_queue_that_borrows_one_of_what_is_short_can_be_reclaimed_from() -> None:
+    """a is short of GPUs and of cpu; b borrows GPUs alone, for it is c that has a's cpu."""
+    kueue = Kueue([both("a", 4, 4, reclaim_within_cohort="Any"), both("b", 4, 8), both("c", 0, 0)])
+    assert admit(kueue, Workload("c1", "c", {"cpu": 4})) == ["c1"]
+    assert admit(kueue, Workload("b1", "b", {GPU: 8, "cpu": 8})) == ["b1"]
+    assert admit(kueue, Workload("a1", "a", {GPU: 4, "cpu": 4})) == ["a1"]
+    assert set(kueue.admitted) == {"c1", "a1"}
+
+
+def test_what_a_head_that_borrows_keeps_ends_at_its_borrowing_limit() -> None:
+    """`quotaResourcesToReserve`: the request, or the nominal quota and the limit less what is used."""
+    for asked, kept in ((9, 9), (20, 8 + 4 - 2)):
+        usage = Usage({"a": ClusterQueue("a", "ml", {GPU: Quota(8, 4)})})
+        usage.add(Workload("runs", "a", {GPU: 2}))
+        usage.reserve(Workload("waits", "a", {GPU: asked}))
+        assert usage.used["a"][GPU] == 2 + kept
+
+
+def test_who_asks_for_more_of_one_resource_than_its_queue_owns_keeps_nothing_from_others() -> None:
+    """`large` is short of GPUs, 6 where its queue owns 4, and of cpu, which it could own: it does not fit at all."""
+    kueue = Kueue([both("a", 4, 4, queueing_strategy="StrictFIFO"), both("b", 4, 4), both("c", 4, 4)])
+    assert admit(kueue, Workload("b0", "b", {GPU: 4, "cpu": 4})) == ["b0"]
+    assert admit(kueue, Workload("c0", "c", {GPU: 4, "cpu": 5})) == ["c0"]
+    large, small = Workload("large", "a", {GPU: 6, "cpu": 4}), Workload("small", "c", {GPU: 1, "cpu": 1})
+    assert admit(kueue, large, small) == ["small"]
+
+
+# --------------------------------------------------------------------------------- gpu: tests/test_gpu_fragmentation.py
+
+
+def ranked(policy: fgd.Policy, pod: fgd.PodShape) -> list[int]:
+    """Points of 2 GPUs that are free, 4 of which one is half taken, 8 of which one is taken, and 8 free ones."""
+    cluster = fgd.Cluster(
+        [fgd.NodeShape(64_000, 64_000, gpus, "T4") for gpus in (2, 4, 8, 8)], [fgd.TypicalPod(1, 1, 1000, (), 1.0)]
+    )
+    cluster.place(HALF, 1, 0)
+    cluster.place(ONE, 2, 0)
+    return [int(points) for points in policy(cluster, pod, np.arange(4)).points]
+
+
+HALF, ONE = fgd.PodShape(32_000, 1, 1, 500), fgd.PodShape(32_000, 1, 1, 1000)
+
+
+def test_packing_by_hand() -> None:
+    """Wholly free: max(33 - f, f); opening n: 50 - n; on a shared one with half free: 100 - 50 // 10."""
+    assert ranked(fgd.gpu_packing, HALF) == [33 - 2, 100 - 50 // 10, 50 - 1, 33 - 8]
+    assert ranked(fgd.gpu_packing, ONE) == [33 - 2, 50 - 1, 50 - 1, 33 - 8]
+
+
+def test_clustering_by_hand() -> None:
+    """75 for company of its own kind, 25 for none, 0 for others only; and 25 (8000 - G) // 8000 for what is taken."""
+    assert ranked(fgd.gpu_clustering, HALF) == [25 + 18, 75 + 14, 0 + 3, 25 + 0]
+    assert ranked(fgd.gpu_clustering, ONE) == [25 + 18, 0 + 14, 75 + 3, 25 + 0]
+    cluster = fgd.Cluster([fgd.NodeShape(64_000, 64_000, 4, "T4")], [fgd.TypicalPod(1, 1, 1000, (), 1.0)])
+    cluster.place(HALF._replace(cpu_milli=1), 0, 0)
+    cluster.place(ONE._replace(cpu_milli=1), 0, 1)
+    assert fgd.gpu_clustering(cluster, ONE, np.arange(1)).points == [50 + 25 * (8000 - 2500) // 8000]
+
+
+def test_best_fit_and_the_dot_product_by_hand() -> None:
+    """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
+    assert ranked(fgd.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
+    assert ranked(fgd.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
+
+
+# ---------------------------------------------------------------------------------- kserve: tests/test_kserve_canary.py
+
+
+def exact_tail(limit: float, bad: int, requests: int) -> float:
+    return math.fsum(
+        math.comb(requests, k) * limit**k * (1 - limit) ** (requests - k) for k in range(bad, requests + 1)
+    )
+
+
+@pytest.mark.parametrize(("limit", "requests"), [(0.01, 100), (0.2, 50), (0.5, 30), (0.9, 200)])
+def test_the_fewest_that_break_a_limit(limit: float, requests: int) -> None:
+    counts = range(requests + 1)
+    fewest = next(n for n in counts if n > limit * requests and exact_tail(limit, n, requests) < canary.DOUBT)
+    assert [canary.breaks(limit, n, requests) for n in counts] == [n >= fewest for n in counts]
+
+
+def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
+    """Cornish and Fisher: skewness / 6 x (z^2 - 1), with skewness = third moment / variance^1.5, here 1 / 2."""
+    found = canary.Evidence(0.0, variance=4.0, third_moment=4.0)
+    assert found.limit(5) == pytest.approx(2.040 + 0.5 / 6 * (2.040**2 - 1))
+
+
+def test_what_never_fails_has_no_errors() -> None:
+    assert canary.bad(1000, 0.0, random.Random(1)) == 0
+
+
+def test_stages_need_not_be_held() -> None:
+    assert replace(ROLLOUT, hold_s=0).hold_s == 0
+
+
+# ---------------------------------------------------------------------------------- ray_serve: tests/test_ray_router.py
+
+
+def test_called_stages_follow_one_another() -> None:
+    """1 s in the first, 2 s in the second, then half a second of its own."""
+    stages = [Stage("a", takes(1.0)), Stage("b", takes(2.0)), Stage("front", takes(0.5), calls=("a", "b"))]
+    assert simulate(stages, [0.0]).times_s == {"a": [1.0], "b": [2.0], "front": [3.5]}
+
+
+def test_two_are_drawn_and_not_three() -> None:
+    """Of three the longest queue never wins, and the second wins whenever the shortest is not drawn."""
+    draw, replicas = random.Random(0), [Replica(ongoing) for ongoing in range(3)]
+    assert {shorter_of_two(replicas, draw).ongoing for _ in range(100)} == {0, 1}
+
+
+def test_percentiles_of_a_stage_are_nearest_ranks() -> None:
+    times = Outcome({"s": [4.0, 1.0, 3.0, 2.0]})
+    assert [times.percentile_s("s", p) for p in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0]
+
+
+# ------------------------------------------------------------------------------------- helm: tests/test_helm_upgrade.py
+
+
+def test_a_rollback_without_a_number_goes_to_the_one_before_the_newest() -> None:
+    """`helm rollback RELEASE`: of three revisions the second."""
+    history = History("bert")
+    for replicas in (1, 2, 3):
+        history = history.upgrade([{"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": replicas}}])
+    newest = history.rollback().revisions[-1]
+    assert (newest.description, newest.objects[0]["spec"]["replicas"]) == ("Rollback to 2", 2)
+
+
+def test_a_month_has_720_hours_and_no_bill_is_infinite() -> None:
+    assert HOURS_PER_MONTH == 30 * 24
+    for wrong in (math.inf, math.nan, -1):
+        with pytest.raises(manifest.Invalid, match="must be 0 or more"):
+            Line("training", wrong)
+    assert Line("idle", 0).dollars == 0
+    assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6
+
+
+# ------------------------------------------------------------------------- pipelines: tests/test_pipelines_execution.py
+
+
+def test_of_several_ways_to_the_end_the_longest_counts() -> None:
+    """`fork` has 1 + 9 before it, `lone` 5."""
+    forked = [Step("lone", 5), Step("fork", 1), Step("short", 1, ("fork",)), Step("long", 9, ("fork",))]
+    assert [step.name for step in longest_path_first(forked)] == ["fork", "long", "lone", "short"]
+
+
+# ----------------------------------------------------------------------------- pipelines: tests/test_pipelines_local.py
+
+
+def test_no_two_artifacts_share_an_id() -> None:
+    """Five from the first run; the second finds what `prepare` put out, and makes three more."""
+    cache, course = Cache(), steps.pipeline()
+    cache.run(course)
+    cache.run(course, {"epochs": 3})
+    ids = [number for made in cache.executions.values() for number in made.values()]
+    assert sorted(ids) == list(range(1, 9))
