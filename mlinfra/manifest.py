@@ -219,8 +219,10 @@ def real(low: float = -math.inf, high: float = math.inf, infinite: bool = False)
 
     def check(field: Field) -> Iterator[Problem]:
         value = field.value
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             yield field.invalid("must be a number")
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            yield Problem(field.path, "must be less than 2^63")
         elif value < low:
             yield field.invalid(f"must be greater than or equal to {low:g}")
         elif value > high:

@@ -167,13 +167,19 @@ class ByHPA:
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
         pods = hpa.running_pods(seen.ready, cpu=1)
-        amount_milli = round(1000 * self.measure(seen))
+        amount_milli = round(1000 * _measured(self.measure, seen))
         per_pod = isinstance(self.scaler.metrics[0], hpa.Resource | hpa.Pods)
         reading: hpa.Reading = hpa.evenly(amount_milli, pods, now_s) if per_pod else [amount_milli]
         observed = hpa.Observation(wanted, pods, (reading,))
         decision = hpa.reconcile(self.scaler, observed, self.history, now_s, self.flags)
         self.history = decision.history
         return decision.desired
+
+
+def _measured(measure: Callable[[Snapshot], float], seen: Snapshot) -> float:
+    value = measure(seen)
+    check("measure", real()(Field(value, f"measure at {seen.at_s:g} s")))
+    return value
 
 
 @dataclass
@@ -214,7 +220,7 @@ class ByKEDA:
         self.poll_s, self.sync_s = 0.0, 0.0  # when each of the two is due next
 
     def decide(self, now_s: float, seen: Snapshot, wanted: int) -> int:
-        active = self.scaled.triggers[0].active(self.measure(seen))
+        active = self.scaled.triggers[0].active(_measured(self.measure, seen))
         self.last_active_s = now_s if active else self.last_active_s
         if now_s >= self.poll_s - 1e-9:
             self.poll_s += self.scaled.polling_interval

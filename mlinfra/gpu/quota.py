@@ -37,7 +37,7 @@ API_VERSION = "kueue.x-k8s.io/v1beta2"
 AMOUNT = whole(0, 2**63 - 1)
 QUOTA: Rules = [("nominal", Needed(), AMOUNT), ("borrowing_limit", AMOUNT), ("lending_limit", AMOUNT)]
 WORKLOAD: Rules = [
-    ("name", Needed()),
+    ("name", Needed(), dns_subdomain),
     ("requests", Needed(), a_map),
     ("requests[]", Needed(), AMOUNT),
     ("priority", Needed(), whole(-(2**31))),

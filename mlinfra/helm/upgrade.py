@@ -30,7 +30,7 @@ DEFAULTS: dict[str, dict[tuple[Any, ...], Any]] = {"Deployment": {("spec", "repl
 
 def _merge_key(name: str, *lists: Any) -> str | None:
     """The key that tells the items of these lists apart, if they all have it."""
-    items = [item for items in lists for item in items or ()]
+    items = [item for items in lists for item in (items if isinstance(items, list) else ())]
     keys = MERGE_KEYS.get(name, ())
     return next((key for key in keys if all(isinstance(item, Mapping) and key in item for item in items)), None)
 
@@ -46,7 +46,9 @@ def three_way_merge(old: Any, new: Any, live: Any, name: str = "") -> Any:
         said = {key: three_way_merge(before.get(key), value, live.get(key), key) for key, value in new.items()}
         return kept | said
     if isinstance(new, list) and isinstance(live, list) and (key := _merge_key(name, old, new, live)):
-        before, said, there = ({item.get(key): item for item in items or []} for items in (old, new, live))
+        before, said, there = (
+            {item.get(key): item for item in (items if isinstance(items, list) else [])} for items in (old, new, live)
+        )
         return list(three_way_merge(before, said, there).values())
     return deepcopy(new)
 
@@ -175,7 +177,8 @@ def get(obj: Any, path: Path) -> Any:
     """The value at a path, or None."""
     for step in path:
         if isinstance(step, tuple):
-            obj = next((item for item in obj or [] if item.get(step[0]) == step[1]), None)
+            items = obj if isinstance(obj, list) else []
+            obj = next((item for item in items if item.get(step[0]) == step[1]), None)
         else:
             obj = obj.get(step) if isinstance(obj, Mapping) else None
     return obj

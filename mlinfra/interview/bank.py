@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
 from string import Formatter
@@ -148,9 +148,43 @@ def _filled(text: str, numbers: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def bank() -> dict[str, Card]:
     """Every card by its id, in the order of the file."""
-    rows = yaml.safe_load(files("mlinfra").joinpath("questions.yaml").read_text("utf-8"))
-    cards = [Card(**row | {"points": tuple(row["points"]), "follow_ups": tuple(row["follow_ups"])}) for row in rows]
-    return {card.id: card for card in cards}
+    return _cards(files("mlinfra").joinpath("questions.yaml").read_text("utf-8"))
+
+
+def _cards(text: str) -> dict[str, Card]:
+    """The cards of the file's text; ValueError names the row that is torn, and what is wrong with it."""
+    try:
+        rows = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"questions.yaml: must be YAML: {error}") from error
+    if not isinstance(rows, list):
+        raise ValueError("questions.yaml: must be a list of questions")
+    cards: dict[str, Card] = {}
+    for number, row in enumerate(rows, 1):
+        if wrong := _torn(row):
+            raise ValueError(f"questions.yaml: question {number}: {wrong}")
+        if row["id"] in cards:
+            raise ValueError(f"questions.yaml: question {number}: id: there are two of {row['id']!r}")
+        cards[row["id"]] = Card(**row | {"points": tuple(row["points"]), "follow_ups": tuple(row["follow_ups"])})
+    return cards
+
+
+def _torn(row: object) -> str:
+    """The first thing that is wrong with a row; empty when it is whole."""
+    if not isinstance(row, dict):
+        return "must be a map"
+    for known in fields(Card):
+        value, lists = row.get(known.name), known.name in ("points", "follow_ups")
+        if known.name not in row and known.name != "moved":
+            return f"{known.name}: is missing"
+        if known.name in row and not (_texts(value) if lists else isinstance(value, str)):
+            return f"{known.name}: must be {'a list of texts' if lists else 'a text'}"
+    unknown = row.keys() - {known.name for known in fields(Card)}
+    return f"{min(map(str, unknown))}: unknown field" if unknown else ""
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def card(name: str) -> Card:

@@ -299,6 +299,9 @@ def pods(obj: Manifest) -> list[str]:
 
 
 def _pods(templates: Mapping[str, Manifest], template: Manifest) -> Iterator[str]:
+    if "dag" not in template:
+        yield template["name"]
+        return
     for task in template["dag"]["tasks"]:
         called = templates[task["template"]]
         if "dag" not in called or task["template"].endswith("system-container-executor"):
@@ -317,7 +320,12 @@ def _models() -> Any:
     """Hera's models. To import them changes how YAML writes text, for everybody; that is undone."""
     import yaml
 
-    writers = (yaml.representer.SafeRepresenter, yaml.representer.Representer, yaml.SafeDumper, yaml.Dumper)
+    writers: tuple[Any, ...] = (
+        yaml.representer.SafeRepresenter,
+        yaml.representer.Representer,
+        yaml.SafeDumper,
+        yaml.Dumper,
+    )
     before = [dict(writer.yaml_representers) for writer in writers]
     from hera.workflows import models
 

@@ -66,7 +66,7 @@ def _next(
 
 def _problems(steps: Sequence[Step], gpus: float, parallelism: float) -> list[Problem]:
     names = [step.name for step in steps]
-    typed = [Field(parallelism, "parallelism")]
+    typed = [Field(parallelism, "parallelism"), Field(gpus, "gpus")]
     typed += [Field(vars(step), f"steps[{step.name}]")[name] for step in steps for name in ("minutes", "gpus")]
     if wrong := [problem for field in typed for problem in real(infinite=True)(field)]:
         return wrong

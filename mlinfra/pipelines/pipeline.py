@@ -64,6 +64,8 @@ class Condition:
             "condition",
             [] if self.operator in OPERATORS else [Field(self.operator, "operator").unsupported([*OPERATORS])],
         )
+        if not _finite(self.right) or (isinstance(self.right, str) and set(self.right) & set("'\"\\")):
+            raise Invalid("condition", [Problem("right", f"{self.right!r}: must be finite, and text without quotes")])
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,21 @@ def argument_problems(pipeline: Pipeline, arguments: Mapping[str, Value]) -> Ite
             yield Problem(f"arguments[{name}]", f"{value!r}: must be of type {wanted}")
 
 
+def _finite(value: object) -> bool:
+    """JSON, in which KFP writes them, has no NaN and no infinity."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _shapes(pipeline: Pipeline) -> Iterator[Problem]:
     """What is not even of the right kind, before anything asks about it."""
     for name, value in pipeline.parameters.items():
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             yield Problem(f"parameters[{name}]", "must be a name that Python takes for an argument")
-        elif type(value) not in KINDS or value != value:
+        elif type(value) not in KINDS or not _finite(value):
             kinds = ", ".join(kind.__name__ for kind in KINDS)
             yield Problem(f"parameters[{name}]", f"{value!r}: must be a value of {kinds}")
     if not isinstance(pipeline.tasks, Sequence) or isinstance(pipeline.tasks, str):
@@ -233,6 +244,8 @@ def _names(pipeline: Pipeline) -> Iterator[Problem]:
         yield from dns_label(Field(name, f"tasks[{i}].name"))
         if not name:
             yield Field(name, f"tasks[{i}].name").required()
+        elif name[0].isdigit():
+            yield Field(name, f"tasks[{i}].name").invalid("must begin with a letter: Argo makes a template of it")
         elif name in names[:i]:
             yield Problem(f"tasks[{i}].name", f'Duplicate value: "{name}"')
         elif RESERVED.fullmatch(name):

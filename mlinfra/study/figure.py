@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escaped
 from importlib.util import find_spec
 from pathlib import Path
-from typing import SupportsFloat
 
 MIME = "application/vnd.mlinfra.svg"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
@@ -19,8 +19,15 @@ FILLS = ("#56B4E9", "#E69F00", "#3DBB94", "#F0E442", "#CC79A7")  # light enough 
 INK, SOFT, GRID = "#111111", "#444444", "#dddddd"
 FONT = "Bitstream Vera Sans, DejaVu Sans, Verdana, sans-serif"
 WIDTH, LEFT, RIGHT = 660, 56, 14
+LARGEST = 1e15
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Points = Sequence[tuple[float, float]]
+
+
+def escape(text: str) -> str:
+    """The text within XML; a character that XML does not have becomes a question mark in a diamond."""
+    return escaped(NOT_XML.sub("\ufffd", text))
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,8 @@ class Span:
 def timeline(title: str, description: str, rows: Mapping[str, Sequence[Span]], x_label: str = "minutes") -> Figure:
     """Rows of bars over one time axis, which starts at 0: a Gantt chart."""
     for label, spans in rows.items():
-        _finite(f'row "{label}"', (n for span in spans for n in (span.start, span.end, span.end - span.start)), low=0)
+        _finite(f'row "{label}"', (n for span in spans for n in (span.start, span.end)), low=0)
+        _finite(f'row "{label}", end - start', (span.end - span.start for span in spans), low=0)
     ticks = _ticks(max([0.0, *(span.end for spans in rows.values() for span in spans)]), most=8)
     left, right = LABEL_WIDTH + 14, WIDTH - 20
 
@@ -274,7 +282,7 @@ def _drawable(row: Row) -> None:
 
 def _finite(what: str, numbers: Iterable[object], low: float = -math.inf) -> None:
     for number in numbers:
-        if not isinstance(number, SupportsFloat) or not low <= float(number) < math.inf:
+        if not isinstance(number, int | float) or not low <= number < math.inf or abs(number) > LARGEST:
             raise ValueError(f"{what}: {number!r}: must be a finite number{'' if low < 0 else ', 0 or more'}")
 
 

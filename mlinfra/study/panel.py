@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -29,7 +28,7 @@ class Slider:
     def __post_init__(self) -> None:
         for name in ("low", "high", "value", "step"):
             number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 2**53:
                 raise ValueError(f'slider "{self.label}": {name}: {number!r}: must be a number')
         if not self.low <= self.value <= self.high or self.step <= 0:
             why = "the value must be from low to high, and the step above 0"

@@ -67,6 +67,13 @@ tolerations:
 {{- end -}}
 {{- end -}}
 
+{{/* KServe makes longer names of it, and wants a letter first. */}}
+{{- define "inference.kserveName" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,44}[a-z0-9])?$" (include "inference.fullname" .)) -}}
+{{- fail "the release's name: an InferenceService begins with a letter and has no more than 46 characters" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The cache that a release uses: its own redis, or one that is there already. */}}
 {{- define "inference.cacheHost" -}}
 {{- if .Values.redis.enabled -}}

@@ -1,0 +1,172 @@
+"""Hostile numbers at every entry of the autoscalers, the router and the canary: one clear error, or the invariants."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_kserve_service import BERT, KNATIVE
+
+from mlinfra.autoscaling import hpa, keda, knative, service, vpa
+from mlinfra.kserve import CanaryRollout, canary
+from mlinfra.manifest import Invalid, ObjectReference
+from mlinfra.ray_serve import AutoscalingConfig, router
+from mlinfra.ray_serve.autoscaling import RayAutoscaler
+
+REF, QUEUE, TIMES = ObjectReference("Deployment", "b"), (hpa.External("q", hpa.AverageValue(2)),), [0.0, 0.5, 9.0]
+SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
+ROLLOUT = CanaryRollout(SERVICE, replace(BERT, storage_uri="s3://models/bert-classifier/v2"), "v2")
+ONE = router.Stage("s", router.takes(0.1))
+EMPTY = router.simulate([ONE], [])
+FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99, "5", None)
+Given = dict[str, Any]
+
+
+def usual(given: Given, **parts: Any) -> Given:
+    return parts | given
+
+
+def run(scaler: service.Autoscaler | None = None, **given: Any) -> service.Outcome:
+    parts: Given = {"arrivals_s": TIMES, "service": service.Service(0.7, activator=True), "until_s": 60}
+    return service.run(**parts | {"scaler": scaler or service.Fixed(2)} | given)
+
+
+def by_hpa(measured: Any = 5, tolerance: Any = 0.1, **given: Any) -> service.ByHPA:
+    scaler = hpa.HorizontalPodAutoscaler("b", REF, **usual(given, max_replicas=5, metrics=QUEUE))
+    return service.ByHPA(scaler, lambda seen: measured, hpa.Flags(tolerance=tolerance))
+
+
+def by_kpa(revision: Given, **config: Any) -> service.ByKPA:
+    return service.ByKPA(knative.Autoscaler(knative.Revision(**revision), knative.Config(**config)))
+
+
+def learned(given: Given) -> vpa.Recommendation:
+    pod = vpa.Container(vpa.Aggregate(vpa.Flags(**given)))
+    for minute in range(3 * 288):
+        pod.add_cpu(1000 if minute % 25 == 0 else 200, minute * 300.0)
+    return vpa.recommend(pod.aggregate)
+
+
+def trial(every_s: float = 60, **given: Any) -> bool:
+    rates = usual(given, per_s=50, stable_error_rate=0.005, canary_error_rate=0.005)
+    shares = [ROLLOUT.percent(progress) for _, progress in canary.trial(ROLLOUT, canary.Traffic(**rates), 1, every_s)]
+    return shares[:-1] == sorted(shares[:-1])
+
+
+def triggered(kind: str, given: Given) -> hpa.HorizontalPodAutoscaler:
+    return keda.ScaledObject("b", REF, (keda.Trigger(kind, **given),), 1).hpa()
+
+
+# fmt: off
+TABLE: list[tuple[Callable[[Given], Any], str]] = [
+    (lambda g: run(service=service.Service(**usual(g, service_s=1))), "service_s concurrency max_batch per_item_s timeout_s"),
+    (lambda g: run(**g), "replicas until_s scrape_s lag_s"),
+    (lambda g: run(arrivals_s=[g["arrival"]], until_s=None), "arrival"),
+    (lambda g: service.poisson(**usual(g, rate_per_s=lambda t: 0.1, highest_per_s=5, until_s=9)), "highest_per_s until_s"),
+    (lambda g: (run().percentile_s(**g), EMPTY.percentile_s("s", **g)), "fraction"),
+    (lambda g: run(service.Fixed(**usual(g, replicas=1))), "replicas"),
+    (lambda g: run(by_hpa(**g)), "measured max_replicas"),
+    (lambda g: triggered("prometheus", g), "threshold activation_threshold"),
+    (lambda g: run(by_kpa(g)), "target container_concurrency min_scale window_s target_burst_capacity"),
+    (lambda g: run(by_kpa({}, **g)), "min_scale max_scale_up_rate stable_window_s"),
+    (learned, "confidence_interval_s histogram_half_life_s target_percentile upper_bound_percentile"),
+    (lambda g: run(RayAutoscaler(AutoscalingConfig(**usual(g, max_replicas=5)))), "min_replicas max_replicas target_ongoing_requests upscaling_factor"),
+    (lambda g: router.simulate([replace(ONE, **g)], TIMES), "replicas max_ongoing_requests workers"),
+    (lambda g: router.simulate([replace(ONE, batching=router.Batching(**g))], TIMES), "max_batch_size batch_wait_timeout_s"),
+    (lambda g: router.simulate([replace(ONE, service_s=router.takes(**g))], TIMES), "seconds"),
+    (lambda g: router.simulate([replace(ONE, service_s=router.exponential(**g))], TIMES), "mean_s"),
+    (lambda g: canary.sample_size(**usual(g, base_rate=0.005, bad_rate=0.01)), "base_rate bad_rate"),
+    (lambda g: trial(**g), "per_s every_s canary_error_rate"),
+]
+REFUSED: list[Callable[[], Any]] = [
+    lambda: EMPTY.mean_s("nope"), lambda: EMPTY.percentile_s("s", 0.99), lambda: router.simulate([ONE], [0.0, math.nan]),
+    lambda: router.simulate([ONE, replace(ONE, calls=("s",))], [0.0]), lambda: canary.sample_size(0.01, 0.01),
+    lambda: service.poisson(lambda now_s: 50.0, 5.0, 9.0),  # more than the highest rate
+    lambda: ROLLOUT.observe(ROLLOUT.observe(canary.Progress(), 60, FEW, FEW), 30, FEW, FEW),  # a clock that goes back
+]
+# fmt: on
+
+
+def sound(said: Any) -> bool:
+    if isinstance(said, router.Outcome):
+        return len(said.times_s["s"]) + said.dropped == len(TIMES) and all(t >= 0 for t in said.times_s["s"])
+    if isinstance(said, service.Outcome):
+        return all(type(n) is int and n >= 0 for _, n, *_ in said.timeline) and all(w >= 0 for w in said.waits_s)
+    if isinstance(said, vpa.Recommendation):
+        return all(a <= b <= c for a, b, c in zip(said.lower_bound, said.target, said.upper_bound, strict=True))
+    return said is not False
+
+
+@pytest.mark.parametrize(("call", "name"), [(call, name) for call, names in TABLE for name in names.split()])
+def test_a_hostile_value_is_taken_or_refused_in_one_clear_error(call: Callable[[Given], Any], name: str) -> None:
+    wrong: dict[Any, str] = {}
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    for value in HOSTILE:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)  # a hang is an error too
+        try:
+            wrong |= {} if sound(call({name: value})) else {value: "an answer that cannot be"}
+        except (Exception, KeyboardInterrupt) as error:
+            wrong |= {} if isinstance(error, Invalid) else {value: repr(error)}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    assert not wrong
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_what_has_no_answer_is_refused(call: Callable[[], Any]) -> None:
+    with pytest.raises(Invalid):
+        call()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 700), st.integers(1, 30), st.sampled_from([-1, 1, 5]), st.sampled_from([1, 8]))
+@example(700, 20, 1, 8)
+def test_the_router_loses_no_request(count: int, places: int, queued: int, batch: int) -> None:
+    pre = router.Stage("pre", router.takes(0.005), max_queued_requests=queued)
+    model = router.Stage("model", router.takes(0.5), 1, 100, batching=router.Batching(batch, 0.05))
+    ingress = router.Stage("ingress", router.takes(0.001), 1, places, calls=("pre", "model"))
+    said = router.simulate([pre, model, ingress], [0.0008 * i for i in range(count)])
+    assert len(said.times_s["ingress"]) + said.dropped == count
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 60), max_size=30).map(sorted), st.integers(0, 3), st.sampled_from([math.inf, 0.0, 5.0]))
+def test_the_loop_keeps_its_requests_and_bounds(load: list[float], which: int, timeout: float) -> None:
+    def once() -> service.Outcome:
+        scaled = keda.ScaledObject("b", REF, (keda.Trigger("p", threshold=2),), 1, 5)
+        kpa, ray = by_kpa({"container_concurrency": 1, "min_scale": 1, "max_scale": 5}), AutoscalingConfig(1, 5, 1)
+        scalers: list[service.Autoscaler] = [
+            by_hpa(len(load)),
+            kpa,
+            service.ByKEDA(scaled, lambda seen: seen.in_flight),
+            RayAutoscaler(ray),
+        ]
+        one = service.Service(9, timeout_s=timeout, cold_start=service.ColdStart(load_s=3))
+        return service.run(load, one, scalers[which], 1, until_s=60)
+
+    outcome = once()
+    assert outcome == once()
+    assert len(outcome.latencies_s) == len(load)
+    assert all(wait >= 0 for wait in outcome.waits_s)
+    assert all(1 <= wanted <= 5 for _, wanted, _, _ in outcome.timeline)
+
+
+@given(st.sampled_from([0.0, 5.0]), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+def test_the_kpa_sees_one_load_however_it_is_scraped(at_s: float, scrape_s: float) -> None:
+    kpa = by_kpa({"container_concurrency": 1})
+    served = service.run([at_s] * 10, service.Service(100, activator=True), kpa, 1, 40, scrape_s)
+    assert max(wanted for _, wanted, _, _ in served.timeline) == 15  # ten in service, one a pod at 70 %
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3000), st.integers(1, 30), st.sampled_from([None, hpa.Behavior()]))
+@settings(max_examples=40, deadline=None)
+def test_a_fixed_total_brings_the_hpa_to_rest(total: int, target: int, start: int, rules: hpa.Behavior | None) -> None:
+    one = by_hpa(max_replicas=30, metrics=(hpa.External("q", hpa.AverageValue(f"{target}m")),), behavior=rules).scaler
+    steps = hpa.simulate(one, lambda t, n: hpa.Observation(n, (), ([total],)), start, 1200)
+    assert len({step.desired for step in steps[-40:]}) == 1
