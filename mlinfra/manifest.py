@@ -302,6 +302,21 @@ def a_map(field: Field) -> Iterator[Problem]:
         yield field.invalid("must be a map")
 
 
+def a(kind: type) -> Check:
+    """The field is one of our nouns."""
+    return lambda field: iter([] if isinstance(field.value, kind) else [field.invalid(f"must be a {kind.__name__}")])
+
+
+def tuple_of(kind: type) -> Check:
+    """The field is a tuple of our nouns."""
+
+    def check(field: Field) -> Iterator[Problem]:
+        if not isinstance(field.value, tuple) or not all(isinstance(item, kind) for item in field.value):
+            yield field.invalid(f"must be a tuple of {kind.__name__}")
+
+    return check
+
+
 def labels(field: Field) -> Iterator[Problem]:
     """Keys and values that selectors can match; upstream names the map, not the entry."""
     for key in field.value:

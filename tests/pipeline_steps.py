@@ -45,6 +45,22 @@ def fit(data: Input[Dataset], failures: int, model: Output[Model]) -> float:
     return len(Path(data.path).read_text()) / 100
 
 
+def die(how: str, data: Output[Dataset]) -> None:
+    """Ends in the middle of its output, as the kernel, the interpreter or the program itself may end it."""
+    import os
+    import signal
+    import sys
+
+    from mlinfra.pipelines.steps import replacing
+
+    with replacing(data.path) as file:
+        file.write_text("half")
+        print(f"about to {how}", flush=True)
+        if how == "be killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(7) if how == "vanish" else sys.exit(3)
+
+
 def size(model: Input[Model], metrics: Output[Metrics]) -> int:
     from pathlib import Path
 
@@ -58,7 +74,7 @@ def tell(status: PipelineTaskFinalStatus) -> None:
     print(f"told: {status.state}")
 
 
-MAKE, READ, FIT, SIZE, TELL = (Component(IMAGE, function) for function in (make, read, fit, size, tell))
+MAKE, READ, FIT, SIZE, TELL, DIE = (Component(IMAGE, function) for function in (make, read, fit, size, tell, die))
 
 
 def circle() -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pipeline_steps import FIT, MAKE, READ, SIZE, TELL, make, other
+from pipeline_steps import DIE, FIT, MAKE, READ, SIZE, TELL, make, other
 from test_pipelines import TRAINER
 
 from mlinfra import classifier
@@ -90,6 +90,16 @@ def test_a_step_that_keeps_failing_fails_the_run_and_leaves_nothing_half_done(tm
     assert failure.value.run.states() == {"make": "ran", "fit": "failed", "size": "skipped", "tell": "ran"}
     assert "told: FAILED" in failure.value.run.log
     assert files(tmp_path) == {"data", "data.tried", "executor_output.json"}, "no model, and nothing unfinished"
+
+
+@pytest.mark.parametrize("how", ["be killed", "vanish", "exit"])
+def test_a_step_that_ends_in_the_middle_fails_the_run_with_its_reason(tmp_path: Path, how: str) -> None:
+    dying = Pipeline("dying", [Task("die", DIE, {"how": how})], on_exit=Task("tell", TELL, enable_cache=False))
+    with pytest.raises(local.RunFailed, match=r'^task "die" failed once: \w') as failure:
+        local.run(dying, tmp_path)
+    assert failure.value.run.states() == {"die": "failed", "tell": "ran"}
+    assert f"about to {how}" in failure.value.run.log
+    assert "data" not in files(tmp_path), "no artifact that is half there"
 
 
 def test_nothing_is_left_behind_in_this_process(tmp_path: Path) -> None:

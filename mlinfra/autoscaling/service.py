@@ -329,9 +329,8 @@ class _Loop:
         self.fleet = [Replica(0.0, 0.0) for _ in range(replicas)]
         self.slots = [(0.0, i) for i in range(replicas) for _ in range(service.concurrency)]
         self.pending: list[int] = []
-        self.gone_s: list[float] = []
         self.leaving: list[float] = []
-        self.wanted, self.scraped_s = replicas, 0.0
+        self.wanted = replicas
 
     def run(self, end_s: float, scrape_s: float, lag_s: float) -> Outcome:
         timeline, seen = [], [self._snapshot(0.0, 0.0)]

@@ -21,6 +21,7 @@ from mlinfra.manifest import (
     Quantity,
     Resources,
     Rules,
+    a,
     a_map,
     broken,
     check,
@@ -33,6 +34,7 @@ from mlinfra.manifest import (
     one_of,
     quantity,
     quantity_check,
+    tuple_of,
     whole,
 )
 
@@ -48,21 +50,6 @@ LARGEST_GANG = 10_000
 def _typed(node: Field) -> Iterator[Problem]:
     if node["gpu_count"].value and not node["gpu_type"].value:
         yield node["gpu_type"].required("of a node with GPUs")
-
-
-def _tolerations(field: Field) -> Iterator[Problem]:
-    if not all(isinstance(toleration, Toleration) for toleration in field.value):
-        yield field.invalid("must be a tuple of Toleration")
-
-
-def _taints(field: Field) -> Iterator[Problem]:
-    if not all(isinstance(taint, Taint) for taint in field.value):
-        yield field.invalid("must be a tuple of Taint")
-
-
-def _a_class(field: Field) -> Iterator[Problem]:
-    if not isinstance(field.value, PriorityClass):
-        yield field.invalid("must be a PriorityClass")
 
 
 def _devices(field: Field) -> Iterator[Problem]:
@@ -100,7 +87,6 @@ NODE: Rules = [
     ("devices", a_map, _devices),
     ("devices[]", Needed(), whole(0)),
     ("gpu_type", label_value),
-    ("taints", _taints),
     ("", _typed),
     ("", _one_count),
 ]
@@ -110,8 +96,6 @@ REQUEST: Rules = [
     ("resource", _extended),
     ("preferred_gpu_type", label_value),
     ("required_gpu_type", label_value),
-    ("tolerations", _tolerations),
-    ("priority_class", Needed(), _a_class),
 ]
 
 
@@ -195,7 +179,7 @@ class GPUNode:
     devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'node "{self.name}"', broken(Field(vars(self)), NODE))
+        check(f'node "{self.name}"', broken(Field(vars(self)), [*NODE, ("taints", tuple_of(Taint))]))
 
     @cached_property
     def allocatable(self) -> Amounts:
@@ -261,7 +245,8 @@ class GPURequest:
     resource: str = GPU
 
     def __post_init__(self) -> None:
-        check(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
+        nouns: Rules = [("tolerations", tuple_of(Toleration)), ("priority_class", Needed(), a(PriorityClass))]
+        check(f'pod "{self.name}"', broken(Field(vars(self)), [*REQUEST, *nouns]))
 
     @property
     def priority(self) -> int:

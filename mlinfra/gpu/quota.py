@@ -18,6 +18,7 @@ from mlinfra.manifest import (
     Needed,
     Problem,
     Rules,
+    a,
     a_map,
     below,
     broken,
@@ -42,11 +43,6 @@ WORKLOAD: Rules = [
     ("requests[]", Needed(), AMOUNT),
     ("priority", Needed(), whole(-(2**31))),
 ]
-
-
-def _a_quota(field: Field) -> Iterator[Problem]:
-    if not isinstance(field.value, Quota):
-        yield field.invalid("must be a Quota")
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class ClusterQueue:
 
     def __post_init__(self) -> None:
         head = f'ClusterQueue.kueue.x-k8s.io "{self.name}"'
-        check(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), _a_quota)]))
+        check(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), a(Quota))]))
         check(head, validate(self.manifest()))
 
     def lends_to(self, other: ClusterQueue) -> bool:

@@ -20,7 +20,7 @@ from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exis
 from mlinfra.gpu.filters import Refusal, feasible_to_find, find_feasible
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import score_nodes
-from mlinfra.manifest import Field, Invalid, check, real
+from mlinfra.manifest import Field, Invalid, a, check, real
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class GPUScheduler:
         ties: random.Random | None = None,
         budgets: Sequence[preemption.DisruptionBudget] = (),
     ) -> None:
-        if not isinstance(profile, Profile):
-            raise Invalid("scheduler", [Field(profile, "profile").invalid("must be a Profile")])
+        check("scheduler", a(Profile)(Field(profile, "profile")))
         if not (ties is None or isinstance(ties, random.Random)):
             raise Invalid("scheduler", [Field(ties, "ties").invalid("must be a random.Random, or None")])
         self.profile, self.ties, self.budgets = profile, ties, budgets

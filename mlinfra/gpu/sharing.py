@@ -24,7 +24,6 @@ class Technique:
     compute: str
     combines_with: str
     max_clients: int | None  # None: no limit
-    reconfigured: str
 
 
 TECHNIQUES = {
@@ -39,7 +38,6 @@ TECHNIQUES = {
             "equal turns, one client at a time; more replicas give nobody a larger share",
             "MIG instances, not MPS",
             None,
-            "by the plugin's configuration",
         ),
         Technique(
             "mps",
@@ -50,7 +48,6 @@ TECHNIQUES = {
             "1/replicas of the threads for each client, all at once",
             "whole GPUs alone",
             48,
-            "when the processes start",
         ),
         Technique(
             "mig",
@@ -61,7 +58,6 @@ TECHNIQUES = {
             "its own multiprocessors and bandwidth",
             "time-slicing of its instances",
             7,
-            "when the GPU is idle",
         ),
     )
 }

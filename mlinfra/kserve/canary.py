@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ Stage = tuple[Counts, Counts]
 """What the stable version and the canary answered side by side."""
 
 
+@cache
 def sample_size(base_rate: float, bad_rate: float) -> int:
     """Requests that each of two equal arms needs to tell the rates apart in one look at the end."""
     check("sample", _rate_problems(base_rate, bad_rate))
@@ -58,12 +60,14 @@ def _rate_problems(base_rate: float, bad_rate: float) -> Iterator[Problem]:
         yield Field(bad_rate, "bad_rate").invalid("must differ from base_rate: no sample tells equal rates apart")
 
 
+@cache
 def largest_sample(base_rate: float, bad_rate: float) -> int:
     """The same with five looks: what an equal arm has at the last of them."""
     check("sample", _rate_problems(base_rate, bad_rate))
     return math.ceil(_sample_size(base_rate, bad_rate) * INFLATION)
 
 
+@cache
 def boundary(look: int) -> float:
     """The z from which a look (1 to 5) rolls back: hard to reach at first, close to one single test at the end."""
     check("boundary", between(1, LOOKS)(Field(look, "look")))

@@ -18,7 +18,6 @@ from mlinfra.kserve.service import mode
 from mlinfra.manifest import Invalid, Manifest, Problem
 
 KNATIVE = "autoscaling.knative.dev"
-TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 DROPPED = (f"{KNATIVE}/min-scale", f"{KNATIVE}/max-scale", "kubectl.kubernetes.io/last-applied-configuration")
 DEFAULT_CPU_UTILIZATION = 80
 

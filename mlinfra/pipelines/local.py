@@ -22,7 +22,6 @@ from mlinfra.manifest import Problem, check
 from mlinfra.pipelines.pipeline import Pipeline, Value, argument_problems
 
 COLOUR = re.compile(r"\x1b\[\d+m")
-OWN_LINES = ("[KFP Executor", "ERROR", "Task ")
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,6 @@ def _reason(outcome: Run) -> str:
         return f"a task ended well and put out nothing, which another needs: {', '.join(silent)}"
     name, failed = broken[0]
     printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
-    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and line.strip()]
+    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and re.search(r"\w", line)]
     times = "once" if failed.attempts == 1 else f"{failed.attempts} times"
     return f'task "{name}" failed {times}: {lines[-1] if lines else "it printed nothing"}'
