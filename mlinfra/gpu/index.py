@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from heapq import heappop, heappush
 
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, already_exists, not_found
 from mlinfra.gpu.scoring import PREFERRED_POINTS, SPARE_POINTS
-from mlinfra.manifest import Field, Problem, check
+from mlinfra.manifest import Invalid, Problem
 
 Shelf = list[list[int]]
 """Nodes of one kind: for each count of free GPUs a heap of them, the first node on top."""
@@ -38,7 +38,8 @@ class WholeGPUBestFit:
         """The node's name, or None when no node has as many GPUs of that kind free."""
         if request.name in self.placed:
             raise already_exists("pod", request.name)
-        check(f'pod "{request.name}"', _not_single(request))
+        if request.gang_size != 1 or request.resource != GPU:
+            raise Invalid(f'pod "{request.name}"', [Problem("", "must be a single pod that asks for whole GPUs")])
         i = self._best(request)
         if i is None:
             return None
@@ -82,10 +83,3 @@ class WholeGPUBestFit:
         shelf = self._shelves.setdefault((node.gpu_type, node.gpu_memory_gib), [])
         shelf += [[] for _ in range(node.gpu_count + 1 - len(shelf))]
         return shelf
-
-
-def _not_single(request: GPURequest) -> Iterator[Problem]:
-    if request.gang_size != 1:
-        yield Field(request.gang_size, "gang_size").invalid("must be 1: the index places single pods")
-    if request.resource != GPU:
-        yield Field(request.resource, "resource").unsupported([GPU])

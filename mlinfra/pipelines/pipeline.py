@@ -13,7 +13,6 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from mlinfra.kinds import toleration
 from mlinfra.manifest import (
     Field,
     Invalid,
@@ -295,6 +294,8 @@ def _circles(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _placement(pipeline: Pipeline) -> Iterator[Problem]:
     """KFP takes any toleration and selector; the API server refuses a bad one in the middle of the run."""
+    from mlinfra.kinds import toleration
+
     for task in pipeline.everything():
         for i, given in enumerate(task.tolerations):
             yield from toleration(Field(dict(given), f"tasks[{task.name}].tolerations[{i}]"))

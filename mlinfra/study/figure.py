@@ -179,7 +179,7 @@ def bars(title: str, description: str, rows: Mapping[str, Mapping[str, float]], 
 
 
 def _total(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
 def _part(name: str, i: int, x: float, y: float, width: float) -> str:
