@@ -102,6 +102,15 @@ def test_a_step_that_ends_in_the_middle_fails_the_run_with_its_reason(tmp_path: 
     assert "data" not in files(tmp_path), "no artifact that is half there"
 
 
+def test_a_step_that_leaves_early_with_nothing_fails_the_run(tmp_path: Path) -> None:
+    leaving = Task("die", DIE, {"how": "leave early"})
+    fitted = Task("fit", FIT, {"data": TaskOutput("die", "data"), "failures": 0})
+    with pytest.raises(local.RunFailed, match=r"die") as failure:
+        local.run(Pipeline("leaving", [leaving, fitted]), tmp_path)
+    assert "about to leave early" in failure.value.run.log
+    assert failure.value.run.states() == {"die": "ran", "fit": "skipped"}
+
+
 def test_nothing_is_left_behind_in_this_process(tmp_path: Path) -> None:
     from kfp.local.config import LocalExecutionConfig
 

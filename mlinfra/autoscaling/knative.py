@@ -37,7 +37,7 @@ CONFIG: Rules = [
     ("scale_to_zero_pod_retention_s", Needed(), real(0)),
     ("scale_down_delay_s", Needed(), real(0, 3600)),
 ]
-"""`config.go` refuses these too; the words for them are ours."""
+"""What the simulation can compute with; the bounds and the words are ours, and `config.go` has its own."""
 
 
 @dataclass(frozen=True)

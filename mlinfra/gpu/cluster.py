@@ -81,22 +81,6 @@ NAMED: Rules = [
     ("cpu", quantity_check()),
     ("memory", quantity_check()),
 ]
-NODE: Rules = [
-    *NAMED,
-    ("max_pods", Needed(), whole(0)),
-    ("devices", a_map, _devices),
-    ("devices[]", Needed(), whole(0)),
-    ("gpu_type", label_value),
-    ("", _typed),
-    ("", _one_count),
-]
-REQUEST: Rules = [
-    *NAMED,
-    ("gang_size", Needed(), whole(1, LARGEST_GANG)),
-    ("resource", _extended),
-    ("preferred_gpu_type", label_value),
-    ("required_gpu_type", label_value),
-]
 
 
 @dataclass(frozen=True)
@@ -160,6 +144,18 @@ class Requirement:
         return {"key": self.key, "operator": self.operator} | ({"values": list(self.values)} if self.values else {})
 
 
+NODE: Rules = [
+    *NAMED,
+    ("max_pods", Needed(), whole(0)),
+    ("devices", a_map, _devices),
+    ("devices[]", Needed(), whole(0)),
+    ("gpu_type", label_value),
+    ("", _typed),
+    ("", _one_count),
+    ("taints", tuple_of(Taint)),
+]
+
+
 @dataclass(frozen=True)
 class GPUNode:
     """A node with equal GPUs; the labels are those that NVIDIA's GPU feature discovery sets, and yours.
@@ -179,7 +175,7 @@ class GPUNode:
     devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'node "{self.name}"', broken(Field(vars(self)), [*NODE, ("taints", tuple_of(Taint))]))
+        check(f'node "{self.name}"', broken(Field(vars(self)), NODE))
 
     @cached_property
     def allocatable(self) -> Amounts:
@@ -221,6 +217,17 @@ class PriorityClass:
 NO_CLASS = PriorityClass("", 0)
 
 
+REQUEST: Rules = [
+    *NAMED,
+    ("gang_size", Needed(), whole(1, LARGEST_GANG)),
+    ("resource", _extended),
+    ("preferred_gpu_type", label_value),
+    ("required_gpu_type", label_value),
+    ("tolerations", tuple_of(Toleration)),
+    ("priority_class", Needed(), a(PriorityClass)),
+]
+
+
 @dataclass(frozen=True)
 class GPURequest:
     """A pod that wants GPUs, or a gang of `gang_size` such pods; what is None or empty is not asked for.
@@ -245,8 +252,7 @@ class GPURequest:
     resource: str = GPU
 
     def __post_init__(self) -> None:
-        nouns: Rules = [("tolerations", tuple_of(Toleration)), ("priority_class", Needed(), a(PriorityClass))]
-        check(f'pod "{self.name}"', broken(Field(vars(self)), [*REQUEST, *nouns]))
+        check(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
 
     @property
     def priority(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlinfra import data
-from mlinfra.manifest import Field, Invalid, Problem, Rules, between, broken, check, whole
+from mlinfra.manifest import Field, Invalid, Problem, Rules, between, broken, check, tuple_of, whole
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
 UNFIT = np.iinfo(np.int64).min
@@ -60,13 +60,8 @@ def _whole_gpus(pod: Field) -> Iterator[Problem]:
         yield milli.invalid(f"must be {expected} for {gpus.value} GPUs")
 
 
-def _models(field: Field) -> Iterator[Problem]:
-    if not isinstance(field.value, tuple):
-        yield field.invalid("must be a tuple of models")
-
-
 NODE_SHAPE: Rules = [("cpu_milli", whole(0)), ("memory_mib", whole(0)), ("gpus", between(0, DEVICES))]
-POD_SHAPE: Rules = [*NODE_SHAPE, ("gpu_milli", between(0, WHOLE)), ("gpu_models", _models), ("", _whole_gpus)]
+POD_SHAPE: Rules = [*NODE_SHAPE, ("gpu_milli", between(0, WHOLE)), ("gpu_models", tuple_of(str)), ("", _whole_gpus)]
 
 
 class TypicalPod(NamedTuple):

@@ -88,7 +88,7 @@ def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None 
     done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
     outcome = Run({task.name: _task_run(task.name, done, log, folder) for task in pipeline.everything()}, log)
     if failure:
-        raise RunFailed(_reason(outcome), outcome) from failure
+        raise RunFailed(_reason(outcome, failure), outcome) from failure
     return outcome
 
 
@@ -167,12 +167,11 @@ def _cached(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reason(outcome: Run) -> str:
+def _reason(outcome: Run, failure: Exception) -> str:
     """The failed task and the last line that it printed, which is its exception."""
     broken = [(name, task) for name, task in outcome.tasks.items() if task.state == "failed"]
-    if not broken:
-        silent = [name for name, task in outcome.tasks.items() if task.state == "ran" and not task.outputs]
-        return f"a task ended well and put out nothing, which another needs: {', '.join(silent)}"
+    if not broken:  # every step ended well, and KFP missed what one of them should have put out
+        return f"no task failed, and yet: {failure}"
     name, failed = broken[0]
     printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
     lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and re.search(r"\w", line)]
