@@ -91,6 +91,8 @@ def test_an_attempt_that_is_none() -> None:
         interview.Attempt(card, 4, -1, 80)
     with pytest.raises(ValueError, match="confidence: 20"):
         interview.Attempt(card, 4, 100, 20)
+    with pytest.raises(ValueError, match="confidence: 20"):
+        interview.Attempt(card, 4, ..., 20)
     with pytest.raises(ValueError, match="must be at least one"):
         interview.result([])
 

@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from string import Formatter
 from types import EllipsisType
@@ -68,9 +68,14 @@ class Card:
 
     def numbers(self) -> dict[str, Any]:
         """The variables that the computation leaves behind."""
+        return {name: value for name, value in self._computed.items() if not name.startswith("__")}
+
+    @cached_property
+    def _computed(self) -> dict[str, Any]:
+        """An answer needs them a dozen times, and some computations take a second."""
         names: dict[str, Any] = {}
         exec(compile(self.compute, f"<{self.id}>", "exec"), names)
-        return {name: value for name, value in names.items() if not name.startswith("__")}
+        return names
 
     def truth(self) -> float:
         """The number asked for: what the last line of the computation gives."""
@@ -115,13 +120,13 @@ class Card:
 
     def score(self, guess: Guess, confidence: Guess = ...) -> str:
         """The guess held against the computed number, by the factor between them."""
+        given = isinstance(confidence, int | float) and 50 <= confidence <= 100
+        if not given and not isinstance(confidence, EllipsisType):
+            raise ValueError(f"confidence: {confidence!r}: must be from 50 to 100, in percent")
         if isinstance(guess, EllipsisType):
             return f"{self.known()} (You gave no number.)"
         if not isinstance(guess, int | float) or not 0 <= guess < math.inf:
             raise ValueError(f"guess: {guess!r}: must be a number, 0 or greater")
-        given = isinstance(confidence, int | float) and 50 <= confidence <= 100
-        if not given and not isinstance(confidence, EllipsisType):
-            raise ValueError(f"confidence: {confidence!r}: must be from 50 to 100, in percent")
         sure = "" if isinstance(confidence, EllipsisType) else f", and you were {confidence:g} % sure"
         return f"{self.known()} You said {guess:,g}: {_verdict(self.off(guess))}{sure}."
 
