@@ -1,4 +1,7 @@
-"""Runs every check, one after the other, and ends with one summary: `make test`."""
+"""Runs every check and ends with one summary: `make test`.
+
+Parts that compute follow one another; beside them run the parts that mostly wait, for a browser or for Ray.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,17 +34,32 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        print(f"\n=== {self.name}", flush=True)
+        """Run the command, and print what it printed once it ends."""
+        print(f"=== started: {self.name}", flush=True)
         report = REPORTS / f"{re.sub(r'[ ,;]+', '_', self.name)}.xml"
         report.unlink(missing_ok=True)
         reporting = [f"--junit-xml={report}"] if "pytest" in self.command else []
         started = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", *self.command, *reporting], cwd=ROOT, check=False)
-        self.seconds, self.passed = time.monotonic() - started, done.returncode == 0
+        RUNNING[self.name] = started
+        command = [sys.executable, "-m", *self.command, *reporting]
+        done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.seconds, self.passed = time.monotonic() - RUNNING.pop(self.name), done.returncode == 0
         if reporting:
             self.counts, self.notes = _read(report) if report.exists() else (Counter(failed=1), [])
         else:
             self.counts = Counter(passed=self.passed, failed=not self.passed)
+        print(f"\n=== {self.name}, {self.seconds:.0f} s\n{done.stdout}", flush=True)
+
+
+RUNNING: dict[str, float] = {}
+"""Parts under way, and when each began."""
+
+
+def show_progress(stop: threading.Event) -> None:
+    """On a terminal, what is running and for how long."""
+    while sys.stdout.isatty() and not stop.wait(1):
+        parts = [f"{name} {time.monotonic() - began:.0f} s" for name, began in RUNNING.copy().items()]
+        print(f"\r\033[K{'; '.join(parts)}", end="", flush=True)
 
 
 def pytest_part(name: str, *arguments: str) -> Part:
@@ -50,16 +70,24 @@ TWO = ("-n", "2")
 BY_FILE = (*TWO, "--dist", "loadfile")
 """Two processes; by file, so that the cells of a notebook stay in one, in their order."""
 
-PARTS = [
+COMPUTING = [
     Part("style", ["ruff", "check", "."]),
     Part("format", ["ruff", "format", "--check", "."]),
     Part("types", ["mypy"]),
     pytest_part("unit, property and conformance tests", *TWO, "tests"),
     pytest_part("notebooks compared cell by cell, and corrupted", *BY_FILE, "--nbval", "--corrupted", "notebooks"),
-    pytest_part("notebooks run again and answered; long trials", *TWO, "-m", "slow", "tests"),
+    pytest_part("notebooks answered; long trials; commands of the README", *TWO, "-m", "slow", "tests"),
+]
+WAITING = [
     pytest_part("notebooks in the browser", "-rs", "tests/browser"),
     pytest_part("engines for real", "-rs", "tests/engines"),
 ]
+PARTS = COMPUTING + WAITING
+
+
+def run_one_by_one(parts: list[Part]) -> None:
+    for part in parts:
+        part.run()
 
 
 def _read(report: Path) -> tuple[Counter[str], list[str]]:
@@ -90,9 +118,18 @@ def _special(case: ElementTree.Element) -> list[str]:
 
 def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        part.run()
-    TIMES.write_text(json.dumps({part.name: round(part.seconds, 1) for part in PARTS}, indent=1) + "\n", "utf-8")
+    started, finished = time.monotonic(), threading.Event()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(show_progress, finished)
+        for lane in [pool.submit(run_one_by_one, parts) for parts in (COMPUTING, WAITING)]:
+            lane.result()
+        finished.set()
+    whole_s = time.monotonic() - started
+    TIMES.write_text(
+        json.dumps({"whole": round(whole_s, 1), **{part.name: round(part.seconds, 1) for part in PARTS}}, indent=1)
+        + "\n",
+        "utf-8",
+    )
     total = sum((part.counts for part in PARTS), Counter[str]())
     print("\n=== summary")
     for part in PARTS:
@@ -101,7 +138,7 @@ def main() -> int:
             f"{n} {what}" for what, n in part.counts.items() if n and what not in ("passed", "failed", "skipped")
         ]
         print("".join(f"{'':18}{line}\n" for line in counted + part.notes), end="")
-    print(f"\nin all {sum(part.seconds for part in PARTS):.0f} s")
+    print(f"\nin all {whole_s:.0f} s, the computing parts beside the waiting ones")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return int(not all(part.passed for part in PARTS))
 

@@ -26,7 +26,7 @@ SMALL, NO_GPU, V100 = fgd.PodShape(1, 1, 1, 500), fgd.PodShape(1, 1, 0, 0), fgd.
 OWN, TYPICAL = {"a": quota.ClusterQueue("a", "ml", {GPU: quota.Quota(8)})}, [fgd.TypicalPod(0, 1, 1000, (), 1.0)]
 SLICED, RATIO = sharing.Sharing("timeSlicing", 10), scoring.RequestedToCapacityRatio({GPU: 1}, ((0, 9), (9, 1)))
 CURVED = profile.Profile("x", (scoring.NodeResourcesFit(RATIO),))
-CALM, CHANCE = partial(settings, derandomize=True, deadline=None), st.integers(0, 9999).map(Random)
+CALM, CHANCE = partial(settings, derandomize=True), st.integers(0, 9999).map(Random)
 call: Any = partial  # of anything, so that wrong types pass the type checker
 
 

@@ -124,7 +124,7 @@ def test_what_has_no_answer_is_refused(call: Callable[[], Any]) -> None:
         call()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 700), st.integers(1, 30), st.sampled_from([-1, 1, 5]), st.sampled_from([1, 8]))
 @example(700, 20, 1, 8)
 def test_the_router_loses_no_request(count: int, places: int, queued: int, batch: int) -> None:
@@ -135,7 +135,6 @@ def test_the_router_loses_no_request(count: int, places: int, queued: int, batch
     assert len(said.times_s["ingress"]) + said.dropped == count
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 60), max_size=30).map(sorted), st.integers(0, 3), st.sampled_from([math.inf, 0.0, 5.0]))
 def test_the_loop_keeps_its_requests_and_bounds(load: list[float], which: int, timeout: float) -> None:
     def once() -> service.Outcome:
@@ -165,7 +164,7 @@ def test_the_kpa_sees_one_load_however_it_is_scraped(at_s: float, scrape_s: floa
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3000), st.integers(1, 30), st.sampled_from([None, hpa.Behavior()]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_fixed_total_brings_the_hpa_to_rest(total: int, target: int, start: int, rules: hpa.Behavior | None) -> None:
     one = by_hpa(max_replicas=30, metrics=(hpa.External("q", hpa.AverageValue(f"{target}m")),), behavior=rules).scaler
     steps = hpa.simulate(one, lambda t, n: hpa.Observation(n, (), ([total],)), start, 1200)

@@ -25,7 +25,7 @@ from mlinfra.gpu import profile, quota
 from mlinfra.kserve import service
 from mlinfra.ray_serve import config, kuberay
 
-quick = settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+quick = settings(max_examples=40, derandomize=True, database=None, phases=[Phase.generate])
 ODD: list[Any] = [None, True, 0, -1, 2**63, 10**400, 0.5, math.nan, math.inf, 5e-324, 1e308, [], [5], {}, {"a": None}]
 ODD += ["", "5", "1" * 5000, "٣", "²", "\x00", "\ud800"]
 odd = st.sampled_from([*ODD, ...])

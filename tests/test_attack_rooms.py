@@ -21,7 +21,7 @@ from mlinfra.pipelines.execution import Step, schedule, shortest
 from mlinfra.ray_serve import config as ray
 
 ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
-QUICK = settings(max_examples=80, deadline=None, derandomize=True)
+QUICK = settings(max_examples=80, derandomize=True)
 CHART, ENDPOINT = Chart.inference(), server.bert_classifier("c")
 ECHO = Component("a:1", command=("echo", "{{$.inputs.parameters['a']}}"), inputs={"a": int})
 BERT = Model("huggingface", "s3://a/b", Resources({"cpu": 1}, {"cpu": 2, "nvidia.com/gpu": 1}), protocol_version="v2")

@@ -46,7 +46,7 @@ def test_the_measure_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", list(fgd.POLICIES))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(pods=PODS)
 def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pods: list[fgd.PodShape]) -> None:
     typical, policy = fgd.typical_pods(pods), fgd.POLICIES[name]
@@ -64,7 +64,7 @@ def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pod
     assert made.placed == sum(node is not None for node in made.nodes)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(PODS, st.integers(0, 5))
 def test_at_random_is_a_draw_that_a_seed_repeats(pods: list[fgd.PodShape], seed: int) -> None:
     typical = fgd.typical_pods(pods)

@@ -278,7 +278,7 @@ class Cohort(RuleBasedStateMachine):
 
 
 TestCohort = Cohort.TestCase
-TestCohort.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCohort.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))

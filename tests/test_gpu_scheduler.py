@@ -378,7 +378,7 @@ class Cluster(RuleBasedStateMachine):
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCluster.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=30), st.integers(1, 8))

@@ -186,7 +186,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([".".join(path) for path, _ in leaves(CHART.values)]), JSON)
 def test_any_value_is_refused_or_gives_objects_that_validate(path: str, value: Any) -> None:
     values: dict[str, Any] = layered(ON, with_values(path, value))

@@ -134,8 +134,32 @@ def test_the_flash_cards_can_be_read_again() -> None:
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mock", "3"]) == 0
     assert capsys.readouterr().out == interview.mock(3).questions().text + "\n"
-    assert main(["answers", "3"]) == main(["chain", "release"]) == 0
+    assert main(["answers", "3"]) == main(["chain", "release"]) == main(["chain", "release", "answers"]) == 0
+    output = capsys.readouterr().out
+    for card in interview.chain("release"):
+        assert card.estimate in output
+        assert all(point in output for point in card.strong_answer())
     assert main(["write", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "sheet.html").read_text("utf-8") == interview.sheet()
     assert (tmp_path / "out" / "flashcards.csv").read_text("utf-8") == interview.flash_cards()
-    assert main(["mock", "x"]) == main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "possible"),
+    [
+        ([], "one of mock SEED, answers SEED, chain NAME, write FOLDER"),
+        (["mock", "x"], "mock and a seed"),
+        (["answers"], "answers and a seed"),
+        (["chain", "releas"], "capacity, placement, release, pipeline"),
+        (["chain", "release", "answer"], "after it `answers`"),
+        (["write", "README.md"], "write and a folder"),
+    ],
+)
+def test_wrong_arguments_get_one_line_that_says_what_is_possible(
+    arguments: list[str], possible: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert possible in output.err
+    assert output.err.count("\n") == 1

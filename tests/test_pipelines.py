@@ -267,7 +267,7 @@ def graphs(draw: st.DrawFn) -> list[Task]:
     return draw(st.permutations(tasks))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(graphs())
 def test_what_waits_for_what_survives_the_compilation(tasks: list[Task]) -> None:
     pipeline = Pipeline("p", tasks)

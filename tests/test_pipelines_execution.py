@@ -86,7 +86,7 @@ def test_nothing_starts_early_and_no_gpu_is_held_twice(steps: list[Step], gpus: 
     assert sum(step.minutes for step in steps if step.name in critical_path(steps)) == schedule(steps).makespan
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pipelines(most=6, gpus=1), st.integers(1, 3))
 def test_within_grahams_bound_of_the_best_order(steps: list[Step], gpus: int) -> None:
     """With one GPU a step at most, the best of all orders is the best schedule there is (for steps that need one)."""

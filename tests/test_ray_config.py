@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from waiting import HANG_S
 
 from mlinfra.manifest import Invalid, Manifest, Resources
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment, kuberay
@@ -183,4 +184,4 @@ def test_the_application_answers_in_local_testing_mode_as_plain_torch_does() -> 
     handle = serve.run(app.build({}), _local_testing_mode=True)
     plain = classifier.probabilities(classifier.load(), [classifier.tokens(text) for text in texts])
     for text, row in zip(texts, plain, strict=True):
-        assert list(handle.predict.remote(text).result(timeout_s=10).values()) == pytest.approx(row, abs=1e-6)
+        assert list(handle.predict.remote(text).result(timeout_s=HANG_S).values()) == pytest.approx(row, abs=1e-6)

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import nbformat
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from mlinfra import manifest, study
-from mlinfra.study import copies, figure
+from mlinfra.study import copies, figure, manifests
 
 
 def line(*values: float) -> dict[str, list[tuple[float, float]]]:
@@ -37,6 +40,22 @@ def test_a_picture_is_the_same_every_time_and_as_wide_as_drawn() -> None:
     first, second = (study.steps("t", "d", study.Row("y", line(1, 3, 2))) for _ in range(2))
     assert first.png() == second.png()
     assert Image.open(io.BytesIO(first.png())).width == figure.WIDTH
+
+
+def hexadecimal(rgb: Any) -> str:
+    return f"#{bytes(rgb).hex()}"
+
+
+def test_a_pixel_has_a_colour_of_the_svg_or_a_tint_of_one() -> None:
+    many = {f"line {i}": [(0.0, float(i)), (1.0, float(i))] for i in range(4)}
+    rows = [study.Boxes("n", [study.Cell("a", i) for i in range(5)])]
+    for drawn in (study.steps("t", "d", study.Row("y", many)), study.grid("t", "d", *rows)):
+        colours = Image.open(io.BytesIO(drawn.png())).convert("RGB").getcolors(256)
+        assert colours
+        shown = {hexadecimal(rgb) for _, rgb in colours}
+        named = {text.lower() for text in re.findall("#[0-9a-fA-F]{6}", drawn.svg)}
+        assert named <= shown, "each colour of the SVG is in the picture as it is"
+        assert shown <= {hexadecimal(rgb) for rgb in figure._tints(drawn.svg)}
 
 
 def test_lines_differ_in_more_than_colour() -> None:
@@ -221,11 +240,8 @@ def test_show_gives_the_verdict_with_the_manifest() -> None:
     assert study.show(wrong, manifest.validate).text.startswith("# refused: metadata.name: Invalid value")
 
 
-def stored(path: Path, *shown: str | study.Listing) -> None:
-    import nbformat
-
-    bundles = [{"text/plain": s} if isinstance(s, str) else s._repr_mimebundle_() for s in shown]
-    outputs = [nbformat.v4.new_output("execute_result", data=bundle) for bundle in bundles]
+def stored(path: Path, text: str) -> None:
+    outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": text})]
     cell = nbformat.v4.new_code_cell("x", outputs=outputs)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
 
@@ -242,28 +258,78 @@ def test_working_copies_are_made_once_and_never_overwritten(tmp_path: Path) -> N
     assert (work / "01.ipynb").read_text("utf-8") == "mine"
 
 
-def test_only_accepted_manifests_are_written(tmp_path: Path) -> None:
-    wrong = study.show(ACCOUNT | {"metadata": {"name": "My"}}, manifest.validate)
-    stored(tmp_path / "01.ipynb", study.show(ACCOUNT, manifest.validate), wrong, study.source(stored), "no manifest")
-    (path,) = copies.write_manifests(tmp_path, tmp_path / "build")
-    assert path.name == "serviceaccount-bert.yaml"
-    assert path.parent.name == "01"
-    twice = study.show(ACCOUNT, manifest.validate)
-    stored(tmp_path / "01.ipynb", twice, twice)
-    assert [path.name for path in copies.write_manifests(tmp_path, tmp_path / "build")] == [
+@pytest.fixture
+def handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(manifests.FOLDER, str(tmp_path / "manifests"))
+    return tmp_path / "manifests"
+
+
+def test_only_accepted_manifests_are_handed_over(handed_over: Path) -> None:
+    study.show(ACCOUNT, manifest.validate)
+    study.show(ACCOUNT | {"metadata": {"name": "My"}}, manifest.validate)
+    study.show(ACCOUNT, manifest.validate)
+    study.show(ACCOUNT | {"automountServiceAccountToken": False}, manifest.validate)
+    files = sorted(handed_over.iterdir())
+    assert [path.name for path in files] == ["serviceaccount-bert-2.yaml", "serviceaccount-bert.yaml"]
+    assert yaml.safe_load(files[1].read_text()) == ACCOUNT
+
+
+def test_without_a_folder_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(manifests.FOLDER, raising=False)
+    monkeypatch.chdir(tmp_path)
+    study.show(ACCOUNT, manifest.validate)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_engine_wrote_is_handed_over_too_once_it_is_accepted(handed_over: Path) -> None:
+    rendered = manifest.to_yaml(ACCOUNT) + "---\nkind: Workflow\nmetadata: {generateName: bert-}\n"
+    folded = study.show_text("Rendered:", rendered)
+    assert "<details><summary>Rendered:</summary>" in folded._repr_mimebundle_()["text/markdown"]
+    study.show_text("Compiled:", "pipelineInfo: {name: bert}\n---\nplatforms: {}\n")
+    assert sorted(path.name for path in handed_over.iterdir()) == [
+        "pipeline-bert.yaml",
         "serviceaccount-bert.yaml",
-        "serviceaccount-bert-2.yaml",
+        "workflow-bert.yaml",
     ]
+    compiled = yaml.safe_load_all((handed_over / "pipeline-bert.yaml").read_text())
+    assert list(compiled) == [{"pipelineInfo": {"name": "bert"}}, {"platforms": {}}]
+    with pytest.raises(manifest.Invalid, match="Torn: is invalid"):
+        study.show_text("Torn:", rendered, lambda objects: manifest.validate(dict(objects[1])))
 
 
-def test_a_compiled_pipeline_and_an_object_without_a_name_yet_are_written_too(tmp_path: Path) -> None:
-    compiled = study.Listing("Compiled:", "yaml", "pipelineInfo: {name: bert}\n---\nplatforms: {}\n", folded=True)
-    made = study.Listing("Submitted:", "yaml", "kind: Workflow\nmetadata: {generateName: bert-}\n")
-    stored(tmp_path / "03.ipynb", compiled, made)
-    paths = copies.write_manifests(tmp_path, tmp_path / "build")
-    assert [path.name for path in paths] == ["pipeline-bert.yaml", "workflow-bert.yaml"]
-    assert paths[0].read_text() == compiled.text
-    assert "<details><summary>Compiled:</summary>" in compiled._repr_mimebundle_()["text/markdown"]
+def notebook(path: Path, *sources: str) -> Path:
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)
+    return path
+
+
+def test_a_notebook_hands_over_while_it_runs_and_says_which_engine_is_missing(tmp_path: Path) -> None:
+    show = "from mlinfra import manifest, study\nstudy.show(" + repr(ACCOUNT) + ", manifest.validate)"
+    assert manifests.run(notebook(tmp_path / "01.ipynb", show), tmp_path / "out") == ""
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["serviceaccount-bert.yaml"]
+    needy = notebook(tmp_path / "02.ipynb", show, "study.needs('no_such_engine')")
+    assert manifests.run(needy, tmp_path / "out").startswith("not run: no_such_engine is not installed. pip install")
+    with pytest.raises(CellExecutionError):
+        manifests.run(notebook(tmp_path / "03.ipynb", "1 / 0"), tmp_path / "out")
+
+
+def test_a_call_that_cannot_be_taken_says_in_one_line_what_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manifests.main(["work"]) == copies.main([]) == copies.main(["-x"]) == copies.main(["a", "b"]) == 2
+    assert copies.main(["README.md"]) == copies.main(["notebooks"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert manifests.main([]) == copies.main(["work"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8
+    assert all("python -m mlinfra.study." in line for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_beside_the_copies_leads_to_them(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("[1](notebooks/01.ipynb#A) [terms](GLOSSARY.md) [w](https://x.y) [h](#h)")
+    assert (
+        copies.page(tmp_path, tmp_path / "work") == "[1](01.ipynb#A) [terms](../GLOSSARY.md) [w](https://x.y) [h](#h)"
+    )
 
 
 def test_a_timeline_is_drawn_to_scale() -> None:

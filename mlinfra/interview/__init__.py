@@ -1,7 +1,19 @@
 """The interview bank and its views: cards, a mock of 45 minutes, a printable sheet, flash cards."""
 
 from mlinfra.interview.bank import RUBRIC, Card, Text, bank, card
-from mlinfra.interview.views import CHAINS, Attempt, Mock, Result, chain, flash_cards, mock, result, sheet
+from mlinfra.interview.views import (
+    CHAINS,
+    Attempt,
+    Mock,
+    Result,
+    chain,
+    chain_answers,
+    chain_questions,
+    flash_cards,
+    mock,
+    result,
+    sheet,
+)
 
 __all__ = [
     "CHAINS",
@@ -14,6 +26,8 @@ __all__ = [
     "bank",
     "card",
     "chain",
+    "chain_answers",
+    "chain_questions",
     "flash_cards",
     "mock",
     "result",

@@ -36,6 +36,27 @@ def chain(name: str) -> list[Card]:
     return [card(each) for each in CHAINS[name]]
 
 
+def chain_questions(name: str) -> Text:
+    """The questions of a chain, each with the number to commit to."""
+    asked = [f"## {number}. {each.level}\n\n{each.question().text}" for number, each in enumerate(chain(name), 1)]
+    return Text("\n\n".join([f"# One scenario: {name}", *asked]) + "\n")
+
+
+def chain_answers(name: str) -> Text:
+    """What strong answers to a chain contain, and the rubric."""
+    return _answers(chain(name))
+
+
+def _answers(cards: Sequence[Card]) -> Text:
+    parts = ["# Strong answers"]
+    for number, each in enumerate(cards, 1):
+        points = "\n".join(f"- {point}" for point in each.strong_answer())
+        parts.append(f"## {number}. {each.prompt}\n\n{each.known()}\n\n{points}")
+        parts.append(f"The mistake: {each.slip()}\n\nThen they ask: {each.then()}")
+    rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
+    return Text("\n\n".join([*parts, f"## Score yourself\n\n{rubric}"]) + "\n")
+
+
 # ----------------------------------------------------------------------------------------------------------- the mock
 
 
@@ -58,13 +79,7 @@ class Mock:
 
     def answers(self) -> Text:
         """What strong answers contain, and the rubric."""
-        said = ["# Strong answers"]
-        for number, (asked, _) in enumerate(self.parts, 1):
-            points = "\n".join(f"- {point}" for point in asked.strong_answer())
-            said.append(f"## {number}. {asked.prompt}\n\n{asked.known()}\n\n{points}")
-            said.append(f"The mistake: {asked.slip()}\n\nThen they ask: {asked.then()}")
-        rubric = "\n".join(f"- {score}: {what}" for score, what in enumerate(RUBRIC))
-        return Text("\n\n".join([*said, f"## Score yourself\n\n{rubric}"]) + "\n")
+        return _answers([asked for asked, _ in self.parts])
 
 
 def mock(seed: int) -> Mock:

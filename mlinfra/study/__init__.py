@@ -3,7 +3,7 @@
 from mlinfra.study.engines import needs, quiet
 from mlinfra.study.exercise import Exercise, Verdict, reveal
 from mlinfra.study.figure import Boxes, Cell, Figure, Row, Span, bars, grid, steps, timeline, tree
-from mlinfra.study.listing import Listing, show, source
+from mlinfra.study.listing import Listing, show, show_text, source
 from mlinfra.study.panel import Panel, Slider, panel
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "quiet",
     "reveal",
     "show",
+    "show_text",
     "source",
     "steps",
     "timeline",

@@ -1,27 +1,25 @@
-"""The reader's own copies of the notebooks, and the manifests that the notebooks show.
+"""The reader's own copies of the notebooks, without outputs, and a page of the course whose links lead to them.
 
-python -m mlinfra.study.copies work         copies without outputs, made once and never overwritten
-python -m mlinfra.study.copies manifests    every accepted manifest shown, in build/manifests
+python -m mlinfra.study.copies FOLDER    copies the notebooks to FOLDER: made once, never overwritten
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mlinfra.study.listing import REFUSED
+LINK = re.compile(r"(?<=\]\()(?!https?://|#)[^)\s]+")
 
 
 def work_on(originals: Path, work: Path) -> list[str]:
     """Copy what is not there yet; say which originals have changed since they were copied."""
     fresh = {original: _unanswered(original) for original in sorted(originals.glob("*.ipynb"))}
-    work.mkdir(exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     ledger = work / ".copied.json"
     copied: dict[str, str] = _read(ledger) if ledger.exists() else {}
     said = []
@@ -54,50 +52,42 @@ def _unanswered(original: Path) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_manifests(originals: Path, build: Path) -> list[Path]:
-    """One file a manifest that a notebook shows and that is accepted: build/manifests/NN_notebook/kind-name.yaml.
+def page(root: Path, work: Path) -> str:
+    """The README with links to the copies; what has no copy is linked from where the copies lie."""
 
-    The second of the same kind and name is kind-name-2.yaml.
-    """
-    written = []
-    for original in sorted(originals.glob("*.ipynb")):
-        folder, times = build / "manifests" / original.stem, Counter[str]()
-        for text in _shown(json.loads(original.read_text("utf-8"))):
-            name = _name(next(yaml.safe_load_all(text)))
-            folder.mkdir(parents=True, exist_ok=True)
-            times[name] += 1
-            path = folder / (f"{name}.yaml" if times[name] == 1 else f"{name}-{times[name]}.yaml")
-            path.write_text(text, "utf-8")
-            written.append(path)
-    return written
+    def moved(link: re.Match[str]) -> str:
+        return link[0].removeprefix("notebooks/") if link[0].startswith("notebooks/") else f"{home}/{link[0]}"
 
-
-def _name(obj: dict[str, Any]) -> str:
-    """An object's kind and name; of a compiled pipeline, which is none, the pipeline's name."""
-    if "pipelineInfo" in obj:
-        return f"pipeline-{obj['pipelineInfo']['name']}"
-    metadata = obj["metadata"]
-    return f"{obj['kind'].lower()}-{metadata.get('name') or metadata['generateName'].rstrip('-')}"
-
-
-def _shown(notebook: dict[str, Any]) -> list[str]:
-    """The text of every listing in YAML in which nothing is refused."""
-    bundles = [output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    listed = [bundle for bundle in bundles if "```yaml\n" in "".join(bundle.get("text/markdown", ""))]
-    texts = ["".join(bundle["text/plain"]) for bundle in listed]
-    return [text for text in texts if REFUSED not in text]
+    home = Path(os.path.relpath(root, work)).as_posix()
+    return LINK.sub(moved, (root / "README.md").read_text("utf-8"))
 
 
 def main(arguments: list[str]) -> int:
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     root = Path.cwd()
-    if arguments == ["work"]:
-        lines = work_on(root / "notebooks", root / "work")
-    elif arguments == ["manifests"]:
-        lines = [str(path.relative_to(root)) for path in write_manifests(root / "notebooks", root / "build")]
-    else:
-        lines = [__doc__ or ""]
-    print("\n".join(lines))
+    if wrong := _wrong(arguments, root):
+        print(f"{wrong} Say where the copies go: python -m mlinfra.study.copies work", file=sys.stderr)
+        return 2
+    work = Path(arguments[0])
+    for line in work_on(root / "notebooks", work):
+        print(line)
+    (work / "README.md").write_text(page(root, work.resolve()), "utf-8")
+    print(f"Your copies are in {work}; {work / 'README.md'} leads to them.")
     return 0
+
+
+def _wrong(arguments: list[str], root: Path) -> str:
+    """What is wrong with the call; empty when it is fine."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        return "One folder is needed."
+    if not (root / "notebooks").is_dir():
+        return f"{root} has no notebooks/: run this in the course's folder."
+    work = Path(arguments[0])
+    if work.exists() and not work.is_dir():
+        return f"{work} is a file."
+    return f"{work} holds the course's own notebooks." if work.resolve() == (root / "notebooks").resolve() else ""
 
 
 if __name__ == "__main__":

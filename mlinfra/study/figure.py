@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape as escaped
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 MIME = "application/vnd.mlinfra.svg"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
@@ -49,7 +50,7 @@ class Figure:
             font_files=[str(font_folder() / name) for name in ("Vera.ttf", "VeraBd.ttf")],
         )
         small = io.BytesIO()
-        Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(16).save(small, "PNG", optimize=True)
+        _reduced(Image.open(io.BytesIO(bytes(drawn))).convert("RGB"), self.svg).save(small, "PNG", optimize=True)
         return small.getvalue()
 
     def bundle(self) -> dict[str, str]:
@@ -58,6 +59,28 @@ class Figure:
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
         return self.bundle(), {"image/png": {"width": WIDTH}}
+
+
+def _reduced(picture: Any, svg: str) -> Any:
+    """The picture in the colours of its SVG, and their tints on white for the smooth edges of lines and letters."""
+    import numpy as np
+    from PIL import Image
+
+    palette = np.array(_tints(svg), dtype=np.int64)
+    pixels = np.asarray(picture, dtype=np.int64).reshape(-1, 3)
+    distinct, index = np.unique(pixels @ (65536, 256, 1), return_inverse=True)
+    colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1)
+    nearest = ((colours[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1)
+    reduced = Image.fromarray(nearest[index].astype(np.uint8).reshape(picture.height, picture.width))
+    reduced.putpalette(palette.astype(np.uint8).tobytes())
+    return reduced
+
+
+def _tints(svg: str) -> list[tuple[int, ...]]:
+    """Red, green and blue of white and of each colour of the SVG, full, and at two and at one third on white."""
+    named = [tuple(bytes.fromhex(text[1:])) for text in sorted(set(re.findall("#[0-9a-fA-F]{6}", svg)))]
+    tints = [tuple(255 - (255 - part) * share // 3 for part in rgb) for rgb in named for share in (3, 2, 1)]
+    return list(dict.fromkeys([(255, 255, 255), *named, *tints]))
 
 
 def font_folder() -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.manifest import Manifest, Problem, to_yaml
+from mlinfra.manifest import Manifest, Problem, check, to_yaml
+from mlinfra.study.manifests import hand_over
 
 REFUSED = "# refused: "
 
@@ -41,6 +42,21 @@ def source(*things: Callable[..., Any] | type) -> Listing:
 def show(obj: Manifest, validate: Callable[[Manifest], list[Problem]]) -> Listing:
     """The manifest as YAML with its verdict; what is refused carries the objections as comments on top."""
     problems = validate(obj)
+    if not problems:
+        hand_over([obj])
     refusals = "".join(f"{REFUSED}{problem}\n" for problem in problems)
     verdict = "The API server would refuse this:" if problems else "Accepted by the strict check:"
     return Listing(verdict, "yaml", refusals + to_yaml(obj))
+
+
+Judge = Callable[[Sequence[Manifest]], list[Problem]]
+
+
+def show_text(caption: str, text: str, validate: Judge | None = None) -> Listing:
+    """A text of several documents, folded, as an engine wrote it; Invalid when `validate` refuses one of them."""
+    import yaml
+
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    check(caption, validate(documents) if validate else ())
+    hand_over(documents)
+    return Listing(caption, "yaml", text, folded=True)

@@ -1,4 +1,4 @@
-"""Live panels: from key press to picture in headless Chromium, and the callback alone in a kernel."""
+"""Live panels: from key press to picture in headless Chromium, and the callback alone in its kernel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 from benchmarks.rows import Row
-from browser.test_lab import CHROMIUM, NOTEBOOKS, QUIET, SANDBOX, jupyterlab, open_and_run, panels, step_times
-from nbclient import NotebookClient
-from playwright.sync_api import Browser, sync_playwright
+from browser.test_lab import CHROMIUM, NOTEBOOKS, PRESSES, QUIET, SANDBOX, jupyterlab, open_and_run, panels, step_times
+from playwright.sync_api import Page, sync_playwright
 
 TIME_CALLBACKS = """
 import gc, time
@@ -26,38 +24,43 @@ for panel in [found for found in gc.get_objects() if type(found).__name__ == "Pa
         print(sorted(times)[len(times) // 2], slider.description, sep="\\t")
 """
 
+EXECUTE = """
+code => new Promise(done => {
+  const future = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
+  let printed = '';
+  future.onIOPub = message => { if (message.header.msg_type == 'stream') printed += message.content.text; };
+  future.done.then(() => done(printed));
+})
+"""
+
 
 def rows() -> Iterator[Row]:
-    for path in NOTEBOOKS:
-        yield from callbacks(path)
     if CHROMIUM is None:
-        print("no Chromium here: sliders are not measured in the browser")
+        print("no Chromium here: sliders are not measured")
         return
     with tempfile.TemporaryDirectory() as folder, jupyterlab(Path(folder)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + SANDBOX)
         for path in NOTEBOOKS:
-            yield from presses(browser, address, path)
+            page, _ = open_and_run(browser, address, path.name)
+            yield from callbacks(page, path)
+            yield from presses(page, path)
+            page.close()
         browser.close()
 
 
-def callbacks(path: Path) -> Iterator[Row]:
-    """Each live panel's first slider, thrown from end to end: the median of twenty."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(TIME_CALLBACKS))
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
-    for line in "".join(output.text for output in notebook.cells[-1].outputs).splitlines():
+def callbacks(page: Page, path: Path) -> Iterator[Row]:
+    """Each live panel's first slider, thrown from end to end in the notebook's kernel: the median of twenty."""
+    for line in page.evaluate(EXECUTE, TIME_CALLBACKS).splitlines():
         took, label = float(line.partition("\t")[0]), line.partition("\t")[2]
         yield Row("slider callback", f"{path.stem[:2]}: {label}", 1, took, target="10 ms", met=took <= 0.01)
 
 
-def presses(browser: Browser, address: str, path: Path) -> Iterator[Row]:
+def presses(page: Page, path: Path) -> Iterator[Row]:
     """Forty presses on each live panel; beside the median stands the 95th percentile."""
-    page, _ = open_and_run(browser, address, path.name)
-    for panel in panels(page):
+    for _, panel in panels(page, path.name):
         if "mlinfra-live" in (panel.get_attribute("class") or ""):
-            times = step_times(page, panel)
+            times = step_times(page, panel, PRESSES)
             p50, p95 = statistics.median(times) / 1000, statistics.quantiles(times, n=20)[-1] / 1000
             size = f"{path.stem[:2]}: {panel.locator('label').first.text_content()}"
             met = p50 <= 0.06 and p95 <= 0.1
             yield Row("slider key press to picture", size, 1, p50, "p95", p95, "60 ms, p95 100 ms", met)
-    page.close()

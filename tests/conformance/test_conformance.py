@@ -38,8 +38,14 @@ ADAPTERS = {
 }
 """Files that run, and what translates them."""
 
-PLANNED: dict[str, set[str]] = {}
-"""Files whose topic is not built yet, or of a file the kinds that are not; empty when all topics stand."""
+PLANNED = (
+    "dra_allocation.json",
+    "llm_picker.json",
+    "llm_scheduler.json",
+    "node_autoscaling.json",
+    "tas_assignment.json",
+)
+"""Files whose room is not built yet: a reported skip each."""
 
 REMARKS = {"id", "name", "upstream", "since", "note", "upstream_legacy_test", "expected"}
 
@@ -56,7 +62,8 @@ def _params(path: Path) -> list[Any]:
     if path.name not in ADAPTERS:
         if path.name not in PLANNED:
             raise pytest.UsageError(f"{path}: neither in ADAPTERS nor in PLANNED")
-        return [pytest.param(path.name, {}, marks=planned(path.name), id=path.name)]
+        reason = f"planned: the room of {path.name} is not built yet"
+        return [pytest.param(path.name, {}, marks=pytest.mark.skip(reason=reason), id=path.name)]
     return [_param(path.name, case) for case in cases(path)]
 
 
@@ -68,18 +75,9 @@ def cases(path: Path) -> list[Case]:
 
 
 def _param(file: str, case: Case) -> Any:
-    marks = [planned(f"{case['kind']} of {file}")] if is_planned(file, case) else []
-    if missing := fgd_adapter.missing(case):
-        marks.append(pytest.mark.skip(reason=missing))
+    missing = fgd_adapter.missing(case)
+    marks = [pytest.mark.skip(reason=missing)] if missing else []
     return pytest.param(file, case, marks=marks, id=f"{file}-{case.get('id') or case['name']}")
-
-
-def is_planned(file: str, case: Case) -> bool:
-    return case.get("kind") in PLANNED.get(file, ())
-
-
-def planned(what: str) -> pytest.MarkDecorator:
-    return pytest.mark.skip(reason=f"planned: the topic of {what} is not built yet")
 
 
 def disagreements(file: str, case: Case) -> list[str]:

@@ -23,9 +23,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", record_timing=False, store_widget_state=False, resources=place
-    ).execute()
+    client = NotebookClient(notebook, timeout=1_800, record_timing=False, store_widget_state=False, resources=place)
+    client.execute(extra_arguments=["--log-level=ERROR"])
     return canonical(notebook)
 
 
@@ -64,6 +63,7 @@ def main(arguments: list[str]) -> int:
     paths = [Path(a) for a in arguments if a != "--check"] or NOTEBOOKS
     stale = 0
     for path in paths:
+        print(f"running    {path.name}", flush=True)
         fresh = dumps(execute(path))
         same = fresh == path.read_text("utf-8")
         stale += not same

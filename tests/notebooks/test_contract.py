@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from canonical import NOTEBOOKS, WIDGET_VIEW
+from canonical import NOTEBOOKS, WIDGET_VIEW, canonical, dumps
 from reportlab.pdfbase.ttfonts import TTFontFile
 
 from mlinfra.study import figure
@@ -31,8 +31,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 def test_is_stored_canonically(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert dumps(canonical(notebook)) == path.read_text("utf-8")
     assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
     names = [cell.id for cell in notebook.cells]
     assert all(re.fullmatch(r"[a-z][a-z0-9-]+", name) for name in names), "cell ids are words"
@@ -68,7 +67,7 @@ def test_every_letter_of_a_picture_is_in_its_font(path: Path) -> None:
 
 
 def test_is_small_enough_to_review(path: Path) -> None:
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size <= 450_000
 
 
 # ------------------------------------------------------------------------------------------ the shape of a notebook

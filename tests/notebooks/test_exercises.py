@@ -1,4 +1,4 @@
-"""Every exercise in its three states: stored unanswered, then one pass of wrong and one of right answers."""
+"""Every exercise in its three states: stored unanswered, then a wrong and a right answer in one pass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import nbformat
 import pytest
 from canonical import NOTEBOOKS
 from nbclient import NotebookClient
+from waiting import HANG_S
 
 ANSWER = re.compile(r"^answer = \.\.\..*$", re.M)
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.S)
+WRONG = (
+    "assert [{0}.check(a).message for a, _ in {0}.mistakes] == [m for _, m in {0}.mistakes]\n"
+    "assert {0}.mistakes and {0}.check('nonsense').outcome == 'Not yet'\n"
+    "print({0}.check({0}.mistakes[0][0]))\n"
+)
+"""Every likely mistake gets its own message, and an answer of another kind gets one too."""
+
 Cells = list[nbformat.NotebookNode]
 
 
@@ -28,16 +36,16 @@ def exercises(cells: Cells) -> dict[str, tuple[str, nbformat.NotebookNode]]:
     return found
 
 
-def answered(path: Path, source: Callable[[str, str], str]) -> dict[str, str]:
-    """What each check says once `source(name, solution)` stands in the place of `answer = ...`."""
+def answered(path: Path) -> dict[str, tuple[str, str]]:
+    """What each check says of a likely mistake, and then of the folded solution, in the place of `answer = ...`."""
     notebook = nbformat.read(path, as_version=4)
     for name, (solution, cell) in exercises(notebook.cells).items():
-        given = source(name, solution)
-        cell.source = cell.source.replace(_dots(cell), given)
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
-    ).execute()
-    return {name: cell.outputs[-1].data["text/plain"] for name, (_, cell) in exercises(notebook.cells).items()}
+        cell.source = cell.source.replace(_dots(cell), WRONG.format(name) + solution)
+    NotebookClient(notebook, timeout=HANG_S, resources={"metadata": {"path": path.parent}}).execute()
+    return {
+        name: (cell.outputs[0].text.strip(), cell.outputs[-1].data["text/plain"])
+        for name, (_, cell) in exercises(notebook.cells).items()
+    }
 
 
 def _dots(cell: nbformat.NotebookNode) -> str:
@@ -66,18 +74,12 @@ def test_stored_unanswered_with_a_hint_and_a_solution(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.stem))
-def test_right_answers_are_right(path: Path, record_property: Callable[..., None]) -> None:
-    """The folded solution is the answer that is injected: what the reader would open is what is checked."""
-    said = answered(path, lambda name, solution: solution)
-    assert all(verdict.startswith("Right") for verdict in said.values()), said
-    record_property("exercises tried in three states", len(said))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.stem))
-def test_wrong_answers_are_told_what_is_wrong(path: Path) -> None:
-    """Every likely mistake gets its own message, and an answer of another kind gets one too."""
-    tries = "assert [{0}.check(a).message for a, _ in {0}.mistakes] == [m for _, m in {0}.mistakes]\n"
-    tries += "assert {0}.mistakes and {0}.check('nonsense').outcome == 'Not yet'\nanswer = {0}.mistakes[0][0]"
-    said = answered(path, lambda name, solution: tries.format(name))
-    assert all(verdict.startswith("Not yet") for verdict in said.values()), said
+def test_wrong_answers_are_told_what_is_wrong_and_the_folded_solution_is_right(
+    path: Path, record_property: Callable[..., None]
+) -> None:
+    """What the reader would open is what is checked; every likely mistake gets its own message."""
+    verdicts = answered(path)
+    for name, (wrong, right) in verdicts.items():
+        assert wrong.startswith("Not yet"), name
+        assert right.startswith("Right"), name
+    record_property("exercises tried in three states", len(verdicts))
