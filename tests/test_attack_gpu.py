@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlinfra.admission import validate
+from mlinfra.admission.rules import Invalid
 from mlinfra.gpu import fragmentation as fgd
 from mlinfra.gpu import kueue, mig, preemption, profile, quota, scoring, sharing
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, PriorityClass, Taint, Toleration
 from mlinfra.gpu.index import WholeGPUBestFit
 from mlinfra.gpu.scheduler import GPUScheduler
-from mlinfra.manifest import Invalid
 
 A100, N, URGENT, LOW = "A100-40GB", GPUNode("n", "A100", 8, 80), PriorityClass("urgent", 5), PriorityClass("low", 0)
 SMALL, NO_GPU, V100 = fgd.PodShape(1, 1, 1, 500), fgd.PodShape(1, 1, 0, 0), fgd.NodeShape(8000, 8000, 1, "V100")
@@ -101,8 +102,8 @@ def test_a_number_or_text_is_no_map_and_no_list(odd: Any) -> None:
         flavor | {"spec": odd},
         flavor | {"spec": {"nodeLabels": odd}},
     ]
-    assert [made for made in strange if not quota.validate(made)] == []
-    assert [made for made in (odd, [odd]) if not profile.validate(config | {"profiles": made})] == []
+    assert [made for made in strange if not validate(made)] == []
+    assert [made for made in (odd, [odd]) if not validate(config | {"profiles": made})] == []
 
 
 @pytest.mark.parametrize("name", fgd.POLICIES)

@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_kserve_service import BERT, KNATIVE
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.autoscaling import hpa, keda, knative, service, vpa
 from mlinfra.kserve import CanaryRollout, canary
-from mlinfra.manifest import Invalid, ObjectReference
+from mlinfra.manifest import ObjectReference
 from mlinfra.ray_serve import AutoscalingConfig, router
 from mlinfra.ray_serve.autoscaling import RayAutoscaler
 

@@ -20,10 +20,9 @@ from test_kserve_service import GOOD as SERVICES
 from test_kserve_service import paths
 from test_ray_config import BERT, RAY_SERVICE
 
-from mlinfra import interview, manifest, study
+from mlinfra import admission, interview, manifest, quantity, study
+from mlinfra.admission import validate
 from mlinfra.gpu import profile, quota
-from mlinfra.kserve import service
-from mlinfra.ray_serve import config, kuberay
 
 quick = settings(max_examples=40, derandomize=True, database=None, phases=[Phase.generate])
 ODD: list[Any] = [None, True, 0, -1, 2**63, 10**400, 0.5, math.nan, math.inf, 5e-324, 1e308, [], [5], {}, {"a": None}]
@@ -31,11 +30,11 @@ ODD += ["", "5", "1" * 5000, "٣", "²", "\x00", "\ud800"]
 odd = st.sampled_from([*ODD, ...])
 leaves = st.sampled_from(ODD) | st.text(max_size=5) | st.integers() | st.floats()
 values = st.recursive(leaves, lambda v: st.lists(v, max_size=2) | st.dictionaries(st.text(max_size=5), v, max_size=2))
-Judge = Callable[[Any], list[manifest.Problem]]
+Judge = Callable[[Any], list[admission.Problem | admission.ApiWarning]]
 RAY, PACKING, FLAVOR = RAY_SERVICE.manifest(), profile.packing().manifest(), quota.resource_flavor("a100", {"a": "b"})
-TARGETS: list[tuple[Judge, manifest.Manifest]] = [*[(manifest.validate, obj) for obj in GOOD.values()]]
-TARGETS += [(service.validate, SERVICES[0].manifest()), (quota.validate, FLAVOR), (profile.validate, PACKING)]
-TARGETS += [(kuberay.validate, RAY), (config.validate, BERT.config())]
+TARGETS: list[tuple[Judge, manifest.Manifest]] = [*[(admission.validate, obj) for obj in GOOD.values()]]
+TARGETS += [(validate, SERVICES[0].manifest()), (validate, FLAVOR), (validate, PACKING)]
+TARGETS += [(validate, RAY), (validate, BERT.config())]
 
 
 def outcome(call: Callable[[], Any]) -> Any:
@@ -70,11 +69,11 @@ def test_any_value_anywhere_gives_problems_and_changes_nothing(target: Any, valu
 POD, DEPLOYED = GOOD["Pod"], "applications: [{import_path: 'a:b', deployments: [%s]}]"
 LIMITED = DEPLOYED % "{name: d, max_ongoing_requests: '5', autoscaling_config: {target_ongoing_requests: 3}}"
 ROWS: list[tuple[Judge, manifest.Manifest, tuple[Any, ...], Any]] = [
-    *[(kuberay.validate, RAY, ("spec", "serveConfigV2"), t) for t in ("a: 2024-13-45", "a: 0b_", DEPLOYED % 5, LIMITED, 5)],
-    *[(kuberay.validate, RAY, ("metadata", "labels"), value) for value in (5, True, "ab")],
-    (manifest.validate, POD, ("spec", "volumes", 0), {"name": "model", "emptyDir": {}, "flexVolume": {"driver": "a"}}),
-    (quota.validate, FLAVOR, ("spec", "nodeLabels"), 5),
-    (profile.validate, PACKING, ("profiles",), "gpu-packing"),
+    *[(validate, RAY, ("spec", "serveConfigV2"), t) for t in ("a: 2024-13-45", "a: 0b_", DEPLOYED % 5, LIMITED, 5)],
+    *[(validate, RAY, ("metadata", "labels"), value) for value in (5, True, "ab")],
+    (admission.validate, POD, ("spec", "volumes", 0), {"name": "model", "emptyDir": {}, "flexVolume": {"driver": "a"}}),
+    (validate, FLAVOR, ("spec", "nodeLabels"), 5),
+    (validate, PACKING, ("profiles",), "gpu-packing"),
 ]  # fmt: skip
 
 
@@ -86,11 +85,11 @@ def test_refused_with_a_problem(judge: Judge, obj: manifest.Manifest, path: tupl
 @quick
 @given(odd | st.from_regex(r"[+-]?[0-9.]{0,6}[eEinumkKMGTP]{0,2}[+-]?[0-9]{0,4}", fullmatch=True))
 def test_a_quantity_is_a_number_or_refused(text: Any) -> None:
-    if (size := outcome(lambda: manifest.quantity(text))) is not None:
-        shown = manifest.canonical(text)
-        assert manifest.canonical(shown) == shown
-        assert 0 <= abs(manifest.quantity(shown)) - abs(size) < 1e-9, "rounded away from zero, as upstream"
-    for block in (text, {"cpu": text}, {"nvidia.com/gpu": text}):
+    if (size := outcome(lambda: quantity.quantity(text))) is not None:
+        shown = quantity.canonical(text)
+        assert quantity.canonical(shown) == shown
+        assert 0 <= abs(quantity.quantity(shown)) - abs(size) < 1e-9, "rounded away from zero, as upstream"
+    for block in ({"cpu": text}, {"nvidia.com/gpu": text}):
         outcome(lambda limits=block: manifest.Resources(limits=limits).manifest())  # type: ignore[misc]
 
 
@@ -98,7 +97,7 @@ def test_a_quantity_is_a_number_or_refused(text: Any) -> None:
 @given(st.text(max_size=9) | st.sampled_from(["\x85\n", "\ufeffa\nb", " a\nb", "1:30", "0b_", "=", "<<", "2024-13-45"]))
 def test_what_is_accepted_is_written_and_read_back(text: str) -> None:
     obj = put(GOOD["ConfigMap"] | {"data": {"k": text}}, ("metadata", "annotations"), {"note": text})
-    assert manifest.validate(obj) == []
+    assert admission.validate(obj) == []
     assert yaml.safe_load(manifest.to_yaml(obj)) == obj
 
 

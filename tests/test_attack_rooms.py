@@ -12,10 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlinfra.admission import kserve as kserve_rules
+from mlinfra.admission import validate
+from mlinfra.admission.argo import pitfalls
+from mlinfra.admission.rules import Invalid
 from mlinfra.helm import Chart, chart
 from mlinfra.helm.upgrade import HELM, Managed, three_way_merge
-from mlinfra.kserve import InferenceService, Model, Predictor, reconcile, server, service
-from mlinfra.manifest import Invalid, Resources
+from mlinfra.kserve import InferenceService, Model, Predictor, reconcile, server
+from mlinfra.manifest import Resources
 from mlinfra.pipelines import Component, Pipeline, Task, argo, steps
 from mlinfra.pipelines.execution import Step, schedule, shortest
 from mlinfra.ray_serve import config as ray
@@ -53,8 +57,8 @@ def damaged(value: Any) -> Iterator[Any]:
 @QUICK
 @given(st.sampled_from([*damaged(SERVICE)]))
 def test_what_kserve_accepts_becomes_objects(document: Any) -> None:
-    sound(lambda: service.pitfalls(document))
-    if not service.validate(document):
+    sound(lambda: kserve_rules.pitfalls(document))
+    if not validate(document):
         assert reconcile.objects(document)
         assert reconcile.containers(document)
         assert reconcile.hpa("bert", document["spec"]["predictor"])
@@ -64,15 +68,15 @@ def test_what_kserve_accepts_becomes_objects(document: Any) -> None:
 @given(st.sampled_from([*damaged(WORKFLOW)]))
 @example(WORKFLOW | {"spec": SPEC | {"entrypoint": "s"}})
 def test_what_argo_accepts_has_pods(document: Any) -> None:
-    sound(lambda: argo.pitfalls(document))
-    if not argo.validate(document):
+    sound(lambda: pitfalls(document))
+    if not validate(document):
         sound(lambda: argo.pods(document))
 
 
 CALLS: dict[str, Callable[[Any], object]] = {
     "step": lambda x: (schedule([Step("a", 1, (), x)], 2), schedule([Step("a", x)]).makespan),
     "gpus": lambda x: (shortest([Step("a", 1, (), 1)], x), schedule([Step("a", 1)], 1, x)),
-    "serve": lambda x: [ray.validate(document) for document in damaged(SERVE) if x is None],
+    "serve": lambda x: [validate(document) for document in damaged(SERVE) if x is None],
     "values": CHART.render,
 }
 
@@ -104,7 +108,7 @@ BAD = {"kserve.enabled": True, "serviceAccount.annotations": {"a b": "c"}}
 def test_what_the_schema_accepts_the_server_accepts(path: str, release: str) -> None:
     with suppress(Invalid):
         objects = CHART.objects(chart.with_values(path, BAD[path]), release)
-        assert chart.validate(objects, {"InferenceService": service.validate}) == []
+        assert chart.validate(objects) == []
         assert {obj["metadata"]["labels"]["app.kubernetes.io/instance"] for obj in objects} == {release}
 
 

@@ -14,14 +14,14 @@ from test_kserve_service import GOOD, VALUES, paths
 from test_pipelines_argo import COURSE, source_notebook
 from test_ray_config import RAY_SERVICE
 
-from mlinfra import manifest
+from mlinfra import admission, manifest
+from mlinfra.admission import argo, kserve_schema, kueue, rayservice, validate
+from mlinfra.admission import keda as rules_of_keda
+from mlinfra.admission import vpa as rules_of_vpa
+from mlinfra.admission.custom import CustomKind
 from mlinfra.autoscaling import hpa, keda, vpa
 from mlinfra.gpu import quota
 from mlinfra.gpu.cluster import GPU
-from mlinfra.kserve import schema as kserve_schema
-from mlinfra.kserve.service import validate as validate_service
-from mlinfra.pipelines import argo
-from mlinfra.ray_serve import kuberay
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 PUBLISHED = {
@@ -30,7 +30,7 @@ PUBLISHED = {
     "InferenceService": "github.com/kserve/kserve, config/crd/full/serving.kserve.io_inferenceservices.yaml",
     "Workflow": "github.com/argoproj/argo-workflows, manifests/base/crds/full",
     "RayService": "github.com/ray-project/kuberay, ray-operator/config/crd/bases",
-    **dict.fromkeys(quota.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
+    **dict.fromkeys(kueue.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
 }
 
 WRITTEN = [
@@ -91,9 +91,11 @@ def differing(known: dict[str, Any], published: dict[str, Any], path: str = "spe
 
 
 @pytest.mark.parametrize(
-    "kind", [keda.KIND, vpa.KIND, kuberay.KIND, *quota.KINDS.values()], ids=lambda kind: str(kind.kind)
+    "kind",
+    [rules_of_keda.KIND, rules_of_vpa.KIND, rayservice.KIND, *kueue.KINDS.values()],
+    ids=lambda kind: str(kind.kind),
 )
-def test_the_fields_of_a_kind_are_those_published(kind: manifest.CustomKind, request: pytest.FixtureRequest) -> None:
+def test_the_fields_of_a_kind_are_those_published(kind: CustomKind, request: pytest.FixtureRequest) -> None:
     published = schema(request.config.getoption("crds"), {"apiVersion": kind.api_version, "kind": kind.kind})
     assert differing(kind.fields()["spec"], published["properties"]["spec"]) == []
 
@@ -128,10 +130,10 @@ def test_what_the_published_schema_refuses_is_refused(service: Any, request: pyt
     checker = jsonschema.Draft202012Validator(schema(request.config.getoption("crds"), service.manifest()))
     for obj in mutations(service.manifest()):
         if checker.is_valid(obj):
-            found = kserve_schema.problems(manifest.Field(obj))
+            found = kserve_schema.problems(admission.Field(obj))
             assert all(problem.message == "Required value" for problem in found), obj
         else:
-            assert validate_service(obj), obj
+            assert validate(obj), obj
 
 
 def test_what_the_published_schema_refuses_of_a_workflow_is_refused(request: pytest.FixtureRequest) -> None:
@@ -142,6 +144,6 @@ def test_what_the_published_schema_refuses_of_a_workflow_is_refused(request: pyt
         checker = jsonschema.Draft202012Validator(schema(request.config.getoption("crds"), good))
         for obj in mutations(good):
             if checker.is_valid(obj):
-                assert list(argo.KIND.decode(manifest.Field(obj))) == []  # type: ignore[misc]
+                assert list(argo.KIND.decode(admission.Field(obj))) == []  # type: ignore[misc]
             else:
-                assert argo.validate(obj)
+                assert validate(obj)

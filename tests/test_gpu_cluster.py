@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlinfra import manifest
+from mlinfra import admission
 from mlinfra.gpu.cluster import (
     GPU,
     GPUNode,
@@ -95,7 +95,7 @@ def test_a_toleration(toleration: Toleration, tolerates: bool) -> None:
     ],
 )
 def test_an_impossible_request(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         GPURequest(**{"name": "job"} | wrong)
 
 
@@ -109,7 +109,7 @@ def test_an_impossible_request(wrong: dict[str, Any], message: str) -> None:
     ],
 )
 def test_an_impossible_node(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         GPUNode("n", **wrong)
 
 
@@ -123,7 +123,7 @@ def test_an_impossible_node(wrong: dict[str, Any], message: str) -> None:
     ],
 )
 def test_what_is_no_taint_toleration_or_priority(made: Any, message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         made()
 
 
@@ -155,8 +155,8 @@ def test_a_request_as_a_pod() -> None:
         "bert", 1, 40, A100, "", "4", "16Gi", (Toleration("nvidia.com/gpu", "Exists"),), urgent, labels={"app": "bert"}
     )
     pod = request.manifest(IMAGE, ("python", "serve.py"))
-    assert manifest.validate(pod) == []
-    assert manifest.validate(urgent.manifest()) == []
+    assert admission.validate(pod) == []
+    assert admission.validate(urgent.manifest()) == []
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "4", "memory": "16Gi", GPU: "1"}
     terms = pod["spec"]["affinity"]["nodeAffinity"]
     needed = terms["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]["matchExpressions"]
@@ -168,7 +168,7 @@ def test_a_request_as_a_pod() -> None:
 def test_a_plain_pod_has_no_empty_parts() -> None:
     pod = GPURequest("plain", cpu=1, memory="1Gi").manifest(IMAGE, ("true",))
     assert set(pod["spec"]) == {"containers", "restartPolicy", "securityContext"}
-    assert manifest.validate(pod) == []
+    assert admission.validate(pod) == []
 
 
 def test_a_gang_is_so_many_pods() -> None:
@@ -180,10 +180,10 @@ def test_a_gang_is_so_many_pods() -> None:
 def test_a_gang_as_a_job_for_kueue() -> None:
     train = GPURequest("train", 8, cpu=8, memory="64Gi", gang_size=2, labels={"app": "train"})
     job = train.job(IMAGE, ("python", "train.py"), "research")
-    assert manifest.validate(job) == []
+    assert admission.validate(job) == []
     assert job["metadata"]["labels"] == {"app": "train", "kueue.x-k8s.io/queue-name": "research"}
     assert job["spec"]["template"]["metadata"]["labels"] == {"app": "train"}
     assert (job["spec"]["parallelism"], job["spec"]["completions"], job["spec"]["suspend"]) == (2, 2, True)
     job["spec"]["template"]["spec"]["restartPolicy"] = "Always"
     problem = 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
-    assert [str(p) for p in manifest.validate(job)] == [problem]
+    assert [str(p) for p in admission.validate(job)] == [problem]

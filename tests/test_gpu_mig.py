@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import manifest
+from mlinfra import admission
 from mlinfra.gpu import mig
 from mlinfra.gpu.cluster import GPUNode, GPURequest
 from mlinfra.gpu.scheduler import GPUScheduler
@@ -26,7 +26,7 @@ def test_instances_never_overlap_and_release_restores(gpu: str, steps: list[tupl
     for key, leave in steps:
         before = board.taken, list(board.instances)
         if key not in board.profiles or not board.legal_starts(key):
-            with pytest.raises(manifest.Invalid):
+            with pytest.raises(admission.Invalid):
                 board.create(key)
             assert (board.taken, board.instances) == before
             continue
@@ -112,7 +112,7 @@ def test_shares_of_the_multiprocessors_are_not_sevenths() -> None:
     ],
 )
 def test_what_a_gpu_refuses(wrong: Any, message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         wrong()
 
 
@@ -122,14 +122,14 @@ def test_what_a_gpu_refuses(wrong: Any, message: str) -> None:
 def test_a_mig_instance_is_an_extended_resource_like_any_other() -> None:
     small = mig.profiles("A100-80GB")["1g"]
     pod = GPURequest("bert-classifier", 1, cpu=2, memory="8Gi", resource=small.resource)
-    assert manifest.validate(pod.manifest("registry.example/bert:1.4.2", ("serve",))) == []
+    assert admission.validate(pod.manifest("registry.example/bert:1.4.2", ("serve",))) == []
     cluster = GPUScheduler([GPUNode("cut", "NVIDIA-A100-SXM4-80GB", 0, 80, devices={small.resource: 1})])
     cluster.submit(pod)
     assert cluster.schedule() == [("bert-classifier", "cut")]
     cluster.submit(GPURequest("second", 1, resource=small.resource))
     cluster.schedule()
     assert cluster.events[-1].message.startswith(f"0/1 nodes are available: 1 Insufficient {small.resource}.")
-    with pytest.raises(manifest.Invalid, match="must be an extended resource"):
+    with pytest.raises(admission.Invalid, match="must be an extended resource"):
         GPURequest("p", 1, resource="cpu")
 
 
@@ -145,8 +145,8 @@ def test_the_file_of_mig_parted() -> None:
 
 def test_claims_and_their_class() -> None:
     one, two = (mig.resource_claim("half", mig.profiles("H100-80GB")["3g"], count) for count in (1, 2))
-    assert [manifest.validate(obj) for obj in (one, two, mig.device_class())] == [[], [], []]
+    assert [admission.validate(obj) for obj in (one, two, mig.device_class())] == [[], [], []]
     assert "constraints" not in one["spec"]["devices"]
     assert two["spec"]["devices"]["constraints"][0]["matchAttribute"] == "gpu.nvidia.com/parentUUID"
-    with pytest.raises(manifest.Invalid, match="count: Invalid value: 0"):
+    with pytest.raises(admission.Invalid, match="count: Invalid value: 0"):
         mig.resource_claim("none", mig.profiles("H100-80GB")["3g"], 0)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mlinfra import manifest
+from mlinfra import admission
+from mlinfra.admission import validate
 from mlinfra.gpu.cluster import GPU
 from mlinfra.gpu.kueue import Kueue
 from mlinfra.gpu.quota import (
@@ -22,7 +23,6 @@ from mlinfra.gpu.quota import (
     Workload,
     local_queue,
     resource_flavor,
-    validate,
 )
 
 
@@ -201,18 +201,18 @@ def test_what_changes_nothing() -> None:
         (gpus("x", "a", 1), 'workloads "x" already exists'),
         (gpus("y", "b", 1), 'clusterqueues "b" not found'),
     ):
-        with pytest.raises(manifest.Invalid, match=re.escape(message)):
+        with pytest.raises(admission.Invalid, match=re.escape(message)):
             kueue.submit(wrong)
-    with pytest.raises(manifest.Invalid, match=re.escape("requests[nvidia.com/gpu]: Invalid value: -1: must be")):
+    with pytest.raises(admission.Invalid, match=re.escape("requests[nvidia.com/gpu]: Invalid value: -1: must be")):
         gpus("y", "a", -1)
-    with pytest.raises(manifest.Invalid, match='clusterqueues "a" already exists'):
+    with pytest.raises(admission.Invalid, match='clusterqueues "a" already exists'):
         Kueue([queue("a", Quota(1)), queue("a", Quota(2))])
     for wrong_quota in ("8", 1.5, -1):
-        with pytest.raises(manifest.Invalid, match="nominal: Invalid value"):
+        with pytest.raises(admission.Invalid, match="nominal: Invalid value"):
             Quota(wrong_quota)  # type: ignore[arg-type]
-    with pytest.raises(manifest.Invalid, match="priority: Required value"):
+    with pytest.raises(admission.Invalid, match="priority: Required value"):
         gpus("z", "a", 1, None)  # type: ignore[arg-type]
-    with pytest.raises(manifest.Invalid, match='workloads "y" not found'):
+    with pytest.raises(admission.Invalid, match='workloads "y" not found'):
         kueue.finish("y")
     assert kueue.pending("a") == []
     assert kueue.usage.used["a"][GPU] == 1
@@ -325,7 +325,7 @@ def test_manifests_that_kueue_accepts() -> None:
     ],
 )  # fmt: skip
 def test_queues_that_kueue_refuses(made: Any, message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         made()
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mlinfra import manifest
+from mlinfra import admission
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, PriorityClass, Taint, Toleration, nonzero
 from mlinfra.gpu.filters import feasible_to_find
 from mlinfra.gpu.preemption import DisruptionBudget
@@ -198,10 +198,10 @@ def test_who_does_not_fit_holds_up_nobody() -> None:
 )
 def test_a_name_is_taken_while_it_waits_or_runs(again: GPURequest) -> None:
     cluster = scheduled(GPURequest("a", 1), GPURequest("gang", 1, gang_size=3))
-    with pytest.raises(manifest.Invalid, match=r'pods "\S+" already exists'):
+    with pytest.raises(admission.Invalid, match=r'pods "\S+" already exists'):
         cluster.submit(again)
     assert cluster.pending == ()
-    with pytest.raises(manifest.Invalid, match='nodes "node-1" already exists'):
+    with pytest.raises(admission.Invalid, match='nodes "node-1" already exists'):
         cluster.add_node(NODES[0])
     cluster.release("a")
     cluster.submit(GPURequest("a", 1))
@@ -212,7 +212,7 @@ def test_a_release_gives_back_what_was_taken_and_no_more() -> None:
     cluster.release("four")
     assert cluster.status()["available_gpus"] == 20
     for name in ("four", "never"):
-        with pytest.raises(manifest.Invalid, match=f'pods "{name}" not found'):
+        with pytest.raises(admission.Invalid, match=f'pods "{name}" not found'):
             cluster.release(name)
     assert cluster.status()["available_gpus"] == 20
 
@@ -329,7 +329,7 @@ class Cluster(RuleBasedStateMachine):
     @rule(request=REQUESTS)
     def submit(self, request: GPURequest) -> None:
         if request.name in self.known:
-            with pytest.raises(manifest.Invalid):
+            with pytest.raises(admission.Invalid):
                 self.cluster.submit(request)
         else:
             self.cluster.submit(request)
@@ -348,7 +348,7 @@ class Cluster(RuleBasedStateMachine):
             self.cluster.release(name)
             del self.known[name]
         else:
-            with pytest.raises(manifest.Invalid):
+            with pytest.raises(admission.Invalid):
                 self.cluster.release(name)
 
     @invariant()

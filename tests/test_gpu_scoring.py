@@ -10,7 +10,8 @@ from benchmarks.best_fit import SourceLoop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import manifest
+from mlinfra import admission
+from mlinfra.admission import validate
 from mlinfra.gpu import profile
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo, Pod
 from mlinfra.gpu.filters import refusal
@@ -114,7 +115,7 @@ def test_normalizing(raw: list[int], reverse: bool, points: list[int]) -> None:
     ids=lambda made: str(made.scheduler_name),
 )
 def test_a_configuration_that_the_scheduler_would_start_with(made: profile.Profile) -> None:
-    assert profile.validate(made.manifest()) == []
+    assert validate(made.manifest()) == []
 
 
 def test_packing_says_what_it_does_and_switches_off_what_pulls_the_other_way() -> None:
@@ -127,7 +128,7 @@ def test_packing_says_what_it_does_and_switches_off_what_pulls_the_other_way() -
 
 def test_the_source_notebooks_rule_is_no_plugin_of_upstream() -> None:
     with pytest.raises(
-        manifest.Invalid, match=r'plugins: Unsupported value: "BestFit": supported values: "NodeAffinity"'
+        admission.Invalid, match=r'plugins: Unsupported value: "BestFit": supported values: "NodeAffinity"'
     ):
         profile.BEST_FIT.manifest()
 
@@ -143,7 +144,7 @@ def test_the_source_notebooks_rule_is_no_plugin_of_upstream() -> None:
     ],
 )  # fmt: skip
 def test_a_strategy_that_the_scheduler_would_not_start_with(made: Any, message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         made()
 
 
@@ -158,14 +159,14 @@ def test_a_strategy_that_the_scheduler_would_not_start_with(made: Any, message: 
 def test_a_strange_strategy_has_an_objection_and_no_traceback(strange: dict[str, Any]) -> None:
     args = {"scoringStrategy": {"type": "LeastAllocated", **strange}}
     fit = {"schedulerName": "x", "pluginConfig": [{"name": "NodeResourcesFit", "args": args}]}
-    assert profile.validate(profile.packing().manifest() | {"profiles": [fit]})
+    assert validate(profile.packing().manifest() | {"profiles": [fit]})
 
 
 def test_a_configuration_needs_no_more_than_upstream_does() -> None:
     least = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
     fit = {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"resources": [{"name": "cpu"}]}}}
-    assert profile.validate(least | {"parallelism": 8, "profiles": [{"pluginConfig": [fit]}]}) == []
-    assert profile.validate(None)  # type: ignore[arg-type]
+    assert validate(least | {"parallelism": 8, "profiles": [{"pluginConfig": [fit]}]}) == []
+    assert validate(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_a_configuration_needs_no_more_than_upstream_does() -> None:
     ],
 )  # fmt: skip
 def test_a_configuration_that_is_refused(change: dict[str, Any], problem: str) -> None:
-    assert [str(p) for p in profile.validate(profile.packing().manifest() | change)] == [problem]
+    assert [str(p) for p in validate(profile.packing().manifest() | change)] == [problem]
 
 
 # ------------------------------------------------------------------------------------------------------ the index
@@ -224,9 +225,9 @@ def test_the_index_does_not_grow_with_time() -> None:
 def test_the_index_keeps_a_required_type_and_its_books() -> None:
     index = WholeGPUBestFit([GPUNode("a", A100, 2, 80), GPUNode("v", V100, 2, 32)])
     assert index.place(GPURequest("x", 1, required_gpu_type=V100)) == "v"
-    with pytest.raises(manifest.Invalid, match='pods "x" already exists'):
+    with pytest.raises(admission.Invalid, match='pods "x" already exists'):
         index.place(GPURequest("x", 1))
-    with pytest.raises(manifest.Invalid, match='pods "y" not found'):
+    with pytest.raises(admission.Invalid, match='pods "y" not found'):
         index.release("y")
     assert index.free == [2, 1]
     index.release("x")

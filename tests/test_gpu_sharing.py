@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlinfra import manifest
+from mlinfra import admission
 from mlinfra.gpu import sharing
 from mlinfra.gpu.cluster import GPUNode, GPURequest
 from mlinfra.gpu.scheduler import GPUScheduler
@@ -64,5 +64,5 @@ def test_the_scheduler_counts_replicas_as_devices() -> None:
 )
 def test_refused(wrong: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"technique": "timeSlicing", "replicas": 4}
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         sharing.Sharing(**given | wrong)

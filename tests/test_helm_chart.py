@@ -17,22 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlinfra import manifest
+from mlinfra.admission.rules import Invalid
 from mlinfra.helm import Chart
-from mlinfra.helm.chart import EPOCH, SWITCHES, environment, layered, validate, with_values
+from mlinfra.helm.chart import EPOCH, SWITCHES, environment, layered, mistyped, validate, with_values
 from mlinfra.helm.engine import CommandLine, HelmFailed, engine
-from mlinfra.kserve import service
-from mlinfra.manifest import Invalid
 
 CHART = Chart.inference()
 ENVIRONMENTS = ("development", "staging", "production")
-OTHERS = {"InferenceService": service.validate}
+OTHERS = {"InferenceService": validate}
 
 
 @pytest.mark.parametrize("name", ["default", *ENVIRONMENTS])
 def test_strict_lint_finds_nothing(name: str) -> None:
     values = environment(name) if name in ENVIRONMENTS else {}
     assert CHART.lint(values) == []
-    assert validate(CHART.objects(values), OTHERS) == []
+    assert validate(CHART.objects(values)) == []
 
 
 def combinations() -> Iterator[dict[str, Any]]:
@@ -50,7 +49,7 @@ def test_every_combination_of_the_switches_renders_parses_and_validates() -> Non
     assert rendered == 4 * 2 ** len(SWITCHES) == 2048
     objects = [obj for text in texts for obj in yaml.safe_load_all(text) if obj]
     assert len(objects) > 100, "different objects, each validated once"
-    assert validate(objects, OTHERS) == []
+    assert validate(objects) == []
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -194,7 +193,7 @@ def test_any_value_is_refused_or_gives_objects_that_validate(path: str, value: A
         objects = CHART.objects(values)
     except Invalid:
         return
-    assert validate(objects, OTHERS) == []
+    assert validate(objects) == []
 
 
 def test_the_values_of_layers() -> None:
@@ -381,7 +380,12 @@ def test_h1_helpers_that_do_not_exist() -> None:
 def test_h2_every_expression_is_a_string() -> None:
     broken = source_chart(**{"templates/_helpers.tpl": HELPERS, "Chart.yaml": ALONE})
     assert broken.lint() == [], "the linter does not see it"
-    paths = {problem.path.partition(": ")[2] for problem in validate(broken.objects())}
+    (first, *_) = validate(broken.objects())
+    assert str(first) == (
+        "Deployment/bert: metadata.labels: json: cannot unmarshal string into Go struct field "
+        "ObjectMeta.metadata.labels of type map[string]string"
+    )
+    paths = {problem.path.partition(": ")[2] for problem in mistyped(broken.objects())}
     assert paths == {
         "metadata.labels",
         "spec.replicas",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.helm.bill import Bill, Line, worth
 from mlinfra.helm.rollout import Rollout
 from mlinfra.helm.upgrade import (
@@ -23,7 +24,6 @@ from mlinfra.helm.upgrade import (
     patched,
     three_way_merge,
 )
-from mlinfra.manifest import Invalid
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import manifest
+from mlinfra import admission, manifest
 from mlinfra.autoscaling import hpa
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
@@ -128,7 +128,7 @@ EVERY_SOURCE = (
 def test_the_manifest_says_all_that_the_algorithm_can_do() -> None:
     rules = hpa.ScalingRules((hpa.ScalingPolicy("Percent", 10, 60),), "Min", 120, "0.05")
     full = autoscaler(min_replicas=0, metrics=EVERY_SOURCE, behavior=hpa.Behavior(rules, rules))
-    assert manifest.validate(full.manifest()) == []
+    assert admission.validate(full.manifest()) == []
     assert 'averageValue: "100"' in manifest.to_yaml(full.manifest())
 
 
@@ -148,7 +148,7 @@ def test_the_manifest_says_all_that_the_algorithm_can_do() -> None:
     ],
 )  # fmt: skip
 def test_a_bad_object_is_refused_in_the_api_servers_words(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         autoscaler(**wrong)
 
 
@@ -194,7 +194,7 @@ def reconciled(metric: hpa.Metric, reading: Any) -> Callable[[], Any]:
     ],
 )
 def test_a_bad_reading_is_one_clear_error(call: Callable[[], Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         call()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import manifest
+from mlinfra import admission, manifest
 from mlinfra.autoscaling import hpa, keda
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
@@ -29,7 +29,7 @@ def test_the_hpa_that_keda_writes() -> None:
         hpa.External("s0-prometheus", hpa.AverageValue(100)),
         hpa.Resource("cpu", hpa.Utilization(60)),
     )
-    assert manifest.validate(made.manifest()) == []
+    assert admission.validate(made.manifest()) == []
 
 
 def test_values_in_the_manifest_are_strings() -> None:
@@ -77,7 +77,7 @@ def test_idle_replicas() -> None:
     ],
 )
 def test_refused(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         scaled(**wrong)
 
 

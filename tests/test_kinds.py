@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mlinfra import manifest
-from mlinfra.kinds import KINDS
+from mlinfra import admission, manifest
+from mlinfra.admission.core import KINDS
 
 GOOD = {
     obj["kind"]: obj
@@ -135,7 +135,7 @@ def test_every_kind_is_here() -> None:
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_accepted(kind: str) -> None:
-    assert manifest.validate(GOOD[kind]) == []
+    assert admission.validate(GOOD[kind]) == []
 
 
 C, T = "spec/containers/0", "spec/template/spec/containers/0"
@@ -415,13 +415,13 @@ BROKEN = [
     ("kind", "where", "value", "path", "message"), BROKEN, ids=[f"{b[0]}-{b[3]}-{b[4][:20]}" for b in BROKEN]
 )
 def test_rejected(kind: str, where: str, value: Any, path: str, message: str) -> None:
-    problems = manifest.validate(changed(kind, where, value))
+    problems = admission.validate(changed(kind, where, value))
     assert [p for p in problems if p.path == path and message in p.message], [str(p) for p in problems]
 
 
 @pytest.mark.parametrize("obj", [None, [], {}, {"kind": "Pod"}, {"apiVersion": "v2", "kind": "Pod"}])
 def test_an_unknown_kind_is_a_problem(obj: Any) -> None:
-    assert len(manifest.validate(obj)) == 1
+    assert len(admission.validate(obj)) == 1
 
 
 ALSO_GOOD = [
@@ -442,7 +442,7 @@ ALSO_GOOD = [
 
 @pytest.mark.parametrize(("kind", "where", "value"), ALSO_GOOD, ids=[f"{g[0]}-{g[1]}" for g in ALSO_GOOD])
 def test_what_the_server_fills_in_or_forgives_is_accepted(kind: str, where: str, value: Any) -> None:
-    assert manifest.validate(changed(kind, where, value)) == []
+    assert admission.validate(changed(kind, where, value)) == []
 
 
 def test_a_null_is_a_field_not_given() -> None:
@@ -459,7 +459,7 @@ def test_a_null_is_a_field_not_given() -> None:
             if kind == "Service"
             else {"minAvailable": None}
         )
-        assert manifest.validate(obj) == []
+        assert admission.validate(obj) == []
 
 
 @pytest.mark.parametrize(
@@ -479,4 +479,4 @@ def test_a_null_is_a_field_not_given() -> None:
     ],
 )
 def test_odd_input_is_refused_without_a_traceback(obj: Any) -> None:
-    assert manifest.validate(obj)
+    assert admission.validate(obj)

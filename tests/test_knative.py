@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import manifest
+from mlinfra import admission
 from mlinfra.autoscaling import knative
 
 
@@ -85,12 +85,12 @@ def test_annotations_are_kebab_case_strings() -> None:
     ],
 )
 def test_refused(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         knative.Revision(**wrong)
 
 
 def test_a_negative_sample_is_refused() -> None:
-    with pytest.raises(manifest.Invalid, match="must be greater than or equal to 0"):
+    with pytest.raises(admission.Invalid, match="must be greater than or equal to 0"):
         knative.Autoscaler().record(0, -1)
 
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_kserve_service import BERT, CUSTOM, KNATIVE, OWN, STANDARD
 
+from mlinfra.admission import validate
+from mlinfra.admission.kserve import pitfalls
+from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
 from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, trial
-from mlinfra.kserve.service import pitfalls, validate
-from mlinfra.manifest import Invalid
 
 NEW = replace(BERT, storage_uri="s3://models/bert-classifier/v2")
 SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))

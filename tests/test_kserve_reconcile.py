@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_kserve_service import BERT, KNATIVE, OWN, STANDARD
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import Canary, InferenceService, Model, Predictor, Transformer, reconcile
 from mlinfra.kserve.reconcile import Revisions
-from mlinfra.manifest import Invalid, Resources
+from mlinfra.manifest import Resources
 
 
 def model(form: str, protocol: str = "", **given: Any) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from mlinfra.admission import validate
+from mlinfra.admission.kserve import MODE, pitfalls
+from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import Canary, Container, InferenceService, Model, Predictor, Transformer
-from mlinfra.kserve.service import MODE, pitfalls, validate
-from mlinfra.manifest import Invalid, Manifest, Resources, to_yaml
+from mlinfra.manifest import Manifest, Resources, to_yaml
 
 RESOURCES = Resources({"cpu": 1, "memory": "4Gi"}, {"cpu": 2, "memory": "8Gi", "nvidia.com/gpu": 1})
 SMALL = Resources({"cpu": "100m", "memory": "256Mi"}, {"cpu": "500m", "memory": "512Mi"})

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_steps import FIT, IMAGE, MAKE, SIZE, TELL, circle, make
 
-from mlinfra.manifest import Invalid, Resources
+from mlinfra.admission.rules import Invalid
+from mlinfra.manifest import Resources
 from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, argo, steps
 
 MADE = Task("make", MAKE, {"rows": 7})

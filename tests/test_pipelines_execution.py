@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlinfra.manifest import Invalid
+from mlinfra.admission.rules import Invalid
 from mlinfra.pipelines.execution import (
     Preemptible,
     Schedule,

@@ -13,8 +13,8 @@ from pipeline_steps import DIE, FIT, MAKE, READ, SIZE, TELL, make, other
 from test_pipelines import TRAINER
 
 from mlinfra import classifier
-from mlinfra.kserve import service
-from mlinfra.manifest import Invalid
+from mlinfra.admission import validate
+from mlinfra.admission.rules import Invalid
 from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local, steps
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.pipeline import Value
@@ -52,7 +52,7 @@ def test_metrics_and_manifest_are_read_back(trained: local.Run) -> None:
     assert metrics["all"] == pytest.approx(classifier.accuracy(classifier.load(), classifier.messages(300, 1)))
     assert trained.output("prepare", "training").metadata == {"messages": 400}
     manifest = yaml.safe_load(trained.output("deploy", "service").path.read_text())
-    assert service.validate(manifest) == []
+    assert validate(manifest) == []
     assert manifest["spec"]["predictor"]["model"]["storageUri"] == str(trained.output("train", "model").path)
 
 

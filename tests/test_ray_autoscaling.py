@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.autoscaling import service
-from mlinfra.manifest import Invalid
 from mlinfra.ray_serve import autoscaling
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig, RayAutoscaler, Waiting
 

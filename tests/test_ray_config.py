@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from waiting import HANG_S
 
-from mlinfra.manifest import Invalid, Manifest, Resources
-from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment, kuberay
-from mlinfra.ray_serve.config import RENAMED, validate
+from mlinfra.admission import serve, validate
+from mlinfra.admission.rules import Invalid
+from mlinfra.admission.serve import RENAMED
+from mlinfra.manifest import Manifest, Resources
+from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 from mlinfra.ray_serve.kuberay import RayService, WorkerGroup
 
 PREPROCESSOR = Deployment("Preprocessor", 2)
@@ -29,7 +31,7 @@ RAY_SERVICE = RayService("bert", BERT, "registry.example.com/bert-ray:1.0.0", CP
 
 
 def said(config: Manifest) -> list[str]:
-    return [str(problem) for problem in validate(config)]
+    return [str(problem) for problem in serve.validate(config)]
 
 
 def test_the_config_of_an_application_is_accepted() -> None:
@@ -136,7 +138,7 @@ def test_what_the_schema_leaves_to_the_deployment(config: Manifest, why: str) ->
 
 def test_the_ray_service_is_accepted_and_holds_the_config() -> None:
     obj = RAY_SERVICE.manifest()
-    assert kuberay.validate(obj) == []
+    assert validate(obj) == []
     assert "import_path: mlinfra.ray_serve.app:build" in obj["spec"]["serveConfigV2"]
 
 
@@ -170,7 +172,7 @@ def test_bad_ray_services(path: str, value: Any, why: str) -> None:
     for step in steps:
         branch = branch[int(step)] if step.isdigit() else branch[step]
     branch[last] = value
-    lines = [str(problem) for problem in kuberay.validate(obj)]
+    lines = [str(problem) for problem in validate(obj)]
     assert any(why in line for line in lines), lines
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra.manifest import Invalid
+from mlinfra.admission.rules import Invalid
 from mlinfra.ray_serve.router import Batching, Stage, any_one, exponential, linear, shorter_of_two, simulate, takes
 
 

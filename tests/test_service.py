@@ -15,7 +15,7 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import data, manifest
+from mlinfra import admission, data, manifest
 from mlinfra.autoscaling import hpa, keda, knative, service
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
@@ -213,7 +213,7 @@ ONE = service.Service(1.0)
     ],
 )
 def test_bad_input_is_one_clear_error(call: Callable[[], Any], message: str) -> None:
-    with pytest.raises(manifest.Invalid, match=re.escape(message)):
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
         call()
 
 
@@ -308,5 +308,5 @@ def test_keda_does_not_hurry_the_hpa() -> None:
 
 def test_keda_in_the_loop_has_one_trigger() -> None:
     two = keda.ScaledObject("b", BERT, (keda.Trigger("cron"), keda.Trigger("kafka")))
-    with pytest.raises(manifest.Invalid, match="triggers: Invalid value: 2: must be one trigger"):
+    with pytest.raises(admission.Invalid, match="triggers: Invalid value: 2: must be one trigger"):
         service.ByKEDA(two, lambda s: s.in_flight)

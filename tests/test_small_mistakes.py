@@ -14,7 +14,8 @@ from test_hpa import autoscaler, observe
 from test_keda import LOAD, scaled
 from test_kserve_canary import ROLLOUT
 
-from mlinfra import manifest
+from mlinfra import admission
+from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda, knative, service, vpa
 from mlinfra.gpu import fragmentation as fgd
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
@@ -55,7 +56,7 @@ def test_a_failing_metric_does_not_block_a_pass_that_keeps_the_count() -> None:
 
 def test_cpu_and_memory_together_cannot_wake_from_zero_either() -> None:
     memory = keda.Trigger("memory", threshold=60, metric_type="Utilization")
-    with pytest.raises(manifest.Invalid, match="only cpu/memory triggers"):
+    with pytest.raises(admission.Invalid, match="only cpu/memory triggers"):
         scaled(triggers=(LOAD, memory))
 
 
@@ -69,7 +70,7 @@ def test_a_maximum_that_is_not_given_is_100() -> None:
         obj = scaled(min_replica_count=1).manifest()
         obj["spec"]["minReplicaCount"] = low
         del obj["spec"]["maxReplicaCount"]
-        assert len(keda.validate(obj)) == problems
+        assert len(validate(obj)) == problems
 
 
 def test_before_the_first_activity_the_initial_cooldown_must_be_over() -> None:
@@ -101,7 +102,7 @@ def test_a_revision_that_starts_with_a_pod_counts_its_window_from_second_zero() 
 def test_scales_are_int32() -> None:
     """`strconv.ParseInt(v, 10, 32)`."""
     assert knative.Revision(max_scale=2**31 - 1).max_scale == 2**31 - 1
-    with pytest.raises(manifest.Invalid, match="max_scale: Invalid value: 2147483648"):
+    with pytest.raises(admission.Invalid, match="max_scale: Invalid value: 2147483648"):
         knative.Revision(max_scale=2**31)
 
 
@@ -389,7 +390,7 @@ def test_a_rollback_without_a_number_goes_to_the_one_before_the_newest() -> None
 def test_a_month_has_720_hours_and_no_bill_is_infinite() -> None:
     assert HOURS_PER_MONTH == 30 * 24
     for wrong in (math.inf, math.nan, -1):
-        with pytest.raises(manifest.Invalid, match="must be 0 or more"):
+        with pytest.raises(admission.Invalid, match="must be 0 or more"):
             Line("training", wrong)
     assert Line("idle", 0).dollars == 0
     assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6

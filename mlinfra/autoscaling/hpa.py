@@ -13,21 +13,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import ClassVar, NamedTuple
 
-from mlinfra.manifest import (
-    Field,
-    Invalid,
-    Manifest,
-    ObjectReference,
-    Quantity,
-    canonical,
-    check,
-    milli_value,
-    one_of,
-    quantity,
-    quantity_check,
-    rule_problems,
-    whole,
-)
+from mlinfra.admission import check_manifest
+from mlinfra.admission.rules import Field, Invalid, check, one_of, quantity_check, whole
+from mlinfra.manifest import Manifest, ObjectReference
+from mlinfra.quantity import Quantity, canonical, milli_value, quantity
 
 MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
@@ -638,7 +627,7 @@ class HorizontalPodAutoscaler:
                 raise Invalid(self.name, [Field(metric, f"spec.metrics[{i}].type").unsupported(kinds)])
         if not self.metrics:
             object.__setattr__(self, "metrics", DEFAULT_METRICS)
-        check(f'HorizontalPodAutoscaler.autoscaling "{self.name}"', rule_problems(self.manifest()))
+        check_manifest(self.manifest())
 
     def manifest(self) -> Manifest:
         """The object as the API server stores it, defaults filled in."""

@@ -8,27 +8,15 @@ Follows KEDA 2.20.2: `pkg/scaling/executor/scale_scaledobjects.go`, `apis/keda/v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlinfra.admission import check_manifest
+from mlinfra.admission.keda import RESOURCE_TRIGGERS
+from mlinfra.admission.rules import Field, check, real
 from mlinfra.autoscaling import hpa
-from mlinfra.manifest import (
-    CustomKind,
-    Field,
-    Manifest,
-    Needed,
-    ObjectReference,
-    Problem,
-    Quantity,
-    Rules,
-    check,
-    fields,
-    one_of,
-    real,
-    whole,
-)
-
-RESOURCE_TRIGGERS = ("cpu", "memory")
+from mlinfra.manifest import Manifest, ObjectReference
+from mlinfra.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,7 @@ class ScaledObject:
     behavior: hpa.Behavior | None = None
 
     def __post_init__(self) -> None:
-        check(f'ScaledObject.keda.sh "{self.name}"', validate(self.manifest()))
+        check_manifest(self.manifest())
 
     def manifest(self) -> Manifest:
         spec: Manifest = {
@@ -97,7 +85,7 @@ class ScaledObject:
             spec["idleReplicaCount"] = self.idle_replica_count
         if self.behavior is not None:
             spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": self.behavior.manifest()}}
-        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
+        head = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
@@ -141,41 +129,3 @@ def _cooled_down(scaled: ScaledObject, seen: Status) -> bool:
     if seen.last_active_age_s is None:
         return seen.created_age_s > scaled.initial_cooldown_period
     return seen.last_active_age_s > scaled.cooldown_period
-
-
-def _replica_bounds(spec: Field) -> Iterator[Problem]:
-    """`CheckReplicaCountBoundsAreValid`, and the webhook's rule for cpu and memory."""
-    low, high, idle = (spec[name] for name in ("minReplicaCount", "maxReplicaCount", "idleReplicaCount"))
-    least, most = low.value or 0, 100 if high.value is None else high.value
-    if least > most:
-        yield low.invalid(f"MinReplicaCount={least} must be less than or equal to MaxReplicaCount={most}")
-    if idle.value is not None and idle.value >= least:
-        yield idle.invalid(f"IdleReplicaCount={idle.value} must be less than MinReplicaCount={least}")
-    kinds = {trigger["type"].value for trigger in spec["triggers"].each()}
-    if least == 0 and kinds and kinds <= set(RESOURCE_TRIGGERS):
-        yield low.invalid(
-            "scaled object has only cpu/memory triggers, which cannot scale from zero: must be at least 1"
-        )
-
-
-RULES: Rules = [
-    ("spec.scaleTargetRef.name", Needed()),
-    ("spec.triggers", Needed("at least one trigger")),
-    ("spec.triggers[].type", Needed()),
-    ("spec.triggers[].metricType", one_of("AverageValue", "Utilization", "Value")),
-    ("spec.minReplicaCount", whole(0)),
-    ("spec.maxReplicaCount", whole(1)),
-    ("spec.idleReplicaCount", whole(0)),
-    ("spec.pollingInterval", whole(1)),
-    ("spec.cooldownPeriod", whole(0)),
-    ("spec.initialCooldownPeriod", whole(0)),
-    *fields("spec", "advanced fallback"),
-    *fields("spec.scaleTargetRef", "apiVersion kind envSourceContainerName"),
-    *fields("spec.triggers[]", "name metadata authenticationRef useCachedMetrics"),
-]
-KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)])
-
-
-def validate(obj: Manifest) -> list[Problem]:
-    """Why the object would be refused; empty when it is fine."""
-    return KIND.problems(obj)

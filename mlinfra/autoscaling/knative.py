@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from mlinfra.manifest import Field, Invalid, Needed, Problem, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, check, real, whole
 
 TICK_S = 2.0
 TARGET_MIN = 0.01

@@ -15,8 +15,8 @@ from heapq import heapify, heappush, heapreplace
 from itertools import pairwise
 from typing import Protocol
 
+from mlinfra.admission.rules import Field, Invalid, Needed, Rules, broken, check, real, whole
 from mlinfra.autoscaling import hpa, keda, knative
-from mlinfra.manifest import Field, Invalid, Needed, Rules, broken, check, real, whole
 
 MOST, SHORTEST_SCRAPE_S = 100_000, 0.001
 

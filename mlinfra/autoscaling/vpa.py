@@ -7,31 +7,22 @@ milli cores, memory in bytes; times are seconds since a midnight, so that a half
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mlinfra.manifest import (
-    Check,
-    CustomKind,
+from mlinfra.admission import check_manifest
+from mlinfra.admission.rules import (
     Field,
-    Manifest,
     Needed,
-    ObjectReference,
-    Problem,
-    Quantity,
     Rules,
     broken,
-    canonical,
     check,
-    fields,
-    milli_value,
-    one_of,
-    quantity,
-    quantity_check,
     real,
     whole,
 )
+from mlinfra.manifest import Manifest, ObjectReference
+from mlinfra.quantity import Quantity, canonical, milli_value, quantity, shown
 
 DAY_S = 86_400
 MAX_AMOUNT = 10**14
@@ -349,12 +340,6 @@ def recommend(usage: Aggregate, containers: int = 1) -> Recommendation:
     )
 
 
-UPDATE_MODES = ("Off", "Initial", "Recreate", "InPlaceOrRecreate", "InPlace")
-AUTO_IS_DEPRECATED = (
-    'deprecated and to be removed: "Auto" means "Recreate" today; say "Recreate" or "InPlaceOrRecreate"'
-)
-
-
 @dataclass(frozen=True)
 class ContainerPolicy:
     """What the VPA may do to one container ("*": to every one that has no policy of its own)."""
@@ -371,7 +356,7 @@ class ContainerPolicy:
             "containerName": self.container_name,
             "controlledResources": list(self.controlled_resources),
             "controlledValues": self.controlled_values,
-            **{name: {r: _shown(q) for r, q in bounds.items()} for name, bounds in allowed.items() if bounds},
+            **{name: {r: shown(q) for r, q in bounds.items()} for name, bounds in allowed.items() if bounds},
         }
 
     def clamp(self, wanted: Recommendation) -> Recommendation:
@@ -398,16 +383,9 @@ class ContainerPolicy:
         return milli_value(bounds[name]) if name == "cpu" else math.ceil(quantity(bounds[name]))
 
 
-def _shown(amount: Quantity) -> Quantity:
-    try:
-        return canonical(amount)
-    except ValueError:
-        return amount
-
-
 @dataclass(frozen=True)
 class VerticalPodAutoscaler:
-    """The object; Invalid when it would be refused, or does what is deprecated."""
+    """The object; Invalid when it would be refused."""
 
     name: str
     target_ref: ObjectReference
@@ -415,52 +393,11 @@ class VerticalPodAutoscaler:
     container_policies: tuple[ContainerPolicy, ...] = ()
 
     def __post_init__(self) -> None:
-        check(f'VerticalPodAutoscaler.autoscaling.k8s.io "{self.name}"', validate(self.manifest()))
+        check_manifest(self.manifest())
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}
         if self.container_policies:
             spec["resourcePolicy"] = {"containerPolicies": [policy.manifest() for policy in self.container_policies]}
-        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
+        head = {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler"}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
-
-
-def _bounds(policy: Field) -> Iterator[Problem]:
-    """pkg/admission-controller/resource/vpa/handler.go: no minimum above its maximum."""
-    low, high = policy["minAllowed"], policy["maxAllowed"]
-    for name in set(low.value or {}) & set(high.value or {}):
-        if quantity(low[name].value) > quantity(high[name].value):
-            yield high[name].invalid(f"must be greater than or equal to minAllowed of {canonical(low[name].value)}")
-
-
-def _update_mode(mode: Field) -> Iterator[Problem]:
-    if mode.value == "Auto":
-        yield mode.invalid(AUTO_IS_DEPRECATED)
-    else:
-        yield from one_of(*UPDATE_MODES)(mode)
-
-
-_quantities: Check = quantity_check()
-_POLICY = "spec.resourcePolicy.containerPolicies[]"
-
-RULES: Rules = [
-    ("spec.targetRef.kind", Needed()),
-    ("spec.targetRef.name", Needed()),
-    ("spec.updatePolicy.updateMode", _update_mode),
-    (f"{_POLICY}.containerName", Needed()),
-    (f"{_POLICY}.minAllowed[]", _quantities),
-    (f"{_POLICY}.maxAllowed[]", _quantities),
-    (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
-    (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
-    *fields("spec", "recommenders startupBoost"),
-    *fields("spec.targetRef", "apiVersion"),
-    *fields("spec.updatePolicy", "minReplicas evictionRequirements evictAfterOOMSeconds"),
-    *fields(_POLICY, "mode startupBoost oomBumpUpRatio oomMinBumpUp"),
-    *fields(_POLICY, "memoryAggregationIntervalCount memoryAggregationIntervalSeconds"),
-]
-KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)])
-
-
-def validate(obj: Manifest) -> list[Problem]:
-    """Why the object would be refused, or is better not written today; empty when it is fine."""
-    return KIND.problems(obj)

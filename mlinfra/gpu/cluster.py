@@ -12,31 +12,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mlinfra.manifest import (
+from mlinfra.admission.rules import (
     Field,
     Invalid,
-    Manifest,
     Needed,
     Problem,
-    Quantity,
-    Resources,
     Rules,
     a,
     a_map,
     broken,
     check,
     dns_subdomain,
-    extended,
     label_key,
     label_value,
     labels,
-    milli_value,
     one_of,
-    quantity,
     quantity_check,
     tuple_of,
     whole,
 )
+from mlinfra.manifest import Manifest, Resources, extended
+from mlinfra.quantity import Quantity, milli_value, quantity
 
 GPU = "nvidia.com/gpu"
 PRODUCT, MEMORY, COUNT = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.count"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlinfra import data
-from mlinfra.manifest import Field, Invalid, Problem, Rules, between, broken, check, tuple_of, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, Rules, between, broken, check, tuple_of, whole
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
 UNFIT = np.iinfo(np.int64).min

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from heapq import heappop, heappush
 
+from mlinfra.admission.rules import Invalid, Problem
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, already_exists, not_found
 from mlinfra.gpu.scoring import PREFERRED_POINTS, SPARE_POINTS
-from mlinfra.manifest import Invalid, Problem
 
 Shelf = list[list[int]]
 """Nodes of one kind: for each count of free GPUs a heap of them, the first node on top."""

@@ -13,7 +13,8 @@ from functools import cache
 from types import MappingProxyType
 
 from mlinfra import data
-from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, check, whole
+from mlinfra.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mlinfra.admission.rules import Field, check, whole
 from mlinfra.gpu.cluster import GPURequest, NodeInfo, Pod
 from mlinfra.gpu.filters import Refusal, refusal, unavailable
-from mlinfra.manifest import Field, check, whole
 
 PRIORITY_OFFSET = 2**31
 MIN_CANDIDATES_PERCENT, MIN_CANDIDATES = 10, 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlinfra.admission.rules import Field, Problem, between, check
 from mlinfra.gpu.cluster import GPU
 from mlinfra.gpu.scoring import (
-    STRATEGY,
     BalancedAllocation,
     BestFit,
     MostAllocated,
@@ -15,7 +15,7 @@ from mlinfra.gpu.scoring import (
     ScorePlugin,
     TaintToleration,
 )
-from mlinfra.manifest import CustomKind, Field, Manifest, Needed, Problem, between, check, fields, one_of
+from mlinfra.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Profile:
             profile["plugins"] = {"score": {"disabled": [{"name": name} for name in sorted(left_out)]}}
         if self.percentage_of_nodes_to_score:
             profile["percentageOfNodesToScore"] = self.percentage_of_nodes_to_score
-        return {"apiVersion": KIND.api_version, "kind": KIND.kind, "profiles": [profile]}
+        return {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "profiles": [profile],
+        }
 
 
 DEFAULT_PROFILE = Profile()
@@ -65,28 +69,3 @@ def _no_plugin(plugin: object) -> Problem:
 
 def _not_upstream(plugin: ScorePlugin) -> Problem:
     return Field(plugin.name, "plugins").unsupported(sorted(DEFAULT_PLUGINS))
-
-
-KIND = CustomKind(
-    "kubescheduler.config.k8s.io/v1",
-    "KubeSchedulerConfiguration",
-    [
-        ("profiles", Needed()),
-        ("profiles[].schedulerName",),
-        ("profiles[].percentageOfNodesToScore", between(0, 100)),
-        ("profiles[].plugins.score.disabled[].name", Needed()),
-        ("profiles[].plugins.score.enabled[].name", Needed()),
-        ("profiles[].plugins.score.enabled[].weight",),
-        ("profiles[].pluginConfig[].name", one_of("NodeResourcesFit")),
-        *fields("", "parallelism leaderElection clientConnection percentageOfNodesToScore extenders"),
-        *fields("profiles[].pluginConfig[].args", "apiVersion kind ignoredResources ignoredResourceGroups"),
-        *[(f"profiles[].pluginConfig[].args.{path}", *checks) for path, *checks in STRATEGY],
-    ],
-    [],
-    name=None,
-)
-
-
-def validate(obj: Manifest) -> list[Problem]:
-    """Why kube-scheduler would not start with the configuration, as far as this course writes one."""
-    return KIND.problems(obj)

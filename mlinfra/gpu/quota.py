@@ -7,32 +7,24 @@ v1beta2 schemas: one flavor a queue, cohorts of one level without quota of their
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.gpu.cluster import Amounts, not_found
-from mlinfra.manifest import (
-    CustomKind,
+from mlinfra.admission import check_manifest
+from mlinfra.admission.rules import (
     Field,
-    Manifest,
     Needed,
-    Problem,
     Rules,
     a,
     a_map,
-    below,
     broken,
-    canonical,
     check,
     dns_subdomain,
-    fields,
-    labels,
-    one_of,
-    quantity,
-    quantity_check,
-    select,
     whole,
 )
+from mlinfra.gpu.cluster import Amounts, not_found
+from mlinfra.manifest import Manifest
+from mlinfra.quantity import canonical
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
 AMOUNT = whole(0, 2**63 - 1)
@@ -89,7 +81,7 @@ class ClusterQueue:
     def __post_init__(self) -> None:
         head = f'ClusterQueue.kueue.x-k8s.io "{self.name}"'
         check(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), a(Quota))]))
-        check(head, validate(self.manifest()))
+        check_manifest(self.manifest())
 
     def lends_to(self, other: ClusterQueue) -> bool:
         """Quota is lent within a cohort, and within a flavor."""
@@ -215,77 +207,3 @@ class Usage:
     def _pool_used(self, queue: str, resource: str) -> int:
         guaranteed = {other: self._quota(other, resource).guaranteed for other in self._cohort(queue)}
         return sum(max(0, self.used[other][resource] - kept) for other, kept in guaranteed.items())
-
-
-# ------------------------------------------------------------------------------------------------------ manifests
-
-
-def _group(group: Field) -> Iterator[Problem]:
-    """Each flavor has the covered resources, in their order."""
-    covered = group["coveredResources"].value or []
-    if not isinstance(covered, list):
-        yield group["coveredResources"].invalid("must be a list")
-        return
-    for flavor in group["flavors"].each():
-        given = list(flavor["resources"].each())
-        if len(given) != len(covered):
-            yield group["flavors"].invalid("flavors must have the same number of resources as the coveredResources")
-        for resource, name in zip(given, covered, strict=False):
-            if resource["name"].value != name:
-                yield resource["name"].invalid("must match the name in coveredResources")
-
-
-def _limits(spec: Field) -> Iterator[Problem]:
-    """Who is in no cohort neither borrows nor lends, and nobody lends more than is there."""
-    for resource in select(spec, _RESOURCE):
-        for limit in (resource["borrowingLimit"], resource["lendingLimit"]):
-            if limit.value is not None and not spec["cohortName"].value:
-                yield limit.invalid("must be nil when cohort is empty")
-        lent, nominal = resource["lendingLimit"], resource["nominalQuota"]
-        if lent.value is not None and quantity(lent.value) > quantity(nominal.value):
-            yield lent.invalid("must be less than or equal to the nominalQuota")
-
-
-_RESOURCE = "resourceGroups[].flavors[].resources[]"
-CLUSTER_QUEUE: Rules = [
-    ("cohortName", dns_subdomain),
-    ("queueingStrategy", one_of("BestEffortFIFO", "StrictFIFO")),
-    ("preemption.reclaimWithinCohort", one_of("Any", "LowerPriority", "Never")),
-    ("preemption.withinClusterQueue", one_of("LowerOrNewerEqualPriority", "LowerPriority", "Never")),
-    ("preemption.borrowWithinCohort",),
-    ("resourceGroups[].coveredResources", Needed()),
-    ("resourceGroups[].flavors[].name", Needed(), dns_subdomain),
-    (f"{_RESOURCE}.name", Needed()),
-    (f"{_RESOURCE}.nominalQuota", Needed(), quantity_check()),
-    (f"{_RESOURCE}.borrowingLimit", quantity_check()),
-    (f"{_RESOURCE}.lendingLimit", quantity_check()),
-    ("namespaceSelector",),
-    ("flavorFungibility",),
-    ("fairSharing",),
-    ("stopPolicy", one_of("Hold", "HoldAndDrain", "None")),
-    ("admissionChecksStrategy",),
-    ("admissionScope",),
-    ("concurrentAdmissionPolicy",),
-]
-CLUSTER_QUEUE_KIND = CustomKind(
-    API_VERSION, "ClusterQueue", below("spec", CLUSTER_QUEUE), [("spec.resourceGroups[]", _group), ("spec", _limits)]
-)
-LOCAL_QUEUE_KIND = CustomKind(
-    API_VERSION,
-    "LocalQueue",
-    [("spec.clusterQueue", Needed(), dns_subdomain), *fields("spec", "fairSharing stopPolicy")],
-    [],
-)
-FLAVOR_KIND = CustomKind(
-    API_VERSION,
-    "ResourceFlavor",
-    [("spec.nodeLabels", a_map, labels), *fields("spec", "nodeTaints tolerations topologyName")],
-    [],
-)
-KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAVOR_KIND)}
-
-
-def validate(obj: Manifest) -> list[Problem]:
-    """Why Kueue's webhook, or the API server, would refuse one of the three kinds; empty when it is fine."""
-    kind = obj.get("kind") if isinstance(obj, Mapping) else None
-    return KINDS.get(str(kind), CLUSTER_QUEUE_KIND).problems(obj)

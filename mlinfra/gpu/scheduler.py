@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
+from mlinfra.admission.rules import Field, Invalid, a, check, real
 from mlinfra.gpu import preemption
 from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, feasible_to_find, find_feasible
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import score_nodes
-from mlinfra.manifest import Field, Invalid, a, check, real
 
 
 @dataclass(frozen=True)

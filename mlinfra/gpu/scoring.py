@@ -8,54 +8,18 @@ these pods.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Protocol
 
+from mlinfra.admission.rules import Field, broken, check
+from mlinfra.admission.scheduler import STRATEGY
 from mlinfra.gpu.cluster import Amounts, GPURequest, NodeInfo, nonzero
-from mlinfra.manifest import Check, Field, Manifest, Needed, Problem, Rules, broken, check, extended, one_of
+from mlinfra.manifest import Manifest, extended
 
 MAX_NODE_SCORE, MAX_SHAPE_SCORE = 100, 10
 CPU_AND_MEMORY = {"cpu": 1, "memory": 1}
-
-
-def _weight(entry: Field) -> Iterator[Problem]:
-    """`validateResources`: more than 0, up to 100."""
-    weight = entry["weight"]
-    if weight.value is not None and (type(weight.value) is not int or not 0 < weight.value <= 100):
-        yield weight.invalid(f"resource weight of {entry['name'].value} not in valid range (0, 100]")
-
-
-def _in_range(most: int) -> Check:
-    def check(field: Field) -> Iterator[Problem]:
-        if type(field.value) is not int or not 0 <= field.value <= most:
-            yield field.invalid(f"not in valid range [0, {most}]")
-
-    return check
-
-
-def _shape(ratio: Field) -> Iterator[Problem]:
-    """`validateFunctionShape`: at least one point, and in order."""
-    points = [point["utilization"] for point in ratio["shape"].each()]
-    if not points:
-        yield ratio["shape"].required("at least one point must be specified")
-    for before, after in pairwise(points):
-        if all(type(x.value) is int for x in (before, after)) and before.value >= after.value:
-            yield after.invalid("values must be sorted in increasing order")
-            return
-
-
-_POINT = "scoringStrategy.requestedToCapacityRatio.shape[]"
-STRATEGY: Rules = [
-    ("scoringStrategy.type", one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
-    ("scoringStrategy.resources[].name", Needed()),
-    ("scoringStrategy.resources[].weight",),
-    ("scoringStrategy.resources[]", _weight),
-    (f"{_POINT}.utilization", _in_range(100)),
-    (f"{_POINT}.score", _in_range(MAX_SHAPE_SCORE)),
-    ("scoringStrategy.requestedToCapacityRatio", _shape),
-]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, check, one_of, whole
 from mlinfra.gpu.cluster import GPU
-from mlinfra.manifest import Field, Invalid, Manifest, Needed, Problem, Rules, broken, check, one_of, whole
+from mlinfra.manifest import Manifest
 
 
 @dataclass(frozen=True)

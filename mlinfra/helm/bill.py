@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlinfra.manifest import Problem, check
+from mlinfra.admission.rules import Problem, check
 
 HOURS_PER_MONTH = 720
 

@@ -9,16 +9,17 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlinfra import manifest
+from mlinfra import admission
+from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, check, dns_label, label_value
 from mlinfra.helm.engine import HelmFailed, Values, engine
-from mlinfra.manifest import Field, Invalid, Manifest, Problem, check, dns_label, label_value
+from mlinfra.manifest import Manifest
 
 FILES = Path(__file__).parent / "files"
 EPOCH = 315_532_800  # 1980, where the times of archives begin
@@ -183,19 +184,27 @@ def with_values(path: str, value: Any) -> dict[str, Any]:
     return {head: with_values(rest, value) if rest else value}
 
 
-Validator = Callable[[Manifest], list[Problem]]
-
-
-def validate(objects: Sequence[Manifest], others: Mapping[str, Validator] | None = None) -> list[Problem]:
-    """Why the API server would refuse them, each by kind and name; `others` judge kinds of custom resources."""
-    found = []
+def validate(objects: Sequence[Manifest]) -> list[Problem | ApiWarning]:
+    """Why the API server would refuse the objects of a chart, each by kind and name."""
+    verdict: list[Problem | ApiWarning] = []
     for obj in objects:
-        kind = str(obj.get("kind")) if isinstance(obj, Mapping) else ""
-        judge = (others or {}).get(kind, manifest.validate)
         metadata = obj.get("metadata") if isinstance(obj, Mapping) else None
         at = f"{obj['kind']}/{metadata.get('name')}" if isinstance(metadata, Mapping) and "kind" in obj else "object"
-        found += [Problem(f"{at}: {problem.path}", problem.message) for problem in judge(obj)]
-    return found
+        verdict += [each._replace(path=f"{at}: {each.path}") for each in admission.validate(obj)]
+    return verdict
+
+
+def mistyped(objects: Sequence[Manifest]) -> list[Problem]:
+    """Every value of a wrong type, each by kind and name; the server names the first of an object and stops."""
+    from mlinfra.admission import schema
+
+    problems: list[Problem] = []
+    for obj in objects:
+        of_kind = schema.of_kind(str(obj["apiVersion"]), str(obj["kind"])) or {}
+        at = f"{obj['kind']}/{obj['metadata']['name']}"
+        for each in schema.decode(Field(obj), of_kind).mistyped:
+            problems.append(each._replace(path=f"{at}: {each.path}"))
+    return problems
 
 
 def _as_json(values: object) -> Iterator[Problem]:

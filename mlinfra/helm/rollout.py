@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from mlinfra.manifest import Field, Problem, check, whole
+from mlinfra.admission.rules import Field, Problem, check, whole
 
 CountOrShare = int | str
 

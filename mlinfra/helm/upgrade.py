@@ -12,7 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlinfra.manifest import Field, Manifest, Problem, check, whole
+from mlinfra.admission.rules import Field, Problem, check, whole
+from mlinfra.manifest import Manifest
 
 MERGE_KEYS = {
     "containers": ("name",),

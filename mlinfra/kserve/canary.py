@@ -15,8 +15,9 @@ from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, between, broken, check, real
 from mlinfra.kserve.service import Canary, Container, InferenceService, Model
-from mlinfra.manifest import Field, Manifest, Needed, Problem, Rules, between, broken, check, real
+from mlinfra.manifest import Manifest
 
 LOOKS, SIGNIFICANCE, POWER = 5, 0.05, 0.80
 BOUNDARY, INFLATION = 2.040, 1.028

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mlinfra.kserve.service import mode
-from mlinfra.manifest import Invalid, Manifest, Problem
+from mlinfra.admission.kserve import mode
+from mlinfra.admission.rules import Invalid, Problem
+from mlinfra.manifest import Manifest
 
 KNATIVE = "autoscaling.knative.dev"
 DROPPED = (f"{KNATIVE}/min-scale", f"{KNATIVE}/max-scale", "kubectl.kubernetes.io/last-applied-configuration")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.manifest import Problem, check
+from mlinfra.admission.rules import Problem, check
 from mlinfra.pipelines.pipeline import Pipeline, PipelineInput, Task, TaskOutput, Value, argument_problems
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mlinfra.manifest import Field, Invalid, Problem, check
+from mlinfra.admission.rules import Field, Invalid, Problem, check
 
 PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]")
 Types = Mapping[str, type | str]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from random import Random
 
-from mlinfra.manifest import Field, Problem, check, real
+from mlinfra.admission.rules import Field, Problem, check, real
 
 
 @dataclass(frozen=True)

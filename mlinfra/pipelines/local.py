@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlinfra.manifest import Problem, check
+from mlinfra.admission.rules import Problem, check
 from mlinfra.pipelines.pipeline import Pipeline, Value, argument_problems
 
 COLOUR = re.compile(r"\x1b\[\d+m")

@@ -13,20 +13,10 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from mlinfra.manifest import (
-    Field,
-    Invalid,
-    Manifest,
-    Problem,
-    Resources,
-    canonical,
-    check,
-    dns_label,
-    labels,
-    quantity,
-    whole,
-)
+from mlinfra.admission.rules import Field, Invalid, Problem, check, dns_label, labels, whole
+from mlinfra.manifest import Manifest, Resources
 from mlinfra.pipelines.component import Component
+from mlinfra.quantity import canonical, quantity
 
 Value = str | int | float | bool | list[Any] | dict[str, Any]
 
@@ -294,7 +284,7 @@ def _circles(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _placement(pipeline: Pipeline) -> Iterator[Problem]:
     """KFP takes any toleration and selector; the API server refuses a bad one in the middle of the run."""
-    from mlinfra.kinds import toleration
+    from mlinfra.admission.pods import toleration
 
     for task in pipeline.everything():
         for i, given in enumerate(task.tolerations):

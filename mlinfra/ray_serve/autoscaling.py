@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
-from mlinfra.manifest import Field, Manifest, Problem, check
+from mlinfra.admission.rules import Field, Problem, check
+from mlinfra.manifest import Manifest
 
 EPSILON_S = 1e-6
 Series = Sequence[tuple[float, float]]

@@ -6,29 +6,12 @@ is refused by the controller, in an event. `serveConfigV2` is checked by nobody 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlinfra.manifest import (
-    RESTRICTED,
-    CustomKind,
-    Field,
-    Manifest,
-    Needed,
-    Problem,
-    Resources,
-    Rules,
-    check,
-    fields,
-    struct_problems,
-    text,
-    to_yaml,
-    whole,
-)
-from mlinfra.ray_serve import config
+from mlinfra.admission import check_manifest
+from mlinfra.manifest import RESTRICTED, Manifest, Resources, to_yaml
 from mlinfra.ray_serve.config import Application
 
-UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080, "serve": 8000}
 
 
@@ -65,7 +48,7 @@ class RayService:
     ray_version: str = "2.60.0"
 
     def __post_init__(self) -> None:
-        check(f'RayService.ray.io "{self.name}"', KIND.rule_problems(self.manifest()))
+        check_manifest(self.manifest())
 
     def manifest(self) -> Manifest:
         cluster = {
@@ -82,7 +65,7 @@ class RayService:
             "upgradeStrategy": {"type": self.upgrade},
             "rayClusterConfig": cluster,
         }
-        return {"apiVersion": KIND.api_version, "kind": KIND.kind, "metadata": {"name": self.name}, "spec": spec}
+        return {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": self.name}, "spec": spec}
 
 
 def _pod(name: str, image: str, resources: Resources, ports: dict[str, int]) -> Manifest:
@@ -96,90 +79,3 @@ def _pod(name: str, image: str, resources: Resources, ports: dict[str, int]) -> 
     if ports:
         container["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     return {"spec": {"containers": [container]}}
-
-
-def _serve_config(given: Field) -> Iterator[Problem]:
-    """The YAML inside, as Serve would look at it."""
-    import yaml
-
-    if not isinstance(given.value, str):
-        yield given.invalid("must be a string")
-        return
-    try:
-        parsed = yaml.safe_load(given.value)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
-        return
-    if not isinstance(parsed, dict):
-        yield given.invalid("must be a map")
-        return
-    yield from (Problem(f"{given.path}: {problem.path}", problem.message) for problem in config.validate(parsed))
-
-
-def _upgrade(kind: Field) -> Iterator[Problem]:
-    if kind.value not in UPGRADES:
-        names = f"{UPGRADES[1]}, {UPGRADES[0]}, or {UPGRADES[2]}"
-        yield kind.invalid(f"Spec.UpgradeStrategy.Type value {kind.value} is invalid, valid options are {names}")
-
-
-def _template(template: Field) -> Iterator[Problem]:
-    yield from struct_problems(template, "io.k8s.api.core.v1.PodTemplateSpec")
-
-
-def _workers(group: Field) -> Iterator[Problem]:
-    low, high = group["minReplicas"].value or 0, group["maxReplicas"].value
-    if high is not None and low > high:
-        yield group["minReplicas"].invalid(
-            f"worker group {group['groupName'].value} has minReplicas {low} greater than maxReplicas {high}"
-        )
-
-
-def _incremental(spec: Field) -> Iterator[Problem]:
-    strategy = spec["upgradeStrategy"]
-    if strategy["type"].value == UPGRADES[1]:
-        if not spec["rayClusterConfig"]["enableInTreeAutoscaling"].value:
-            yield strategy["type"].invalid("Ray Autoscaler is required for NewClusterWithIncrementalUpgrade")
-        if strategy["clusterUpgradeOptions"].value is None:
-            yield strategy["clusterUpgradeOptions"].required(
-                "ClusterUpgradeOptions are required for NewClusterWithIncrementalUpgrade"
-            )
-
-
-CLUSTER = "spec.rayClusterConfig"
-RULES: Rules = [
-    ("spec.serveConfigV2", _serve_config),
-    ("spec.upgradeStrategy.type", _upgrade),
-    *fields("spec.upgradeStrategy", "clusterUpgradeOptions"),
-    *fields("spec", "excludeHeadPodFromServeSvc managedBy rayClusterDeletionDelaySeconds serveService suspend"),
-    *fields("spec", "deploymentUnhealthySecondThreshold serviceUnhealthySecondThreshold"),
-    (CLUSTER, Needed()),
-    *fields(CLUSTER, "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions"),
-    *fields(CLUSTER, "headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend"),
-    *fields(CLUSTER, "tlsOptions upgradeStrategy"),
-    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels rayStartParams"),
-    *fields(f"{CLUSTER}.headGroupSpec", "resources serviceType"),
-    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority rayStartParams"),
-    *fields(f"{CLUSTER}.workerGroupSpecs[]", "replicas resources scaleStrategy suspend"),
-    (f"{CLUSTER}.headGroupSpec.template", Needed(), _template),
-    (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].template", Needed(), _template),
-]
-KIND = CustomKind(
-    "ray.io/v1",
-    "RayService",
-    RULES,
-    [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
-    text(
-        "[a-z]([-a-z0-9]*[a-z0-9])?",
-        47,
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
-    ),
-)
-
-
-def validate(obj: Manifest) -> list[Problem]:
-    """Why KubeRay or Serve would refuse the object, as far as this course writes one; empty when it is fine."""
-    return KIND.problems(obj)

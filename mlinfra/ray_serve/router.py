@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from mlinfra.manifest import Field, Invalid, Problem, check, real, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, check, real, whole
 
 MOST = 100_000
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.manifest import Manifest, Problem, check, to_yaml
+from mlinfra.admission import validate
+from mlinfra.admission.rules import Problem, check
+from mlinfra.manifest import Manifest, to_yaml
 from mlinfra.study.manifests import hand_over
 
 REFUSED = "# refused: "
@@ -39,24 +41,23 @@ def source(*things: Callable[..., Any] | type) -> Listing:
     return Listing(f"From `{modules.pop()}`:", "python", text)
 
 
-def show(obj: Manifest, validate: Callable[[Manifest], list[Problem]]) -> Listing:
-    """The manifest as YAML with its verdict; what is refused carries the objections as comments on top."""
-    problems = validate(obj)
-    if not problems:
+def show(obj: Manifest) -> Listing:
+    """The manifest as YAML with its verdict; objections and warnings stand as comments on top."""
+    verdict = validate(obj)
+    refused = any(isinstance(each, Problem) for each in verdict)
+    if not refused:
         hand_over([obj])
-    refusals = "".join(f"{REFUSED}{problem}\n" for problem in problems)
-    verdict = "The API server would refuse this:" if problems else "Accepted by the strict check:"
-    return Listing(verdict, "yaml", refusals + to_yaml(obj))
+    comments = "".join(f"{REFUSED if isinstance(each, Problem) else '# '}{each}\n" for each in verdict)
+    caption = "The API server would refuse this:" if refused else "Accepted by the strict check:"
+    return Listing(caption, "yaml", comments + to_yaml(obj))
 
 
-Judge = Callable[[Sequence[Manifest]], list[Problem]]
-
-
-def show_text(caption: str, text: str, validate: Judge | None = None) -> Listing:
-    """A text of several documents, folded, as an engine wrote it; Invalid when `validate` refuses one of them."""
+def show_text(caption: str, text: str) -> Listing:
+    """A text of several documents, folded, as an engine wrote it; Invalid when an object among them is refused."""
     import yaml
 
     documents = [document for document in yaml.safe_load_all(text) if document]
-    check(caption, validate(documents) if validate else ())
+    for document in documents:
+        check(caption, validate(document) if "kind" in document else ())
     hand_over(documents)
     return Listing(caption, "yaml", text, folded=True)

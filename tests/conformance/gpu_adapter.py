@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.gpu import filters, preemption, scoring
 from mlinfra.gpu.cluster import NONZERO_DEFAULTS, GPUNode, GPURequest, NodeInfo, Pod, PriorityClass, nonzero
-from mlinfra.manifest import Invalid
 
 Case = dict[str, Any]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.autoscaling import keda
 from mlinfra.kserve import reconcile
-from mlinfra.manifest import Invalid, ObjectReference
+from mlinfra.manifest import ObjectReference
 
 Case = dict[str, Any]
 

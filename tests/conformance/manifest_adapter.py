@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mlinfra import manifest
+from mlinfra import admission
 
 Case = dict[str, Any]
 
@@ -19,7 +19,7 @@ def expectation(case: Case) -> Case:
 
 
 def answer(case: Case) -> Case:
-    problems = manifest.validate(case["manifest"])
+    problems = admission.validate(case["manifest"])
     said = _plain(case["message"])
     return {
         "verdict": "rejected" if problems else "accepted",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlinfra.admission.rules import Invalid
 from mlinfra.gpu import mig
-from mlinfra.manifest import Invalid
 
 Case = dict[str, Any]
 

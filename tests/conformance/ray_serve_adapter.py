@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlinfra.manifest import Invalid
+from mlinfra.admission.rules import Invalid
 from mlinfra.ray_serve import autoscaling
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig
 

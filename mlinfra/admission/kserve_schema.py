@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from mlinfra.manifest import Field, Problem, struct_problems, unknown_field
+from mlinfra.admission.rules import Field, Problem, unknown_field
+from mlinfra.admission.schema import type_problems
 
 ROOT = "V1beta1InferenceService"
 PRIMITIVES = {"str": ("string", str), "int": ("integer", int), "bool": ("boolean", bool)}
@@ -36,7 +37,7 @@ def _walk(field: Field, kind: str) -> Iterator[Problem]:
         if type(field.value) is not python:
             yield _mistyped(field, name)
     elif (attributes := _attributes(kind)) is None:
-        yield from struct_problems(field, _kubernetes_name(kind))
+        yield from type_problems(field, _kubernetes_name(kind))
     elif not isinstance(field.value, Mapping):
         yield _mistyped(field, "object")
     else:

@@ -1,0 +1,221 @@
+"""Workflow, argoproj.io/v1alpha1: the lint of Argo Workflows 4.1, which `kubectl apply` does not run.
+
+Of `workflow/validate/validate.go` it has templates, tasks and what they depend on; not hooks, steps, placeholders,
+`continueOn`, pod clean-up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, get_args, get_origin
+
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.door import validate
+from mlinfra.admission.pods import resource_problems
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, check, decoded, one_of, unknown_field
+from mlinfra.manifest import Manifest, not_overcommitted
+from mlinfra.quantity import quantity
+
+API_VERSION = "argoproj.io/v1alpha1"
+
+
+@lru_cache(maxsize=1)
+def _models() -> Any:
+    """Hera's models. To import them changes how YAML writes text, for everybody; that is undone."""
+    import yaml
+
+    writers: tuple[Any, ...] = (
+        yaml.representer.SafeRepresenter,
+        yaml.representer.Representer,
+        yaml.SafeDumper,
+        yaml.Dumper,
+    )
+    before = [dict(writer.yaml_representers) for writer in writers]
+    from hera.workflows import models
+
+    for writer, representers in zip(writers, before, strict=True):
+        writer.yaml_representers = representers
+    return models
+
+
+def _decode(obj: Field) -> Iterator[Problem]:
+    """Types by hera's models; they let unknown fields pass, which the schema of the CRD does not."""
+    from pydantic import ValidationError
+
+    models = _models()
+    try:
+        models.Workflow.model_validate(obj.value)
+    except ValidationError as refusal:
+        for error in refusal.errors():
+            if error["loc"][-2:-1] in (("requests",), ("limits",)) and type(error["input"]) is int:
+                continue  # a quantity may be a number, which hera does not know
+            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+            yield Problem(path.lstrip("."), error["msg"])
+    yield from _unknown(obj, models.Workflow)
+
+
+def _unknown(field: Field, model: Any) -> Iterator[Problem]:
+    """Fields that a model, or one inside it, does not have."""
+    known = {spec.alias or name: spec.annotation for name, spec in model.model_fields.items()}
+    for name in field.value if isinstance(field.value, Mapping) else ():
+        if name not in known:
+            yield unknown_field(field[name].path)
+            continue
+        inner, several = _inside(known[name])
+        for item in field[name].each() if several else [field[name]]:
+            yield from _unknown(item, inner) if inner else ()
+
+
+def _inside(annotation: Any) -> tuple[Any, bool]:
+    """The model inside an annotation such as `list[Template] | None`, and whether there are several."""
+    for argument in get_args(annotation):
+        inner, several = _inside(argument)
+        if inner:
+            return inner, several or get_origin(annotation) in (list, dict)
+    fields = getattr(annotation, "model_fields", {"root": None})
+    return (None, False) if {"root", "__root__"} & fields.keys() else (annotation, False)
+
+
+_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
+
+
+def _templates(templates: Field) -> Iterator[Problem]:
+    names = [template.get("name") for template in templates.value]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield Problem(f"{templates.path}[{i}].name", f"'{name}' is not unique")
+
+
+def _tasks(tasks: Field) -> Iterator[Problem]:
+    """Argo's own lint of a DAG: names, what is depended on, and circles."""
+    names = [str(task.get("name", "")) for task in tasks.value]
+    if not names:
+        yield Problem(tasks.path, "must have at least one task")
+    for i, name in enumerate(names):
+        if not _TASK_NAME.fullmatch(name):
+            why = "name must consist of alpha-numeric characters or '-', and must start with an alpha-numeric character"
+            yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is invalid: {why}")
+        elif name in names[:i]:
+            yield Problem(f"{tasks.path}[{i}].name", f"'{name}' is not unique")
+        elif name[0].isdigit() and any(_needs(task) for task in tasks.value):
+            why = "name cannot begin with a digit when using either 'depends' or 'dependencies'"
+            yield Problem(f"{tasks.path}.{name}", why)
+    if {"depends", "dependencies"} <= {key for task in tasks.value for key in task}:
+        yield Problem(tasks.path, "cannot use both 'depends' and 'dependencies' in the same DAG template")
+    needed = {name: _needs(task) for name, task in zip(names, tasks.value, strict=True)}
+    for name, others in needed.items():
+        yield from (Problem(f"{tasks.path}.{name}", f"dependency '{o}' not defined") for o in others if o not in names)
+    try:
+        TopologicalSorter(needed).prepare()
+    except CycleError as cycle:
+        yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(reversed(cycle.args[1]))}")
+
+
+def _needs(task: Manifest) -> list[str]:
+    """What a task depends on, by `dependencies` or in the expression `depends`."""
+    named = re.findall(r"([-\w]+)(?:\.\w+)?", str(task.get("depends") or ""))
+    return list(dict.fromkeys([*(task.get("dependencies") or []), *named]))
+
+
+def _called(spec: Field) -> Iterator[Problem]:
+    """Entrypoint and tasks name templates that there are, unless they refer to another Workflow's."""
+    if spec["workflowTemplateRef"].value:
+        return
+    if not spec["entrypoint"].value:
+        yield spec["entrypoint"].required()
+        return
+    known = [template.get("name") for template in spec["templates"].value or []]
+    if spec["entrypoint"].value not in known:
+        yield spec["entrypoint"].invalid(f"template name '{spec['entrypoint'].value}' undefined")
+    for template in spec["templates"].each():
+        for task in template["dag"]["tasks"].each():
+            elsewhere = task["templateRef"].value or task["inline"].value or "{{" in str(task["template"].value)
+            if task["template"].value not in known and not elsewhere:
+                yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
+
+
+RULES: Rules = [
+    ("spec", Needed()),
+    ("spec.templates", _templates),
+    ("spec.templates[].name", Needed()),
+    *[(f"spec.templates[].{where}.resources", resource_problems) for where in ("container", "initContainers[]")],
+    ("spec.templates[].dag.tasks", _tasks),
+    ("spec.templates[].retryStrategy.retryPolicy", one_of("Always", "OnError", "OnFailure", "OnTransientError")),
+]
+KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], decode=_decode)
+
+
+# ------------------------------------------------------------------------- what runs, and does not do what was meant
+
+
+def pitfalls(obj: Manifest) -> list[Problem]:
+    """What Argo accepts of a Workflow that is written by hand, and what will happen; Invalid when Argo refuses it."""
+    check("Workflow", validate(obj))
+    workflow = Field(decoded(obj))
+    found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
+    return sorted(found, key=lambda problem: problem.path)
+
+
+def _object(workflow: Field) -> Iterator[Problem]:
+    spec, name = workflow["spec"], workflow["metadata"]["name"]
+    if name.value:
+        yield name.invalid("a second run finds it taken (AlreadyExists); generateName gives every run its own")
+    if not spec["serviceAccountName"].value:
+        yield Problem(
+            spec["serviceAccountName"].path, "not given: the pods run as `default`, which may not report results"
+        )
+    if not spec["ttlStrategy"].value:
+        yield Problem(spec["ttlStrategy"].path, "not given: finished runs stay until someone deletes them")
+
+
+def _containers(workflow: Field) -> Iterator[tuple[Field, Field]]:
+    """Templates that are pods, with their container."""
+    for template in workflow["spec"]["templates"].each():
+        if template["container"].value:
+            yield template, template["container"]
+
+
+def _images(workflow: Field) -> Iterator[Problem]:
+    for _, container in _containers(workflow):
+        image = str(container["image"].value)
+        if not {"@", "{"} & set(image) and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
+            yield container["image"].invalid("names no version: tomorrow's run may be another program")
+
+
+def _gpus(workflow: Field) -> Iterator[Problem]:
+    for template, container in _containers(workflow):
+        resources = container["resources"]
+        limits = resources["limits"].value or {}
+        devices = [name for name, amount in limits.items() if not_overcommitted(name) and quantity(amount)]
+        if devices and not (template["tolerations"].value or workflow["spec"]["tolerations"].value):
+            yield Problem(
+                template["tolerations"].path, f"not given: {devices[0]} nodes are usually tainted, and the pod waits"
+            )
+        if not template["retryStrategy"].value and devices:
+            yield Problem(template["retryStrategy"].path, "not given: one lost node ends the run")
+        for name in resources["requests"].value or {}:
+            if devices and name not in limits:
+                yield Problem(
+                    f"{resources['limits'].path}.{name}",
+                    "not given: nothing keeps the step to what it asked for",
+                )
+
+
+def _data(workflow: Field) -> Iterator[Problem]:
+    """A task that depends on another and takes nothing from it."""
+    volumes = workflow["spec"]["volumes"].value or workflow["spec"]["volumeClaimTemplates"].value
+    for template in workflow["spec"]["templates"].each():
+        for task in template["dag"]["tasks"].each():
+            for other in _needs(task.value):
+                if f"tasks.{other}." not in json.dumps(task.value) and not volumes:
+                    why = (
+                        f"waits for {other} and gets nothing from it: two pods share no files, and no output is passed"
+                    )
+                    yield Problem(task["arguments"].path, why)
+
+
+KINDS = {KIND.kind: KIND}

@@ -1,0 +1,91 @@
+"""The core kinds that have rules here, and the verdict on any kind of an API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from mlinfra.admission.autoscaler import AUTOSCALER
+from mlinfra.admission.common import config_key, path_segment
+from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
+from mlinfra.admission.pods import POD, untrimmed
+from mlinfra.admission.rules import (
+    ApiWarning,
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    broken,
+    dns_label,
+    dns_subdomain,
+    metadata_problems,
+)
+from mlinfra.admission.schema import Schema, decode
+from mlinfra.admission.workloads import BUDGET, CLAIM, DEPLOYMENT, JOB, PRIORITY_CLASS
+from mlinfra.manifest import Manifest
+
+
+class Kind(NamedTuple):
+    """How a kind's objects may be named, the rules for the rest, and the structs that Go always has."""
+
+    name: Check
+    rules: Rules
+    structs: tuple[str, ...] = ("spec",)
+
+
+BARE_POD: Rules = [(f"{containers}[].image", untrimmed) for containers in ("containers", "initContainers")]
+TEMPLATE = ("spec", "spec.template", "spec.template.metadata", "spec.template.spec")
+
+KINDS: dict[tuple[Any, Any], Kind] = {
+    ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
+    ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
+    ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),
+    ("v1", "ConfigMap"): Kind(dns_subdomain, [("data", config_key)], ()),
+    ("apps/v1", "Deployment"): Kind(dns_subdomain, below("spec", DEPLOYMENT), TEMPLATE),
+    ("batch/v1", "Job"): Kind(dns_subdomain, below("spec", JOB), TEMPLATE),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(
+        dns_subdomain, below("spec", AUTOSCALER), ("spec", "spec.scaleTargetRef")
+    ),
+    ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
+    ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
+    ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
+    ("resource.k8s.io/v1", "DeviceClass"): Kind(dns_subdomain, [("spec.selectors[].cel.expression", Needed())]),
+    ("resource.k8s.io/v1", "ResourceClaim"): Kind(dns_subdomain, below("spec", CLAIM)),
+    ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS, ()),
+}
+
+
+def verdict(obj: Manifest, schema: Schema) -> list[Problem | ApiWarning]:
+    """Why an API server would refuse an object of a core kind; a kind without rules here is checked by schema alone."""
+    decoding = decode(Field(obj), schema)
+    if decoding.problems:
+        return [*decoding.problems]
+    key = (obj["apiVersion"], obj["kind"])
+    problems = list(rule_problems(obj) if key in KINDS else metadata_problems(Field(obj)["metadata"], path_segment))
+    named = [problem.path for problem in problems]
+    problems += [gap for gap in decoding.missing if not any(path.startswith(gap.path) for path in named)]
+    if key in KINDS or problems:
+        return [*problems]
+    return [ApiWarning("kind", f"schema only: this course has no rules of its own for {obj['kind']}")]
+
+
+def rule_problems(obj: Manifest) -> Iterator[Problem]:
+    """What validation objects to once the object has been decoded."""
+    kind = KINDS[obj["apiVersion"], obj["kind"]]
+    yield from metadata_problems(Field(obj)["metadata"], kind.name)
+    yield from broken(Field(_with_structs(obj, kind.structs)), kind.rules)
+
+
+def _with_structs(obj: Manifest, paths: Iterable[str]) -> Manifest:
+    """The object with these branches there, empty if need be, as structs are in Go."""
+    full = dict(obj)
+    for path in paths:
+        *steps, last = path.split(".")
+        branch = full
+        for step in steps:
+            branch[step] = dict(branch[step])
+            branch = branch[step]
+        branch.setdefault(last, {})
+    return full

@@ -1,0 +1,85 @@
+"""The one door: `validate` for every kind, by apiVersion and kind; a kind's rules are loaded when they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mlinfra.admission.rules import ApiWarning, Field, Problem, check, decoded
+from mlinfra.manifest import Manifest
+
+if TYPE_CHECKING:
+    from mlinfra.admission.custom import CustomKind
+
+CUSTOM = {
+    "argoproj.io": "argo",
+    "autoscaling.k8s.io": "vpa",
+    "keda.sh": "keda",
+    "kubescheduler.config.k8s.io": "scheduler",
+    "kueue.x-k8s.io": "kueue",
+    "ray.io": "rayservice",
+    "serving.kserve.io": "kserve",
+}
+"""Modules of rules by the group of the custom resource; each has `KINDS` by name."""
+
+DRY_RUN = "`kubectl apply --dry-run=server` asks a server that has it"
+
+
+def validate(obj: Manifest) -> list[Problem | ApiWarning]:
+    """Why the API server, a webhook or a controller would refuse the object; empty when it is fine.
+
+    A `Problem` is a refusal; an `ApiWarning` says what is accepted with a word, or was not checked here.
+    """
+    if not isinstance(obj, Mapping):
+        return [Field(obj, "manifest").invalid("must be an object")]
+    obj = decoded(obj)
+    if "applications" in obj and "kind" not in obj:
+        from mlinfra.admission import serve
+
+        return [*serve.validate(obj)]
+    if kind := _custom_kind(obj):
+        return kind.verdict(obj)
+    from mlinfra.admission import core, schema
+
+    of_kind = schema.of_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
+    if of_kind is None:
+        return [_unknown_kind(obj)]
+    return core.verdict(obj, of_kind)
+
+
+def rule_problems(obj: Manifest) -> list[Problem]:
+    """What is refused of an object that has no unknown or mistyped field, as those that this package makes."""
+    if kind := _custom_kind(obj):
+        return kind.rule_problems(obj)
+    from mlinfra.admission import core
+
+    return list(core.rule_problems(obj))
+
+
+def check_manifest(obj: Manifest) -> None:
+    """Raise Invalid when one of the kind's rules refuses the object."""
+    group = str(obj["apiVersion"]).rpartition("/")[0]
+    what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
+    check(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
+
+
+def _custom_kind(obj: Manifest) -> CustomKind | None:
+    group = str(obj.get("apiVersion")).partition("/")[0]
+    if group not in CUSTOM:
+        return None
+    kind: CustomKind | None = import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS.get(str(obj.get("kind")))
+    served = kind and obj.get("apiVersion") in (kind.api_version, *kind.deprecated)
+    return kind if served else None
+
+
+def _unknown_kind(obj: Manifest) -> Problem | ApiWarning:
+    """The server's words are for what no server has; of a kind that others define this course knows nothing."""
+    from mlinfra.admission import schema
+
+    version, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
+    group = version.rpartition("/")[0]
+    known = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
+    if known or "." not in group or group in schema.groups():
+        return Problem("kind", f'no matches for kind "{kind}" in version "{version}"')
+    return ApiWarning("kind", f"not checked here: {kind} in {version}; {DRY_RUN}")

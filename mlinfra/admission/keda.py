@@ -1,0 +1,44 @@
+"""ScaledObject, keda.sh/v1alpha1: KEDA 2.20.2, `apis/keda/v1alpha1/scaledobject_types.go` and its webhook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlinfra.admission.custom import CustomKind, fields
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, one_of, whole
+
+RESOURCE_TRIGGERS = ("cpu", "memory")
+
+
+def _replica_bounds(spec: Field) -> Iterator[Problem]:
+    """`CheckReplicaCountBoundsAreValid`, and the webhook's rule for cpu and memory."""
+    low, high, idle = (spec[name] for name in ("minReplicaCount", "maxReplicaCount", "idleReplicaCount"))
+    least, most = low.value or 0, 100 if high.value is None else high.value
+    if least > most:
+        yield low.invalid(f"MinReplicaCount={least} must be less than or equal to MaxReplicaCount={most}")
+    if idle.value is not None and idle.value >= least:
+        yield idle.invalid(f"IdleReplicaCount={idle.value} must be less than MinReplicaCount={least}")
+    kinds = {trigger["type"].value for trigger in spec["triggers"].each()}
+    if least == 0 and kinds and kinds <= set(RESOURCE_TRIGGERS):
+        yield low.invalid(
+            "scaled object has only cpu/memory triggers, which cannot scale from zero: must be at least 1"
+        )
+
+
+RULES: Rules = [
+    ("spec.scaleTargetRef.name", Needed()),
+    ("spec.triggers", Needed("at least one trigger")),
+    ("spec.triggers[].type", Needed()),
+    ("spec.triggers[].metricType", one_of("AverageValue", "Utilization", "Value")),
+    ("spec.minReplicaCount", whole(0)),
+    ("spec.maxReplicaCount", whole(1)),
+    ("spec.idleReplicaCount", whole(0)),
+    ("spec.pollingInterval", whole(1)),
+    ("spec.cooldownPeriod", whole(0)),
+    ("spec.initialCooldownPeriod", whole(0)),
+    *fields("spec", "advanced fallback"),
+    *fields("spec.scaleTargetRef", "apiVersion kind envSourceContainerName"),
+    *fields("spec.triggers[]", "name metadata authenticationRef useCachedMetrics"),
+]
+KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)])
+KINDS = {KIND.kind: KIND}

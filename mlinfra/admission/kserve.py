@@ -1,0 +1,327 @@
+"""InferenceService, serving.kserve.io/v1beta1: what the webhook and the controller of KServe 0.20/0.21 refuse.
+
+`pkg/apis/serving/v1beta1/{inference_service_validation,component,predictor}.go` and
+`pkg/controller/v1beta1/inferenceservice`. Not here: explainers, several nodes (`workerSpec`), KEDA's metrics, loggers,
+batchers and tracing; their fields are known, their rules are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mlinfra.admission import kserve_schema as schema
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.door import validate
+from mlinfra.admission.pods import resource_problems
+from mlinfra.admission.rules import (
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    between,
+    check,
+    decoded,
+    one_of,
+    text,
+    whole,
+)
+from mlinfra.manifest import Manifest
+
+API_VERSION = "serving.kserve.io/v1beta1"
+MODE = "serving.kserve.io/deploymentMode"
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
+KNATIVE_CLASS = "autoscaling.knative.dev/class"
+CONTAINER = "kserve-container"
+MODES = ("Standard", "Knative")
+OLD_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
+FRAMEWORKS = [
+    "sklearn",
+    "xgboost",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
+]
+"""The keys of old: `predictor.pytorch` still works, and becomes `predictor.model` before anything reads it."""
+
+
+# ------------------------------------------------------------------------------------------------ the refusals
+
+_NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_service_name = text(
+    _NAME,
+    46,  # "isvc.NAME-transformer" is the value of a label, which may have 63
+    "a InferenceService name must consist of lower case alphanumeric characters or '-', and must start with "
+    'alphabetical character. (e.g. "my-name" or "abc-123"',
+)
+_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
+
+
+def _storage(uri: Field) -> Iterator[Problem]:
+    """The controller's rule: a known scheme, or a path; an empty one is not looked at."""
+    scheme, found, _ = str(uri.value).partition("://")
+    if found and scheme not in _SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        yield uri.invalid(
+            f"StorageURI not supported: storageUri, must be one of: [{known}] or match "
+            "https://{}.blob.core.windows.net/{}/{} or be an absolute or relative local path"
+        )
+
+
+def _resources(block: Field) -> Iterator[Problem]:
+    """The schema wants strings or whole numbers; the pod that is made of it must pass the API server's rules too."""
+    amounts = [entry for part in ("limits", "requests") for entry in block[part].each()]
+    odd = [entry for entry in amounts if type(entry.value) not in (int, str)]
+    yield from (entry.invalid("must be a string or an integer") for entry in odd)
+    yield from () if odd else resource_problems(block)
+
+
+def _implementations(predictor: Field) -> list[str]:
+    """What a predictor is made of, counted as the webhook counts: a lone container of any name is one too.
+
+    A key of old has taken the place of `model` by then, whatever stood there.
+    """
+    given = [name for name in FRAMEWORKS if predictor[name].value is not None]
+    given = given or (["model"] if predictor["model"].value is not None else [])
+    containers = list(predictor["containers"].each())
+    given += ["containers" for container in containers if container["name"].value == CONTAINER]
+    return given or (["containers"] if containers else [])
+
+
+def _one_implementation(predictor: Field) -> Iterator[Problem]:
+    """`ExactlyOneErrorFor`, which names the Go fields; here they are named as in a manifest."""
+    given = _implementations(predictor)
+    if len(given) != 1:
+        names = ", ".join([*FRAMEWORKS, "model", "containers"])
+        found = ", ".join(given) or "none"
+        yield Problem(predictor.path, f"exactly one of [{names}] must be specified in PredictorSpec; found: {found}")
+
+
+def _replicas(component: Field) -> Iterator[Problem]:
+    """A minimum that is not given counts as 1, a maximum of 0 as none."""
+    low, high = component["minReplicas"].value, component["maxReplicas"].value
+    if high and (1 if low is None else low) > high:
+        yield component["minReplicas"].invalid("'MinReplicas' cannot be greater than MaxReplicas")
+
+
+def _metric(metric: Field) -> Iterator[Problem]:
+    if metric.value not in (known := ["concurrency", "cpu", "memory", "rps"]):
+        yield metric.unsupported(known)
+
+
+def _one_container(transformer: Field) -> Iterator[Problem]:
+    if not transformer["containers"].value:
+        yield Problem(transformer.path, "exactly one of [containers] must be specified in TransformerSpec")
+
+
+def _no_name(name: Field) -> Iterator[Problem]:
+    yield name.forbidden("the 'name' field is not allowed in standard predictor")
+
+
+COMPONENT: Rules = [
+    ("minReplicas", whole(0, why="'MinReplicas' cannot be less than 0")),
+    ("maxReplicas", whole(0, why="'MaxReplicas' cannot be less than 0")),
+    ("containerConcurrency", whole(0, why="parallelism cannot be less than 0")),
+    ("timeout", whole(0)),
+    ("scaleMetric", _metric),
+    ("canaryTrafficPercent", between(0, 100)),
+    ("scaleTarget", whole(-(2**31))),
+    ("containers[].name", Needed()),
+    ("containers[].image", Needed()),
+    ("containers[].resources", _resources),
+]
+PREDICTOR: Rules = [
+    *COMPONENT,
+    (
+        "name",
+        text(_NAME, 63, "a predictor's name must consist of lower case alphanumeric characters or '-' (e.g. 'v2'"),
+    ),
+    ("model.modelFormat.name", Needed("no runtime can be found without the format of the model")),
+    ("model.modelFormat", Needed("no runtime can be found without the format of the model")),
+    ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
+    ("model.storageUri", _storage),
+    ("model.resources", _resources),
+    *[(f"{name}.resources", _resources) for name in FRAMEWORKS],
+]
+RULES: Rules = [
+    ("spec", Needed()),
+    ("spec.predictor", Needed()),
+    ("spec.predictor.model.name", _no_name),
+    *below("spec.predictor", PREDICTOR),
+    *below("spec.transformer", COMPONENT),
+    ("spec.canary[].predictor", Needed()),
+    ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),
+    ("spec.canary[].predictor.model.name", Needed("the schema of 0.21 asks for it in a canary")),
+    ("spec.canary[].trafficPercent", Needed(), between(0, 100)),
+    *below("spec.canary[].predictor", PREDICTOR),
+]
+
+
+def mode(obj: Manifest) -> str:
+    """The deployment mode that the annotation asks for, by its present name; Knative is the webhook's own default."""
+    given = (obj.get("metadata", {}).get("annotations") or {}).get(MODE) or "Knative"
+    return OLD_MODES.get(given, str(given))
+
+
+def _autoscaling(service: Field) -> Iterator[Problem]:
+    """Which metric may scale depends on who scales; an HPA that was not asked for by name is not checked."""
+    annotations = service["metadata"]["annotations"].value or {}
+    scaler = annotations.get(AUTOSCALER)
+    if scaler not in (None, "hpa", "external", "keda", "none"):
+        yield Problem(f"metadata.annotations.{AUTOSCALER}", f"[{scaler}] is not a supported autoscaler class type")
+    if mode(service.value) == "Standard":
+        yield from _hpa_metrics(service) if scaler == "hpa" else ()
+    elif annotations.get(KNATIVE_CLASS) == "hpa.autoscaling.knative.dev":
+        yield from _hpa_metrics(service)
+    else:
+        yield from _kpa_metrics(service)
+
+
+def _hpa_metrics(service: Field) -> Iterator[Problem]:
+    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+        metric, target = component["scaleMetric"], component["scaleTarget"]
+        if metric.value not in (None, "cpu", "memory"):
+            yield metric.invalid(f"[{metric.value}] is not a supported metric")
+        elif target.value is not None and not 1 <= target.value <= 100:
+            yield target.invalid("the target utilization percentage should be a [1-100] integer")
+
+
+def _kpa_metrics(service: Field) -> Iterator[Problem]:
+    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+        metric, target, strategy = (component[name] for name in ("scaleMetric", "scaleTarget", "deploymentStrategy"))
+        if metric.value not in (None, "concurrency", "rps"):
+            yield metric.invalid(f"[{metric.value}] is not a supported metric")
+        elif metric.value == "rps" and target.value is not None and target.value < 1:
+            yield target.invalid("the target for rps should be greater than 1")
+        if strategy.value is not None:
+            yield strategy.forbidden("customizing deploymentStrategy is only supported for raw deployment mode")
+
+
+def _canaries(service: Field) -> Iterator[Problem]:
+    """`validateCanarySpecs`: fixed replicas, distinct names, at most all the traffic."""
+    canaries, stable = service["spec"]["canary"], service["spec"]["predictor"]
+    if not canaries.value:
+        return
+    if mode(service.value) != "Standard":
+        yield canaries.forbidden("canary is only supported in Standard deployment mode")
+    if not set(_implementations(stable)) & {*FRAMEWORKS, "model"}:
+        yield stable["model"].required("canary requires a stable predictor with a model")
+    names = [stable["name"].value]
+    for canary in canaries.each():
+        predictor = canary["predictor"]
+        yield from _one_implementation(predictor)
+        yield from _fixed_replicas(predictor, stable["minReplicas"].value)
+        if (name := predictor["name"]).value in names:
+            what = "conflicts with stable predictor name" if name.value == names[0] else "is duplicated"
+            yield name.invalid(f"canary predictor.name {what}")
+        names.append(name.value)
+    if (total := sum(canary["trafficPercent"].value for canary in canaries.each())) > 100:
+        yield Problem(canaries.path, f"sum of canary trafficPercent values ({total}) must be <= 100")
+
+
+def _fixed_replicas(canary: Field, stable_min: int | None) -> Iterator[Problem]:
+    for name in ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
+        if canary[name].value is not None:
+            yield canary[name].forbidden(f"canary must not set {name} (canary uses fixed replicas)")
+    if canary["workerSpec"].value is not None:
+        yield canary["workerSpec"].forbidden("multi-node is not yet supported for canary")
+    least = 1 if stable_min is None else stable_min
+    if (canary["minReplicas"].value or 0) > least:
+        yield canary["minReplicas"].invalid(f"must not exceed stable predictor minReplicas ({least})")
+
+
+KIND = CustomKind(
+    API_VERSION,
+    "InferenceService",
+    RULES,
+    [
+        ("spec.predictor", _one_implementation),
+        ("spec.predictor", _replicas),
+        ("spec.transformer", _replicas),
+        ("spec.transformer", _one_container),
+        ("", _autoscaling),
+        ("", _canaries),
+    ],
+    _service_name,
+    schema.problems,
+)
+
+
+# ------------------------------------------------------------------------------------------------- the pitfalls
+
+
+def pitfalls(obj: Manifest) -> list[Problem]:
+    """What everyone accepts and nobody means: fields that are ignored, or read otherwise than they look.
+
+    Invalid when somebody refuses the object.
+    """
+    check("InferenceService", validate(obj))
+    return advice(obj)
+
+
+def advice(obj: Manifest) -> list[Problem]:
+    """The pitfalls of an object that is known to be accepted."""
+    service = Field(decoded(obj))
+    predictor = service["spec"]["predictor"]
+    return [*_annotations(service), *_ignored(service), *_images(predictor)]
+
+
+def _annotations(service: Field) -> Iterator[Problem]:
+    annotations = service["metadata"]["annotations"]
+    if MODE not in (annotations.value or {}):
+        yield Problem("metadata.annotations", f"without {MODE} the installation's default holds, and they differ")
+    for name, instead in {"min": "minReplicas", "max": "maxReplicas"}.items():
+        for key in (f"autoscaling.knative.dev/{name}Scale", f"autoscaling.knative.dev/{name}-scale"):
+            if key in (annotations.value or {}):
+                yield annotations[key].invalid(
+                    f"is dropped or overruled: KServe writes {name}-scale from spec.predictor.{instead}"
+                )
+    target = annotations["autoscaling.knative.dev/target"]
+    if target.value is not None:
+        yield target.invalid(
+            "is a number of requests, not a percentage: set spec.predictor.scaleMetric and scaleTarget"
+        )
+
+
+def _ignored(service: Field) -> Iterator[Problem]:
+    """Fields of the other mode, and a metric that the webhook looks at in the other mode alone."""
+    standard, predictor = mode(service.value) == "Standard", service["spec"]["predictor"]
+    for problem in _hpa_metrics(service) if standard else ():
+        yield Problem(problem.path, f"{problem.message}; without the annotation {AUTOSCALER}: hpa nobody says so")
+    percent = predictor["canaryTrafficPercent"]
+    if standard and percent.value is not None:
+        yield percent.invalid("is ignored in Standard mode, and all traffic goes to the new model: use spec.canary")
+    least = predictor["minReplicas"]
+    if standard and least.value == 0:
+        yield least.invalid("is taken for 1 in Standard mode, which does not scale to zero")
+    if not standard and predictor["name"].value:
+        yield predictor["name"].invalid("is for spec.canary, which is only supported in Standard deployment mode")
+    for name in ("predictor", "transformer"):
+        concurrency = service["spec"][name]["containerConcurrency"]
+        if standard and concurrency.value:
+            yield concurrency.invalid("is ignored in Standard mode: no queue-proxy stands in front of the container")
+
+
+def _images(predictor: Field) -> Iterator[Problem]:
+    for name in FRAMEWORKS:
+        if predictor[name].value is not None:
+            yield Problem(predictor[name].path, f"is the old form of model.modelFormat.name: {name}")
+            if predictor["model"].value is not None:
+                yield Problem(predictor["model"].path, f"is overwritten by spec.predictor.{name}")
+    for name in (*FRAMEWORKS, "model"):
+        version = predictor[name]["runtimeVersion"]
+        if version.value == "latest":
+            yield version.invalid("is not pinned, and with a runtimeVersion KServe does not add -gpu for a GPU")
+    for container in predictor["containers"].each():
+        image = str(container["image"].value)
+        if "@" not in image and not re.search(r":(?!latest$)[^/:]+$", image):
+            yield container["image"].invalid("is not pinned: name a version or a digest")
+
+
+KINDS = {KIND.kind: KIND}

@@ -1,0 +1,183 @@
+"""Services, Ingresses and NetworkPolicies: pkg/apis/{core,networking}/validation of Kubernetes 1.37."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from mlinfra.admission.common import SELECTOR, distinct, port_name, port_number, port_reference, protocol, target_port
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, dns_label, dns_subdomain, labels, one_of
+
+
+def service_ports(spec: Field) -> Iterator[Problem]:
+    kind, ports = spec["type"].value or "ClusterIP", spec["ports"]
+    if not ports.value and kind != "ExternalName" and spec["clusterIP"].value != "None":
+        yield ports.required()
+    if kind == "ExternalName" and not spec["externalName"].value:
+        yield spec["externalName"].required()
+    for port in ports.each():
+        if len(ports.value) > 1 and not port["name"].value:
+            yield port["name"].required()
+        node_port = port["nodePort"]
+        if kind == "ClusterIP" and node_port.value:
+            yield node_port.forbidden("may not be used when `type` is 'ClusterIP'")
+        elif node_port.value and not 30000 <= node_port.value <= 32767:
+            yield node_port.invalid("provided port is not in the valid range. The range of valid ports is 30000-32767")
+
+
+def same_port(ports: Field) -> Iterator[Problem]:
+    """A port and protocol once; TCP is the default."""
+    seen = []
+    for port in ports.each():
+        value = (port["port"].value, port["protocol"].value or "TCP")
+        if value in seen:
+            yield Problem(port.path, f'Duplicate value: {{"protocol":"{value[1]}","port":{value[0]}}}')
+        seen.append(value)
+
+
+SERVICE: Rules = [
+    ("type", one_of("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")),
+    ("", service_ports),
+    ("ports[].port", port_number),
+    ("ports[].targetPort", target_port),
+    ("ports[].protocol", protocol),
+    ("ports[].name", dns_label),
+    ("ports", distinct("name", "name"), same_port),
+    ("selector", labels),
+    ("sessionAffinity", one_of("ClientIP", "None")),
+]
+
+
+def absolute_path(field: Field) -> Iterator[Problem]:
+    path, free = field["path"], field["pathType"].value == "ImplementationSpecific"
+    if field["pathType"].value not in ("Exact", "ImplementationSpecific", "Prefix") or (free and not path.value):
+        return
+    if not (path.value or "").startswith("/"):
+        yield path.invalid("must be an absolute path")
+    elif not free:
+        yield from (
+            path.invalid(f"must not contain '{bad}'")
+            for bad in ("//", "/./", "/../", "%2f", "%2F")
+            if bad in path.value
+        )
+
+
+def backend(field: Field) -> Iterator[Problem]:
+    service, port = field["service"], field["service"]["port"]
+    if service.value is None and field["resource"].value is None:
+        yield field.required("resource or service backend is required")
+    elif service.value is not None and field["resource"].value is not None:
+        yield field.invalid("cannot set both resource and service backends")
+    elif service.value is not None and not port["name"].value and not port["number"].value:
+        yield port.required("port name or number is required")
+    elif port["name"].value and port["number"].value:
+        yield port.invalid("cannot set both port name & port number")
+
+
+def host_name(field: Field) -> Iterator[Problem]:
+    """A DNS name, with a wildcard for the first label at most."""
+    yield from dns_subdomain(Field(field.value.removeprefix("*."), field.path))
+
+
+def not_an_address(field: Field) -> Iterator[Problem]:
+    try:
+        ipaddress.ip_address(field.value)
+        yield field.invalid("must be a DNS name, not an IP address")
+    except ValueError:
+        return
+
+
+def not_empty(field: Field) -> Iterator[Problem]:
+    """For pointers, where an empty string is not the same as nothing."""
+    if not field.value:
+        yield field.invalid("must not be empty")
+
+
+def has_a_backend(spec: Field) -> Iterator[Problem]:
+    if not spec["rules"].value and spec["defaultBackend"].value is None:
+        yield spec.invalid("either `defaultBackend` or `rules` must be specified")
+
+
+BACKEND: Rules = [
+    ("", backend),
+    ("service.name", Needed(), dns_label),
+    ("service.port.number", port_number),
+    ("service.port.name", port_name),
+]
+
+INGRESS: Rules = [
+    ("", has_a_backend),
+    ("ingressClassName", not_empty, dns_subdomain),
+    ("rules[].host", not_an_address, host_name),
+    ("rules[].http.paths", Needed()),
+    (
+        "rules[].http.paths[].pathType",
+        Needed("pathType must be specified"),
+        one_of("Exact", "ImplementationSpecific", "Prefix"),
+    ),
+    ("rules[].http.paths[]", absolute_path),
+    *below("rules[].http.paths[].backend", BACKEND),
+    *below("defaultBackend", BACKEND),
+    ("tls[].hosts[]", host_name),
+    ("tls[].secretName", dns_subdomain),
+]
+
+
+def one_cidr(field: Field) -> Iterator[Problem]:
+    _, slash, bits = field.value.partition("/")
+    try:
+        ipaddress.ip_network(field.value, strict=False)
+    except ValueError:
+        slash = ""
+    if not slash or not bits.isdigit():
+        yield field.invalid("must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+
+
+def exceptions(block: Field) -> Iterator[Problem]:
+    """What is excepted lies inside the block, and is smaller."""
+    whole_block = ipaddress.ip_network(block["cidr"].value, strict=False)
+    for hole in block["except"].each():
+        if list(one_cidr(hole)):
+            yield from one_cidr(hole)
+            continue
+        inner = ipaddress.ip_network(hole.value, strict=False)
+        if inner.version != whole_block.version or inner == whole_block or not inner.subnet_of(whole_block):  # type: ignore[arg-type]
+            yield hole.invalid("must be a strict subset of `cidr`")
+
+
+def peer(field: Field) -> Iterator[Problem]:
+    if not field.value:
+        yield field.required("must specify a peer")
+    elif field["ipBlock"].value is not None and len(field.value) > 1:
+        yield field.forbidden("may not specify both ipBlock and another peer")
+    elif field["ipBlock"]["cidr"].value and not list(one_cidr(field["ipBlock"]["cidr"])):
+        yield from exceptions(field["ipBlock"])
+
+
+def port_range(field: Field) -> Iterator[Problem]:
+    port, end = field["port"].value, field["endPort"]
+    if end.value is not None and not isinstance(port, int):
+        yield end.invalid("may not be specified when `port` is not specified or non-numeric")
+    elif end.value is not None and end.value < port:
+        yield end.invalid("must be greater than or equal to `port`")
+    elif end.value is not None:
+        yield from port_number(end)
+
+
+NETWORK_POLICY: Rules = [
+    *below("podSelector", SELECTOR),
+    ("policyTypes[]", one_of("Egress", "Ingress")),
+    *[
+        row
+        for direction, side in (("ingress", "from"), ("egress", "to"))
+        for row in (
+            (f"{direction}[].ports[].port", port_reference),
+            (f"{direction}[].ports[].protocol", protocol),
+            (f"{direction}[].ports[]", port_range),
+            (f"{direction}[].{side}[]", peer),
+            (f"{direction}[].{side}[].ipBlock.cidr", Needed(), one_cidr),
+            *below(f"{direction}[].{side}[].podSelector", SELECTOR),
+            *below(f"{direction}[].{side}[].namespaceSelector", SELECTOR),
+        )
+    ],
+]

@@ -1,0 +1,100 @@
+"""RayService, ray.io/v1: KubeRay 1.7, `ray-operator/controllers/ray/utils/validation.go`.
+
+The webhook looks at the name alone; the rest is refused by the controller, in an event. `serveConfigV2` is checked by
+nobody before Serve itself gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlinfra.admission import serve
+from mlinfra.admission.custom import CustomKind, fields
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
+from mlinfra.admission.schema import type_problems
+
+UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
+
+
+def _serve_config(given: Field) -> Iterator[Problem]:
+    """The YAML inside, as Serve would look at it."""
+    import yaml
+
+    if not isinstance(given.value, str):
+        yield given.invalid("must be a string")
+        return
+    try:
+        parsed = yaml.safe_load(given.value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
+        return
+    if not isinstance(parsed, dict):
+        yield given.invalid("must be a map")
+        return
+    yield from (Problem(f"{given.path}: {problem.path}", problem.message) for problem in serve.validate(parsed))
+
+
+def _upgrade(kind: Field) -> Iterator[Problem]:
+    if kind.value not in UPGRADES:
+        names = f"{UPGRADES[1]}, {UPGRADES[0]}, or {UPGRADES[2]}"
+        yield kind.invalid(f"Spec.UpgradeStrategy.Type value {kind.value} is invalid, valid options are {names}")
+
+
+def _template(template: Field) -> Iterator[Problem]:
+    yield from type_problems(template, "io.k8s.api.core.v1.PodTemplateSpec")
+
+
+def _workers(group: Field) -> Iterator[Problem]:
+    low, high = group["minReplicas"].value or 0, group["maxReplicas"].value
+    if high is not None and low > high:
+        yield group["minReplicas"].invalid(
+            f"worker group {group['groupName'].value} has minReplicas {low} greater than maxReplicas {high}"
+        )
+
+
+def _incremental(spec: Field) -> Iterator[Problem]:
+    strategy = spec["upgradeStrategy"]
+    if strategy["type"].value == UPGRADES[1]:
+        if not spec["rayClusterConfig"]["enableInTreeAutoscaling"].value:
+            yield strategy["type"].invalid("Ray Autoscaler is required for NewClusterWithIncrementalUpgrade")
+        if strategy["clusterUpgradeOptions"].value is None:
+            yield strategy["clusterUpgradeOptions"].required(
+                "ClusterUpgradeOptions are required for NewClusterWithIncrementalUpgrade"
+            )
+
+
+CLUSTER = "spec.rayClusterConfig"
+RULES: Rules = [
+    ("spec.serveConfigV2", _serve_config),
+    ("spec.upgradeStrategy.type", _upgrade),
+    *fields("spec.upgradeStrategy", "clusterUpgradeOptions"),
+    *fields("spec", "excludeHeadPodFromServeSvc managedBy rayClusterDeletionDelaySeconds serveService suspend"),
+    *fields("spec", "deploymentUnhealthySecondThreshold serviceUnhealthySecondThreshold"),
+    (CLUSTER, Needed()),
+    *fields(CLUSTER, "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions"),
+    *fields(CLUSTER, "headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend"),
+    *fields(CLUSTER, "tlsOptions upgradeStrategy"),
+    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels rayStartParams"),
+    *fields(f"{CLUSTER}.headGroupSpec", "resources serviceType"),
+    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority rayStartParams"),
+    *fields(f"{CLUSTER}.workerGroupSpecs[]", "replicas resources scaleStrategy suspend"),
+    (f"{CLUSTER}.headGroupSpec.template", Needed(), _template),
+    (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
+    (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
+    (f"{CLUSTER}.workerGroupSpecs[].template", Needed(), _template),
+]
+KIND = CustomKind(
+    "ray.io/v1",
+    "RayService",
+    RULES,
+    [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
+    text(
+        "[a-z]([-a-z0-9]*[a-z0-9])?",
+        47,
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
+    ),
+    deprecated=("ray.io/v1alpha1",),
+)
+KINDS = {KIND.kind: KIND}

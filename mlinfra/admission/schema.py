@@ -1,0 +1,183 @@
+"""The one decoder: unknown fields and wrong types of an object, read off a schema, in the words of the API server.
+
+The schemas of the core kinds are files of the package kubernetes-validate (OpenAPI of Kubernetes 1.37, strict). The
+server's decoder is sigs.k8s.io/json: it stops at the first wrong type; else it names every unknown field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mlinfra.admission.rules import Field, Problem, unknown_field
+
+KUBERNETES = "1.37"
+Schema = Mapping[str, Any]
+
+INTEGERS = {"int32": 2**31, "int64": 2**63}
+QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+WRONG_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+@dataclass
+class Decoding:
+    """What became of an object: values of the wrong type, unknown fields, and required fields that are not given."""
+
+    mistyped: list[Problem] = field(default_factory=list)
+    unknown: list[Problem] = field(default_factory=list)
+    missing: list[Problem] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The first wrong type, or else every unknown field."""
+        return self.mistyped[:1] or self.unknown
+
+
+def decode(value: Field, schema: Schema) -> Decoding:
+    """Hold a value against a schema and everything below it."""
+    decoding = Decoding()
+    _decode(value, schema, "", decoding)
+    return decoding
+
+
+def _decode(value: Field, schema: Schema, owner: str, decoding: Decoding) -> None:
+    """`owner` is the Go struct whose field this is, which the decoder's message names."""
+    name, schema = resolved(schema)
+    if not _has_type(value.value, schema):
+        decoding.mistyped.append(_mistyped(value, name, schema, owner))
+    elif "properties" in schema:
+        _decode_struct(value, schema, name, decoding)
+    elif isinstance(value.value, list):
+        for item in value.each():
+            _decode(item, schema.get("items", {}), owner, decoding)
+    elif isinstance(value.value, Mapping) and isinstance(schema.get("additionalProperties"), Mapping):
+        for entry in value.value.values():  # of a map the decoder names no entry
+            _decode(Field(entry, value.path), schema["additionalProperties"], owner, decoding)
+
+
+def _decode_struct(value: Field, schema: Schema, name: str, decoding: Decoding) -> None:
+    struct = name.rpartition(".")[2]
+    for key in value.value:
+        if key in schema["properties"]:
+            _decode(value[key], schema["properties"][key], struct, decoding)
+        else:
+            decoding.unknown.append(unknown_field(value[key].path))
+    for key in schema.get("required", ()):
+        if key not in value.value:
+            decoding.missing.append(value[key].required())
+
+
+def _has_type(value: Any, schema: Schema) -> bool:
+    """Whether the value is of a type that the schema names; one that names none takes anything."""
+    if "oneOf" in schema:
+        return any(_has_type(value, choice) for choice in schema["oneOf"])
+    names = schema.get("type", [])
+    names = [names] if isinstance(names, str) else names
+    return not names or any(_is(value, name, schema) for name in names)
+
+
+def _is(value: Any, name: str, schema: Schema) -> bool:
+    if name == "integer":
+        size = INTEGERS.get(schema.get("format", ""), INTEGERS["int64"])
+        return _is_number(value) and value == int(value) and -size <= value < size
+    kinds: dict[str, type] = {"string": str, "boolean": bool, "array": list, "object": Mapping}
+    return _is_number(value) if name == "number" else isinstance(value, kinds.get(name, type(None)))
+
+
+def _is_number(value: Any) -> bool:
+    finite = isinstance(value, int) or (isinstance(value, float) and abs(value) != float("inf") and value == value)
+    return finite and not isinstance(value, bool)
+
+
+def _mistyped(value: Field, name: str, schema: Schema, owner: str) -> Problem:
+    """As Go says it: path without places in lists, the JSON type that came, and the Go type of the field."""
+    if name == QUANTITY:
+        return Problem(value.path, f"unmarshalerDecoder: {WRONG_QUANTITY}")
+    path = "".join(part.partition("]")[2] for part in f"]{value.path}".split("["))
+    number = f"number {json.dumps(value.value)}" if _is_number(value.value) and "integer" in str(schema) else ""
+    into = f"into Go struct field {owner}.{path} of type {_go_type(name, schema)}"
+    return Problem(value.path, f"json: cannot unmarshal {number or _json_type(value.value)} {into}")
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _go_type(name: str, schema: Schema) -> str:
+    """The Go type that the schema stands for: `int32`, `[]v1.Container`, `map[string]string`, `v1.PodSpec`."""
+    if "properties" in schema:
+        return ".".join(name.split(".")[-2:])
+    names = str(schema.get("type", "string"))
+    if "array" in names:
+        return "[]" + _go_type(*resolved(schema["items"]))
+    if "object" in names:
+        values = schema.get("additionalProperties")
+        return "map[string]" + (_go_type(*resolved(values)) if isinstance(values, Mapping) else "string")
+    if "integer" in names:
+        return str(schema.get("format", "int64"))
+    return "bool" if "boolean" in names else "float64" if "number" in names else "string"
+
+
+# ------------------------------------------------------------------------------------------ the files of the schemas
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    """Where kubernetes-validate keeps its files; found without importing it, which would bring jsonschema along."""
+    spec = find_spec("kubernetes_validate")
+    assert spec, "kubernetes-validate is a dependency of this package"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict"
+
+
+@lru_cache(maxsize=1)
+def definitions() -> dict[str, Any]:
+    """Every type of the API by its name, such as `io.k8s.api.core.v1.Container`."""
+    return dict(json.loads((_folder() / "_definitions.json").read_text("utf-8"))["$defs"])
+
+
+def resolved(schema: Schema) -> tuple[str, Schema]:
+    """The name of the type that a schema refers to, and its definition; a plain schema has no name."""
+    if "$ref" not in schema:
+        return "", schema
+    name = str(schema["$ref"]).rpartition("/")[2]
+    return name, definitions()[name]
+
+
+@lru_cache(maxsize=64)
+def of_kind(api_version: str, kind: str) -> Schema | None:
+    """The schema of a kind that an API server of this version has; None for any other."""
+    if not re.fullmatch("[A-Za-z]{1,80}", kind) or not re.fullmatch("([a-z0-9.]{1,80}/)?v[a-z0-9]{1,20}", api_version):
+        return None
+    group, slash, version = api_version.rpartition("/")
+    path = _folder() / f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{version}.json"
+    if not path.is_file():
+        return None
+    schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    served = {"group": group, "kind": kind, "version": version}
+    return schema if served in schema.get("x-kubernetes-group-version-kind", []) else None
+
+
+def of_type(name: str) -> Schema | None:
+    """The schema of a type such as `io.k8s.api.core.v1.PodSpec`; None for a name that there is not."""
+    return {"$ref": f"#/$defs/{name}"} if name in definitions() else None
+
+
+@lru_cache(maxsize=1)
+def groups() -> set[str]:
+    """The groups of an API server without custom resources."""
+    return {gvk["group"] for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())}
+
+
+def type_problems(value: Field, name: str) -> Iterator[Problem]:
+    """Unknown, mistyped and missing fields of a Kubernetes type inside a custom resource."""
+    if schema := of_type(name):
+        decoding = decode(value, schema)
+        yield from decoding.problems or decoding.missing

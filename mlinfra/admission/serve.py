@@ -1,0 +1,150 @@
+"""Serve's config file: what Ray 2.60 refuses, drops without a word, or fails with at deployment.
+
+`python/ray/serve/schema.py` ignores unknown keys and leaves some values to the deployment itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlinfra.admission.rules import Field, Problem, whole
+from mlinfra.manifest import Manifest
+
+RENAMED = {
+    "max_concurrent_queries": "max_ongoing_requests",
+    "target_num_ongoing_requests_per_replica": "target_ongoing_requests",
+    "smoothing_factor": "upscaling_factor and downscaling_factor",
+    "upscale_smoothing_factor": "upscaling_factor",
+    "downscale_smoothing_factor": "downscaling_factor",
+}
+"""Names of old; Ray drops the first two without a word, and still reads the others."""
+
+BOTH = "Manually setting num_replicas is not allowed when autoscaling_config is provided."
+
+
+def deployment_problems(deployment: Field) -> Iterator[Problem]:
+    """What the schema refuses, and what only the replicas would refuse: they start, and fail."""
+    name, replicas = deployment["name"], deployment["num_replicas"]
+    if not name.value:
+        yield name.required()
+    elif "#" in str(name.value):
+        yield name.invalid(f"Deployment names must not contain the '#' character. Current name: {name.value}.")
+    if replicas.value not in (None, "auto"):
+        yield from whole(1)(replicas)
+        if deployment["autoscaling_config"].value is not None:
+            yield Problem(replicas.path, BOTH)
+    yield from _limits(deployment)
+    yield from _actor(deployment["ray_actor_options"])
+
+
+def _limits(deployment: Field) -> Iterator[Problem]:
+    ongoing, queued = deployment["max_ongoing_requests"], deployment["max_queued_requests"]
+    target = deployment["autoscaling_config"]["target_ongoing_requests"]
+    if ongoing.value is not None:
+        yield from whole(1)(ongoing)
+    if queued.value not in (None, -1):
+        yield from whole(1, why="max_queued_requests must be -1 (no limit) or a positive integer.")(queued)
+    counted = ongoing.value is None or type(ongoing.value) is int
+    if (
+        counted
+        and isinstance(target.value, int | float)
+        and target.value > (5 if ongoing.value is None else ongoing.value)
+    ):
+        why = (
+            "Autoscaling will never happen, because 'max_ongoing_requests' is less than 'target_ongoing_requests' now."
+        )
+        yield target.invalid(why)
+
+
+ACTOR_OPTIONS = (
+    "accelerator_type",
+    "fallback_strategy",
+    "label_selector",
+    "memory",
+    "num_cpus",
+    "num_gpus",
+    "resources",
+    "runtime_env",
+)
+
+
+def _actor(options: Field) -> Iterator[Problem]:
+    """A part of a GPU is bookkeeping and allowed; above one it must be whole, which only Ray's core says."""
+    for name in options.value or {}:
+        if name not in ACTOR_OPTIONS:
+            yield Problem(options.path, f"Specifying '{name}' in ray_actor_options is not allowed.")
+    for name in ("num_cpus", "num_gpus"):
+        amount = options[name]
+        if isinstance(amount.value, int | float) and amount.value < 0:
+            yield amount.invalid(f"The quantity of resource {name} cannot be negative")
+    gpus = options["num_gpus"]
+    if isinstance(gpus.value, float) and gpus.value > 1 and not gpus.value.is_integer():
+        yield gpus.invalid("GPU resource quantities >1 must be whole numbers.")
+
+
+def validate(config: Manifest) -> list[Problem]:
+    """Why Serve would refuse the config file, or ignore a part of it; empty when it is fine."""
+    unknown = list(_unknown_keys(config))
+    refused = list(_by_schema(config))
+    return [*refused, *unknown] or list(_late(Field(config)))
+
+
+def _by_schema(config: Manifest) -> Iterator[Problem]:
+    """What Ray's own schema of the file refuses."""
+    from ray.serve.schema import ServeDeploySchema
+
+    yield from _refused_by(ServeDeploySchema, Field(config))
+
+
+def _refused_by(model: Any, given: Field) -> Iterator[Problem]:
+    """One problem for each error of one of Ray's pydantic models."""
+    from pydantic import ValidationError
+
+    try:
+        model.model_validate(given.value)
+    except ValidationError as refusal:
+        for error in refusal.errors():
+            steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+            yield Problem((given.path + steps).lstrip("."), error["msg"])
+    except Exception as trouble:  # Ray's validators expect maps of text, and say so in many ways
+        yield given.invalid(f"Ray's schema cannot read it: {trouble}")
+
+
+def _unknown_keys(config: Manifest) -> Iterator[Problem]:
+    """Keys that the schema would drop, with today's name where there is one."""
+    from ray.serve.config import AutoscalingConfig as RayAutoscalingConfig
+    from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
+
+    whole_file = Field(config)
+    places: list[tuple[Field, Any]] = [(whole_file, ServeDeploySchema)]
+    for application in whole_file["applications"].each():
+        places.append((application, ServeApplicationSchema))
+        for deployment in application["deployments"].each():
+            places += [(deployment, DeploymentSchema), (deployment["autoscaling_config"], RayAutoscalingConfig)]
+    for place, schema in places:
+        for name in place.value if isinstance(place.value, Mapping) else ():
+            if name in RENAMED or name not in schema.model_fields:
+                now = f": its name is {RENAMED[name]} now" if name in RENAMED else ""
+                yield Problem(place[name].path, f"unknown key, silently dropped{now}")
+
+
+def _late(config: Field) -> Iterator[Problem]:
+    """What the schema lets pass and the deployment fails with."""
+    for application in config["applications"].each():
+        prefix = application["route_prefix"]
+        if isinstance(prefix.value, str) and not prefix.value.startswith("/"):
+            yield prefix.invalid(f"Invalid route_prefix '{prefix.value}', must start with a forward slash ('/').")
+        elif isinstance(prefix.value, str) and prefix.value != "/" and prefix.value.endswith("/"):
+            yield prefix.invalid(f"Invalid route_prefix '{prefix.value}', may not end with a trailing '/'.")
+        for deployment in application["deployments"].each():
+            yield from deployment_problems(deployment)
+            yield from _autoscaling(deployment["autoscaling_config"])
+
+
+def _autoscaling(config: Field) -> Iterator[Problem]:
+    """The schema keeps `autoscaling_config` as a plain map; its own model is asked at deployment."""
+    from ray.serve.config import AutoscalingConfig as RayAutoscalingConfig
+
+    if config.value is not None:
+        yield from _refused_by(RayAutoscalingConfig, config)

@@ -1,0 +1,50 @@
+"""VerticalPodAutoscaler, autoscaling.k8s.io/v1: tag vertical-pod-autoscaler-1.7.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlinfra.admission.custom import CustomKind, fields
+from mlinfra.admission.rules import ApiWarning, Check, Field, Needed, Problem, Rules, one_of, quantity_check
+from mlinfra.quantity import canonical, quantity
+
+UPDATE_MODES = ("Off", "Initial", "Recreate", "InPlaceOrRecreate", "InPlace", "Auto")
+AUTO_IS_DEPRECATED = (
+    'deprecated and to be removed: "Auto" means "Recreate" today; say "Recreate" or "InPlaceOrRecreate"'
+)
+
+
+def _bounds(policy: Field) -> Iterator[Problem]:
+    """pkg/admission-controller/resource/vpa/handler.go: no minimum above its maximum."""
+    low, high = policy["minAllowed"], policy["maxAllowed"]
+    for name in set(low.value or {}) & set(high.value or {}):
+        if quantity(low[name].value) > quantity(high[name].value):
+            yield high[name].invalid(f"must be greater than or equal to minAllowed of {canonical(low[name].value)}")
+
+
+def _auto(obj: Field) -> Iterator[ApiWarning]:
+    mode = obj["spec"]["updatePolicy"]["updateMode"]
+    if mode.value == "Auto":
+        yield ApiWarning(mode.path, AUTO_IS_DEPRECATED)
+
+
+_quantities: Check = quantity_check()
+_POLICY = "spec.resourcePolicy.containerPolicies[]"
+
+RULES: Rules = [
+    ("spec.targetRef.kind", Needed()),
+    ("spec.targetRef.name", Needed()),
+    ("spec.updatePolicy.updateMode", one_of(*UPDATE_MODES)),
+    (f"{_POLICY}.containerName", Needed()),
+    (f"{_POLICY}.minAllowed[]", _quantities),
+    (f"{_POLICY}.maxAllowed[]", _quantities),
+    (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
+    (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
+    *fields("spec", "recommenders startupBoost"),
+    *fields("spec.targetRef", "apiVersion"),
+    *fields("spec.updatePolicy", "minReplicas evictionRequirements evictAfterOOMSeconds"),
+    *fields(_POLICY, "mode startupBoost oomBumpUpRatio oomMinBumpUp"),
+    *fields(_POLICY, "memoryAggregationIntervalCount memoryAggregationIntervalSeconds"),
+]
+KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)], warn=_auto)
+KINDS = {KIND.kind: KIND}

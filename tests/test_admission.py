@@ -1,0 +1,180 @@
+"""The door and the decoder: one verdict for every kind, and jsonschema as the independent oracle of the types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import jsonschema
+import pytest
+from kubernetes_validate.utils import schema_contents
+from referencing import Registry, Resource
+from test_kinds import GOOD
+
+from mlinfra import ApiWarning, Problem, validate
+from mlinfra.admission import schema
+from mlinfra.admission.rules import Field
+from mlinfra.manifest import Manifest
+
+VALUES: list[Any] = ["text", 5, 1.5, True, [], {}, ["a"], {"a": 1}]
+
+
+def oracle(obj: Manifest) -> jsonschema.Draft202012Validator:
+    """The same schema file, judged by another program."""
+    group, slash, version = obj["apiVersion"].rpartition("/")
+    name = f"{obj['kind'].lower()}-{group.partition('.')[0]}{'-' if slash else ''}{version}"
+    folder = f"kubernetes-json-schema/v{schema.KUBERNETES}.0-local-strict"
+    definitions = Resource.from_contents(schema_contents(f"{folder}/_definitions.json", schema.KUBERNETES))
+    content = schema_contents(f"{folder}/{name}.json", schema.KUBERNETES)
+    return jsonschema.Draft202012Validator(content, registry=definitions @ Registry())
+
+
+def mutations(obj: Manifest) -> Iterator[Manifest]:
+    """The object with every value replaced by values of other types, and with every field renamed."""
+    for path in paths(obj):
+        for value in VALUES:
+            changed, branch = copied(obj, path)
+            branch[path[-1]] = value
+            yield changed
+        if isinstance(path[-1], str):
+            changed, branch = copied(obj, path)
+            branch[f"{path[-1]}z"] = branch.pop(path[-1])
+            yield changed
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, below in steps:
+        if (*at, step) not in (("apiVersion",), ("kind",)):
+            yield (*at, step)
+            yield from paths(below, (*at, step))
+
+
+def copied(obj: Manifest, path: tuple[Any, ...]) -> tuple[Manifest, Any]:
+    whole = branch = deepcopy(obj)
+    for step in path[:-1]:
+        branch = branch[step]
+    return whole, branch
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_the_decoder_refuses_what_jsonschema_refuses_and_nothing_else(kind: str) -> None:
+    good = GOOD[kind]
+    judge, of_kind = oracle(good), schema.of_kind(good["apiVersion"], kind)
+    assert of_kind
+    for obj in mutations(good):
+        decoding = schema.decode(Field(obj), of_kind)
+        refused = bool(decoding.problems or decoding.missing)
+        assert refused == (not judge.is_valid(obj)), obj
+
+
+def test_the_decoder_stops_at_the_first_wrong_type_and_names_every_unknown_field() -> None:
+    unknown = deepcopy(GOOD["Deployment"])
+    unknown["spec"] |= {"replica": 2, "stratgy": {}}
+    assert [problem.path for problem in validate(unknown)] == ["spec.replica", "spec.stratgy"]
+    unknown["spec"]["replicas"] = "2"
+    (only,) = validate(unknown)
+    assert (
+        only.message == "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("metadata", "labels"), "a", "cannot unmarshal string into Go struct field ObjectMeta.metadata.labels of type map[string]string"),
+        (("metadata", "labels", "a"), 5, "cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (("spec", "replicas"), 1.5, "cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (("spec", "replicas"), 2**31, "cannot unmarshal number 2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (("spec", "template"), [], "cannot unmarshal array into Go struct field DeploymentSpec.spec.template of type v1.PodTemplateSpec"),
+        (("spec", "paused"), "yes", "cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool"),
+        (("spec", "template", "spec", "containers"), {}, "of type []v1.Container"),
+        (("spec", "template", "spec", "containers", 0, "image"), True, "cannot unmarshal bool into Go struct field Container.spec.template.spec.containers.image of type string"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_is_said_as_go_says_it(path: tuple[Any, ...], value: Any, message: str) -> None:
+    obj = deepcopy(GOOD["Deployment"])
+    obj["metadata"].setdefault("labels", {"a": "b"})
+    changed, branch = copied(obj, path)
+    branch[path[-1]] = value
+    (problem,) = validate(changed)
+    assert message in problem.message
+
+
+def head(api_version: str, kind: str) -> Manifest:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "words"),
+    [
+        (head("apps/v2", "Deployment"), 'no matches for kind "Deployment" in version "apps/v2"'),
+        (head("extensions/v1beta1", "Ingress"), 'no matches for kind "Ingress" in version "extensions/v1beta1"'),
+        (head("policy/v1beta1", "PodDisruptionBudget"), "no matches for kind"),
+        (head("keda.sh/v2", "ScaledObject"), 'no matches for kind "ScaledObject" in version "keda.sh/v2"'),
+        ({"metadata": {"name": "a"}}, "no matches for kind"),
+    ],
+)
+def test_a_kind_that_no_server_has_is_refused_in_the_servers_words(obj: Manifest, words: str) -> None:
+    (problem,) = validate(obj)
+    assert isinstance(problem, Problem)
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("obj", "words"),
+    [
+        (head("kubeflow.org/v1", "PyTorchJob"), "not checked here: PyTorchJob in kubeflow.org/v1; `kubectl apply --dry-run=server`"),
+        (head("serving.kserve.io/v1alpha1", "ServingRuntime"), "not checked here"),
+        (head("v1", "Namespace"), "schema only"),
+        (head("v1", "Secret") | {"stringData": {"token": "x"}}, "schema only"),
+        (head("v1", "ResourceQuota") | {"spec": {"hard": {"requests.nvidia.com/gpu": 4}}}, "schema only"),
+    ],
+)  # fmt: skip
+def test_what_is_not_checked_is_said_and_not_refused(obj: Manifest, words: str) -> None:
+    (warning,) = validate(obj)
+    assert isinstance(warning, ApiWarning)
+    assert words in warning.message
+
+
+def test_a_kind_that_has_a_schema_alone_is_refused_by_it() -> None:
+    assert (
+        str(validate(head("v1", "Secret") | {"stringdata": {}})[0])
+        == 'stringdata: strict decoding error: unknown field "stringdata"'
+    )
+    assert validate(head("apps/v1", "StatefulSet") | {"spec": {"serviceName": "a"}})[0].path == "spec.selector"
+    assert validate({"apiVersion": "v1", "kind": "Namespace", "metadata": {}})[0].path == "metadata.name"
+
+
+def test_a_version_that_is_still_served_is_a_warning() -> None:
+    from test_ray_config import RAY_SERVICE
+
+    (warning,) = validate(RAY_SERVICE.manifest() | {"apiVersion": "ray.io/v1alpha1"})
+    assert str(warning) == "Warning: apiVersion: ray.io/v1alpha1 RayService is deprecated; use ray.io/v1"
+
+
+def test_the_vpas_old_mode_is_a_warning() -> None:
+    spec = {
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"},
+        "updatePolicy": {"updateMode": "Auto"},
+    }
+    (warning,) = validate(head("autoscaling.k8s.io/v1", "VerticalPodAutoscaler") | {"spec": spec})
+    assert isinstance(warning, ApiWarning)
+    assert "Recreate" in warning.message
+
+
+def test_what_is_no_object_is_refused() -> None:
+    objects: list[Any] = [None, 5, "text", [], {"kind": []}, {"apiVersion": {}, "kind": {}}]
+    assert all(isinstance(validate(obj)[0], Problem) for obj in objects)
+
+
+def test_a_verdict_needs_no_jsonschema() -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys; from mlinfra import validate; validate({json.dumps(head('v1', 'Namespace'))}); "
+    code += "print([name for name in ('jsonschema', 'kubernetes_validate') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
