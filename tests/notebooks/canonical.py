@@ -23,8 +23,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     place = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=1_800, record_timing=False, store_widget_state=False, resources=place)
-    client.execute(extra_arguments=["--log-level=ERROR"])
+    quiet = ["--log-level=ERROR"]
+    settings = {"timeout": 1_800, "record_timing": False, "store_widget_state": False, "extra_arguments": quiet}
+    NotebookClient(notebook, resources=place, **settings).execute()
     return canonical(notebook)
 
 
