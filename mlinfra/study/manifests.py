@@ -60,9 +60,9 @@ def run(notebook: Path, folder: Path) -> str:
     from nbclient.exceptions import CellExecutionError
 
     shutil.rmtree(folder, ignore_errors=True)
-    settings = {"timeout": CELL_LIMIT_S, "extra_arguments": ["--log-level=ERROR"]}
+    settings: dict[str, Any] = {"timeout": CELL_LIMIT_S, "extra_arguments": ["--log-level=ERROR"]}
     place = {"metadata": {"path": notebook.parent}}
-    client: Any = NotebookClient(nbformat.read(notebook, as_version=4), resources=place, **settings)
+    client = NotebookClient(nbformat.read(notebook, as_version=4), resources=place, **settings)
     try:
         client.execute(env={**os.environ, FOLDER: str(folder)})
     except CellExecutionError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -24,7 +25,12 @@ def execute(path: Path) -> nbformat.NotebookNode:
             cell.outputs, cell.execution_count = [], None
     place = {"metadata": {"path": str(path.parent)}}
     quiet = ["--log-level=ERROR"]
-    settings = {"timeout": 1_800, "record_timing": False, "store_widget_state": False, "extra_arguments": quiet}
+    settings: dict[str, Any] = {
+        "timeout": 1_800,
+        "record_timing": False,
+        "store_widget_state": False,
+        "extra_arguments": quiet,
+    }
     NotebookClient(notebook, resources=place, **settings).execute()
     return canonical(notebook)
 
