@@ -108,4 +108,5 @@ def _text(outputs: list[Any]) -> str:
     plain = [dict(output) for output in coalesce_streams(deepcopy(outputs))]
     for output in plain:
         output.get("data", {}).pop(WIDGET_VIEW, None)
+        output.pop("execution_count", None)  # nbval has none
     return json.dumps(plain, indent=1, sort_keys=True)

@@ -130,8 +130,12 @@ AS_ROOT = "--allow-root" if os.name == "posix" and os.getuid() == 0 else ""
 
 
 def _page(address: str) -> str:
-    with urllib.request.urlopen(address) as reply:
-        return str(reply.read().decode())
+    """The page; empty while the server does not answer yet."""
+    try:
+        with urllib.request.urlopen(address) as reply:
+            return str(reply.read().decode())
+    except OSError:
+        return ""
 
 
 def manifests_are_read_back(clone: Path, _: str) -> None:

@@ -60,11 +60,11 @@ def run(notebook: Path, folder: Path) -> str:
     from nbclient.exceptions import CellExecutionError
 
     shutil.rmtree(folder, ignore_errors=True)
-    client: Any = NotebookClient(
-        nbformat.read(notebook, as_version=4), timeout=CELL_LIMIT_S, resources={"metadata": {"path": notebook.parent}}
-    )
+    settings: dict[str, Any] = {"timeout": CELL_LIMIT_S, "extra_arguments": ["--log-level=ERROR"]}
+    place = {"metadata": {"path": notebook.parent}}
+    client = NotebookClient(nbformat.read(notebook, as_version=4), resources=place, **settings)
     try:
-        client.execute(env={**os.environ, FOLDER: str(folder)}, extra_arguments=["--log-level=ERROR"])
+        client.execute(env={**os.environ, FOLDER: str(folder)})
     except CellExecutionError as error:
         if missing := re.search(r"this notebook needs ([^:]+): (.*)", error.evalue):
             return f"not run: {missing[1]} is not installed. {missing[2]}"

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -261,14 +261,15 @@ def main() -> None:
     )
     try:
         seen: dict[str, Any] = {}
-        for name, part in {
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
             "one_by_one": one_by_one,
             "batches": batches,
             "autoscaling": autoscaling,
             "upgraded": lambda: upgraded(cluster),
             "slow_stages": slow_stages,
             "node_lost": lambda: node_lost(cluster),
-        }.items():
+        }
+        for name, part in parts.items():
             started = time.monotonic()
             seen[name] = part()
             print(f"{name} {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)

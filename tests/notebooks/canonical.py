@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -23,8 +24,14 @@ def execute(path: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     place = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=1_800, record_timing=False, store_widget_state=False, resources=place)
-    client.execute(extra_arguments=["--log-level=ERROR"])
+    quiet = ["--log-level=ERROR"]
+    settings: dict[str, Any] = {
+        "timeout": 1_800,
+        "record_timing": False,
+        "store_widget_state": False,
+        "extra_arguments": quiet,
+    }
+    NotebookClient(notebook, resources=place, **settings).execute()
     return canonical(notebook)
 
 

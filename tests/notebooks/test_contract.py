@@ -33,6 +33,9 @@ def test_is_stored_canonically(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert dumps(canonical(notebook)) == path.read_text("utf-8")
     assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
+    for cell in code_cells(path):
+        counts = [output.execution_count for output in cell.outputs if output.output_type == "execute_result"]
+        assert set(counts) <= {cell.execution_count}, cell.id
     names = [cell.id for cell in notebook.cells]
     assert all(re.fullmatch(r"[a-z][a-z0-9-]+", name) for name in names), "cell ids are words"
 
