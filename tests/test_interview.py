@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 
 from mlinfra import interview
+from mlinfra.interview.computations import COMPUTATIONS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CARDS = list(interview.bank().values())
@@ -117,7 +119,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "overload": 1.05,
     },
     "ray-request": {"unlimited": 0, "limited": 12},
-    "ray-targets": {"asked_for": 23, "small_burst": 18.6667, "with_factor": 14},
+    "ray-targets": {"without_factor": 23, "small_burst": 18.6667, "with_factor": 14},
     "three-stages": {
         "erlangs[first]": 1.5,
         "erlangs[second]": 12.0,
@@ -125,7 +127,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "sized[first]": 3,
         "sized[second]": 18,
         "sized[ingress]": 5,
-        "held": 16.5,
+        "in_ingress": 16.5,
         "accepted": 25,
     },
     "dynamic-batching": {
@@ -140,7 +142,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "default_limit": 5481.5,
     },
     "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 240},
-    "which-server": {"added_ms": 16, "under_way": 0.8},
+    "which-server": {"added_ms": 16, "between_services": 0.8},
     "compiled-pipeline": {"chain_pods[3]": "s1-driver", "chain_pods[4]": "s1", "chain_drivers": 5},
     "parameter-or-artifact": {"times_too_large": 7629, "one_way_s": 10.0},
     "stale-retrain": {"after_edit": 15, "all_of_it": 105},
@@ -154,7 +156,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "young_min": 34.641,
         "hit_share": 0.32968,
     },
-    "pipeline-release": {"wanted": 2924, "with_300": 3.1219, "in_a_slice": 10.8146},
+    "pipeline-release": {"examples": 2924, "with_300": 3.1219, "in_a_slice": 10.8146},
     "pod-gets-gpu": {"by_count": 3, "with_40_gib": 2},
     "fragmentation": {"after_spreading": 2, "after_packing": 8},
     "gang-deadlock": {"each_holds[alpha]": 6, "each_holds[beta]": 6, "first_to_run[alpha]": 8, "then_runs[beta]": 8},
@@ -186,7 +188,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "at_65": 4,
         "ramp": [2, 6, 12, 20],
         "passes": 3,
-        "asked_s": 30,
+        "last_pass_s": 30,
         "climbing": [2, 3, 4, 5, 6, 7, 8, 9, 10],
     },
     "llm-signal": {
@@ -207,10 +209,10 @@ ANSWERS: dict[str, dict[str, object]] = {
         "tick.excess_burst_capacity": -711,
     },
     "queue-workers": {"level": 5, "draining": 10, "backlog": 6000, "drain_s": 120},
-    "vpa-for-models": {"advised.confidence": 6.99931, "advised_gib": 14.0126},
+    "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
     "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
-    "chart-rejected": {"said_by_schema": 6, "said_by_lint": 0},
+    "chart-rejected": {"refused_fields": 6, "lint_findings": 0},
     "upgrade-and-rollback": {"every_upgrade": 2, "after_client": 1, "after_server": 8},
     "forty-models": {"values_files": 43, "releases_count": 120, "combinations_of_nine": 512},
     "broken-install": {"failed_installs": 3.6, "installs_a_month": 3600},
@@ -219,8 +221,8 @@ ANSWERS: dict[str, dict[str, object]] = {
         "surge_five.peak_gpus": 25,
         "one_by_one.done_s": 3440.0,
         "one_by_one.fewest_serving": 19,
-        "by_default.done_s": 344.0,
-        "by_default.fewest_serving": 15,
+        "default_25_percent.done_s": 344.0,
+        "default_25_percent.fewest_serving": 15,
         "no_spare.late_s": 600.0,
         "long_drain.done_s": 2488.0,
         "extra_gpu_hours": 0.955556,
@@ -258,11 +260,29 @@ def test_an_answer_leaves_no_placeholder(card: interview.Card) -> None:
     assert all(f"- {score}: " in text for score in range(5))
 
 
+def test_every_card_has_a_computation_and_every_computation_a_card() -> None:
+    assert COMPUTATIONS.keys() == interview.bank().keys()
+    with pytest.raises(ValueError, match="no-such-card: must have a computation"):
+        replace(CARDS[0], id="no-such-card")
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
-def test_the_notebooks_cell_is_the_computation_of_the_bank(card: interview.Card) -> None:
-    cells = [cell for path in NOTEBOOKS.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
-    computed = [cell.source for cell in cells if cell.id == f"card-{card.id}-compute"]
-    assert computed == [card.compute.strip()]
+def test_a_computation_is_a_sentence_and_names_what_the_prose_fills_in_and_no_more(card: interview.Card) -> None:
+    assert re.fullmatch(r"[A-Z].+\.", COMPUTATIONS[card.id].__doc__ or "")
+    assert card.numbers().keys() == {re.split(r"[.[]", name)[0] for name in ANSWERS[card.id]}
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_the_notebook_asks_then_shows_the_computation_and_the_answer_folded(card: interview.Card) -> None:
+    cells = {cell.id: cell for path in NOTEBOOKS.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells}
+    asked, computed, answered = (cells[f"card-{card.id}{part}"] for part in ("", "-compute", "-answer"))
+    call = f'interview.card("{card.id}")'
+    assert asked.source == call
+    assert computed.source == f"{call}.computation()"
+    assert answered.source == f"{call}.answer(guess=..., confidence=...)"
+    shown = computed.outputs[0].data
+    assert shown["text/plain"] == inspect.getsource(COMPUTATIONS[card.id])
+    assert shown["text/markdown"].startswith("<details>")
 
 
 @pytest.mark.parametrize(
@@ -279,24 +299,3 @@ def test_bad_input() -> None:
         interview.card("hpa")
     with pytest.raises(ValueError, match="guess: -1: must be a number, 0 or greater"):
         interview.card("llm-signal").score(-1)
-
-
-def test_no_card_rebinds_a_name_of_its_notebook() -> None:
-    """A card is run after the notebook's own cells, whose panels still call their functions."""
-    for path in NOTEBOOKS.glob("*.ipynb"):
-        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        own = [cell.source for cell in cells if not cell.id.startswith("card-")]
-        used = {name for source in own for statement in ast.parse(source).body for name in _bound_by(statement)}
-        shown = {cell.id for cell in cells}
-        for card in CARDS:
-            if f"card-{card.id}-compute" in shown:
-                bound = {name for statement in ast.parse(card.compute).body for name in _bound_by(statement)}
-                assert not bound & used, f"{card.id}: {sorted(bound & used)}"
-
-
-def _bound_by(statement: ast.stmt) -> set[str]:
-    """Names that a statement of a cell leaves behind."""
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return {statement.name}
-    targets = statement.targets if isinstance(statement, ast.Assign) else []
-    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,9 +10,14 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from string import Formatter
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from mlinfra.interview.computations import COMPUTATIONS, Numbers
+
+if TYPE_CHECKING:
+    from mlinfra.study import Listing
 
 RUBRIC = (
     "nothing",
@@ -36,9 +41,10 @@ class Text:
 
 @dataclass(frozen=True, repr=False)
 class Card:
-    """One question; `points`, `mistake` and `follow_ups` may name the variables of `compute` in braces.
+    """One question; `points`, `mistake` and `follow_ups` may name in braces what its computation names.
 
-    A question of design has a constraint that is `moved` while you answer.
+    The computation is the function in `computations/` that is named after the id. A question of design has a
+    constraint that is `moved` while you answer.
     """
 
     id: str
@@ -47,13 +53,16 @@ class Card:
     prompt: str
     estimate: str
     unit: str
-    compute: str
     points: tuple[str, ...]
     mistake: str
     follow_ups: tuple[str, str]
     source: str
     as_of: str
     moved: str = ""
+
+    def __post_init__(self) -> None:
+        if self.id not in COMPUTATIONS:
+            raise ValueError(f"{self.id}: must have a computation, a function of that name in interview/computations")
 
     def __repr__(self) -> str:
         return f"{self.id}: {self.prompt}"
@@ -66,23 +75,27 @@ class Card:
         sure = "And how sure are you that it is within a factor of 2, from 50 to 100 %?"
         return Text(f"**{self.prompt}**\n\nYour number: {self.estimate} {sure}")
 
-    def numbers(self) -> dict[str, Any]:
-        """The variables that the computation leaves behind."""
-        return {name: value for name, value in self._computed.items() if not name.startswith("__")}
+    def computation(self) -> Listing:
+        """The source of the function that computes the numbers, folded, so that it does not tell."""
+        from mlinfra.study import Listing
 
-    @cached_property
-    def _computed(self) -> dict[str, Any]:
-        """An answer needs them a dozen times, and some computations take a second."""
-        names: dict[str, Any] = {}
-        exec(compile(self.compute, f"<{self.id}>", "exec"), names)
-        return names
+        function = COMPUTATIONS[self.id]
+        return Listing(
+            f"The computation, from {function.__module__}", "python", inspect.getsource(function), folded=True
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers that the prose fills in, by their names."""
+        return dict(self._computed.named)
 
     def truth(self) -> float:
-        """The number asked for: what the last line of the computation gives."""
-        last = ast.parse(self.compute).body[-1]
-        if not isinstance(last, ast.Expr):
-            raise ValueError(f"{self.id}.compute: must end in an expression, the number asked for")
-        return float(eval(ast.unparse(last.value), self.numbers()))
+        """The number asked for."""
+        return float(self._computed.answer)
+
+    @cached_property
+    def _computed(self) -> Numbers:
+        """An answer needs them a dozen times, and some computations take a second."""
+        return COMPUTATIONS[self.id]()
 
     def answer(self, guess: Guess = ..., confidence: Guess = ...) -> Text:
         """The score of the guess, and folded below it the points of a strong answer."""

@@ -1,0 +1,77 @@
+"""The computations of notebook 03's cards: Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import math
+
+from mlinfra.interview.computations.computed import Numbers
+from mlinfra.pipelines import Component, Pipeline, Task, argo
+from mlinfra.pipelines.execution import Preemptible, Step, downstream, schedule, young_interval_h
+
+
+def compiled_pipeline() -> Numbers:
+    """Pods of a run of four tasks in a chain, the drivers included."""
+    step = Component("registry.example.com/step:1.0.0", command=("run",))
+    chain = [Task(f"s{i}", step, after=(f"s{i - 1}",) if i else ()) for i in range(4)]
+    chain_pods = argo.pods(argo.workflow(Pipeline("chain", chain).ir()))
+    chain_drivers = sum("driver" in name for name in chain_pods)
+    return Numbers(len(chain_pods), {"chain_pods": chain_pods, "chain_drivers": chain_drivers})
+
+
+def parameter_or_artifact() -> Numbers:
+    """Seconds for a dataframe of 2 GB through object storage at 200 MB/s, up and down again."""
+    dataframe_mb, storage_mb_per_s, parameter_bytes = 2000, 200, 262144
+    one_way_s = dataframe_mb / storage_mb_per_s
+    times_too_large = round(dataframe_mb * 1e6 / parameter_bytes)
+    return Numbers(2 * one_way_s, {"one_way_s": one_way_s, "times_too_large": times_too_large})
+
+
+def stale_retrain() -> Numbers:
+    """Minutes of steps that run again after the last two of five were edited."""
+    minutes = {"extract": 10, "clean": 20, "train": 60, "evaluate": 10, "publish": 5}
+    names = list(minutes)
+    steps = [Step(name, minutes[name], tuple(names[max(0, i - 1) : i])) for i, name in enumerate(names)]
+    after_edit = sum(minutes[name] for name in downstream(steps, ["evaluate", "publish"]))
+    return Numbers(after_edit, {"after_edit": after_edit, "all_of_it": sum(minutes.values())})
+
+
+def gpu_slots() -> Numbers:
+    """Minutes of a pipeline with three trainings of an hour, on two GPUs."""
+
+    def makespan(gpus: int, first_training: int = 60) -> float:
+        minutes = {"train-0": first_training, "train-1": 60, "train-2": 60}
+        trainings = [Step(name, length, ("prep",), 1) for name, length in minutes.items()]
+        after = [Step("eval", 10, tuple(minutes)), Step("deploy", 5, ("eval",))]
+        return schedule([Step("prep", 20), *trainings, *after], gpus).makespan
+
+    by_gpus = {gpus: makespan(gpus) for gpus in (1, 2, 3)}
+    named = {"by_gpus": by_gpus, "bound": 20 + 3 * 60 / 2 + 15, "longer": makespan(2, first_training=90)}
+    return Numbers(by_gpus[2], named)
+
+
+def spot_or_not() -> Numbers:
+    """Expected hours of a training of 4 h on spot nodes that writes a checkpoint every half hour."""
+    from_nothing = Preemptible(4, 0.1)
+    with_checkpoints_h = Preemptible(4, 0.1, 0.5, 1 / 60).expected_h()
+    named = {
+        "from_nothing_h": from_nothing.expected_h(),
+        "with_checkpoints_h": with_checkpoints_h,
+        "often_h": Preemptible(4, 0.5).expected_h(),
+        "often_saved_h": Preemptible(4, 0.5, 0.5, 1 / 60).expected_h(),
+        "slow_checkpoint_h": Preemptible(4, 0.1, 0.5, 1 / 6).expected_h(),
+        "young_min": 60 * young_interval_h(1 / 60, 0.1),
+        "hit_share": 1 - from_nothing.attempts() ** -1,
+    }
+    return Numbers(round(with_checkpoints_h, 2), named)
+
+
+def pipeline_release() -> Numbers:
+    """Examples that the evaluation needs to know an accuracy of 91.7 % to one point, at 95 %."""
+    accuracy, z = 0.917, 1.96
+
+    def margin_points(examples: int) -> float:
+        return 100 * z * math.sqrt(accuracy * (1 - accuracy) / examples)
+
+    examples = math.ceil(z**2 * accuracy * (1 - accuracy) / 0.01**2)
+    named = {"examples": examples, "with_300": margin_points(300), "in_a_slice": margin_points(25)}
+    return Numbers(examples, named)
