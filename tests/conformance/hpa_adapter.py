@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 
 from mlinfra.autoscaling import hpa
+from mlinfra.autoscaling.hpa import behavior as behavior_rules
+from mlinfra.autoscaling.hpa import controller
 from mlinfra.manifest import ObjectReference
 
 Case = dict[str, Any]
@@ -230,7 +232,9 @@ def limited(outcome: hpa.Limited) -> Case:
 
 
 def convert_legacy(case: Case) -> Case:
-    return limited(hpa.convert_desired_replicas_with_rules(case["current"], case["desired"], case["min"], case["max"]))
+    return limited(
+        behavior_rules.convert_desired_replicas_with_rules(case["current"], case["desired"], case["min"], case["max"])
+    )
 
 
 def convert_with_behavior(case: Case) -> Case:
@@ -238,20 +242,20 @@ def convert_with_behavior(case: Case) -> Case:
     full = behavior(case["behavior"])
     assert full is not None
     bounds = case["current"], case["desired"], case["min"], case["max"]
-    return limited(hpa.convert_desired_replicas_with_behavior_rate(*bounds, full, memory, 0))
+    return limited(behavior_rules.convert_desired_replicas_with_behavior_rate(*bounds, full, memory, 0))
 
 
 def scale_limit(case: Case) -> Case:
     by_kind = {
-        "scale_up_limit": hpa.calculate_scale_up_limit_with_scaling_rules,
-        "scale_down_limit": hpa.calculate_scale_down_limit_with_behaviors,
+        "scale_up_limit": behavior_rules.calculate_scale_up_limit_with_scaling_rules,
+        "scale_down_limit": behavior_rules.calculate_scale_down_limit_with_behaviors,
     }
     memory = hpa.History(None, log(case.get("scale_up_events"), "change"), log(case.get("scale_down_events"), "change"))
     return {"limit": by_kind[case["kind"]](case["current"], memory, rules(case["rules"]), 0)}
 
 
 def stabilize_legacy(case: Case) -> Case:
-    stabilized = hpa.stabilize_recommendation(
+    stabilized = behavior_rules.stabilize_recommendation(
         log(case["recommendations"], "value"), case["desired"], 0, case["downscale_stabilization_s"]
     )
     return {"replicas": stabilized.replicas, "log_length": len(stabilized.log)}
@@ -259,7 +263,7 @@ def stabilize_legacy(case: Case) -> Case:
 
 def stabilize_with_behavior(case: Case) -> Case:
     windows = case["scale_up_window_s"], case["scale_down_window_s"]
-    stabilized = hpa.stabilize_recommendation_with_behaviors(
+    stabilized = behavior_rules.stabilize_recommendation_with_behaviors(
         log(case["recommendations"], "value"), case["current"], case["desired"], 0, *windows
     )
     return {"replicas": stabilized.replicas, "recommendations_after": [r.value for r in stabilized.log]}
@@ -267,14 +271,14 @@ def stabilize_with_behavior(case: Case) -> Case:
 
 def store_scale_event(case: Case) -> Case:
     events = log(case["events"], "change")
-    before = sum(hpa.values_within(events, case["period_s"], 0))
+    before = sum(behavior_rules.values_within(events, case["period_s"], 0))
     if case["rules"] is None:
         decision = hpa.Decision(0, 1, 1 + case["change"], hpa.History(None, events))
         quiet = Unchecked("legacy", INGRESS, 10)
-        after, longest = hpa.record_rescale(quiet, decision, hpa.Flags()).history.scale_up_events, 0
+        after, longest = controller.record_rescale(quiet, decision, hpa.Flags()).history.scale_up_events, 0
     else:
         full = hpa.Behavior(rules(case["rules"]))
-        after = hpa.store_scale_event(hpa.History(None, events), case["change"], full, 0).scale_up_events
+        after = behavior_rules.store_scale_event(hpa.History(None, events), case["change"], full, 0).scale_up_events
         longest = max(p["period_s"] for p in case["rules"]["policies"])
     outdated = [i for i, event in enumerate(after) if event.at_s < -longest] if longest else []
     values = [event.value for event in after]

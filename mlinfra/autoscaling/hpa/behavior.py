@@ -32,20 +32,6 @@ class History:
     scaled_to_zero: bool | None = None  # the ScaledToZero condition
 
 
-def values_within(log: Log, period_s: float, now_s: float) -> list[int]:
-    """The values noted less than `period_s` ago."""
-    return [entry.value for entry in log if entry.at_s > now_s - period_s]
-
-
-def store(log: Log, entry: Stamped, period_s: float) -> Log:
-    """The log with the entry in the slot of the last one that is older than the period, or at the end."""
-    expired = [i for i, old in enumerate(log) if old.at_s < entry.at_s - period_s]
-    if not expired:
-        return (*log, entry)
-    slot = expired[-1]
-    return (*log[:slot], entry, *log[slot + 1 :])
-
-
 class Stabilized(NamedTuple):
     """The count that recent recommendations allow, the log with the new one, and the reason if they held it."""
 
@@ -56,7 +42,8 @@ class Stabilized(NamedTuple):
 
 def stabilize_recommendation(log: Log, desired: int, now_s: float, window_s: float) -> Stabilized:
     """Without `behavior`: the highest recommendation of the window, which may exceed the current count."""
-    recent = [old.value for old in log if old.at_s >= now_s - window_s] if window_s else []
+    oldest_s = now_s - window_s if window_s else math.inf  # without a window none counts
+    recent = [old.value for old in log if old.at_s >= oldest_s]
     log = store(log, Stamped(desired, now_s), window_s)
     return Stabilized(max([desired, *recent]), log, "ScaleDownStabilized")
 
@@ -75,6 +62,20 @@ def stabilize_recommendation_with_behaviors(
     reason = "ScaleUpStabilized" if desired >= current else "ScaleDownStabilized"
     log = store(log, Stamped(desired, now_s), max(up_window_s, down_window_s))
     return Stabilized(replicas, log, reason)
+
+
+def values_within(log: Log, period_s: float, now_s: float) -> list[int]:
+    """The values noted less than `period_s` ago."""
+    return [entry.value for entry in log if entry.at_s > now_s - period_s]
+
+
+def store(log: Log, entry: Stamped, period_s: float) -> Log:
+    """The log with the entry in the slot of the last one that is older than the period, or at the end."""
+    expired = [i for i, old in enumerate(log) if old.at_s < entry.at_s - period_s]
+    if not expired:
+        return (*log, entry)
+    slot = expired[-1]
+    return (*log[:slot], entry, *log[slot + 1 :])
 
 
 class Limited(NamedTuple):
@@ -96,29 +97,29 @@ def convert_desired_replicas_with_behavior_rate(
 ) -> Limited:
     """With `behavior`: the policies, then max when raising, min when lowering; a spent budget holds."""
     if desired > current:
-        scale_up_limit = calculate_scale_up_limit_with_scaling_rules(current, history, behavior.scale_up, now_s)
-        return limit_scale_up(desired, max(scale_up_limit, current), high)
+        rate_limit = calculate_scale_up_limit_with_scaling_rules(current, history, behavior.scale_up, now_s)
+        return limit_scale_up(desired, max(rate_limit, current), high)
     if desired < current:
-        scale_down_limit = calculate_scale_down_limit_with_behaviors(current, history, behavior.scale_down, now_s)
-        return limit_scale_down(desired, min(scale_down_limit, current), low)
+        rate_limit = calculate_scale_down_limit_with_behaviors(current, history, behavior.scale_down, now_s)
+        return limit_scale_down(desired, min(rate_limit, current), low)
     return Limited(desired, "DesiredWithinRange")
 
 
-def limit_scale_up(desired: int, scale_up_limit: int, max_replicas: int) -> Limited:
-    """The desired count, or the lower of the scale-up limit and the maximum."""
-    if desired <= min(scale_up_limit, max_replicas):
+def limit_scale_up(desired: int, rate_limit: int, max_replicas: int) -> Limited:
+    """The desired count, or the lower of the rate limit and the maximum."""
+    if desired <= min(rate_limit, max_replicas):
         return Limited(desired, "DesiredWithinRange")
-    if scale_up_limit < max_replicas:
-        return Limited(scale_up_limit, "ScaleUpLimit")
+    if rate_limit < max_replicas:
+        return Limited(rate_limit, "ScaleUpLimit")
     return Limited(max_replicas, "TooManyReplicas")
 
 
-def limit_scale_down(desired: int, scale_down_limit: int, min_replicas: int) -> Limited:
-    """The desired count, or the higher of the scale-down limit and the minimum."""
-    if desired >= max(scale_down_limit, min_replicas):
+def limit_scale_down(desired: int, rate_limit: int, min_replicas: int) -> Limited:
+    """The desired count, or the higher of the rate limit and the minimum."""
+    if desired >= max(rate_limit, min_replicas):
         return Limited(desired, "DesiredWithinRange")
-    if scale_down_limit > min_replicas:
-        return Limited(scale_down_limit, "ScaleDownLimit")
+    if rate_limit > min_replicas:
+        return Limited(rate_limit, "ScaleDownLimit")
     return Limited(min_replicas, "TooFewReplicas")
 
 

@@ -115,7 +115,7 @@ def simulate(
 def reconcile(
     hpa: HorizontalPodAutoscaler, observation: Observation, history: History, now_s: float, flags: Flags = DEFAULT_FLAGS
 ) -> Decision:
-    """One pass of the controller over one HPA."""
+    """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
     check("observation", reading_problems(hpa.metrics, observation.readings))
     decision = record_initial_recommendation(observation, history, now_s)
     if decision.current == 0 and not scaled_to_zero(hpa, decision, flags):

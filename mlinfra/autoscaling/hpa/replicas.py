@@ -185,42 +185,12 @@ def truncated(numerator: int, denominator: int) -> int:
     return math.trunc(Fraction(numerator, denominator))
 
 
-def assumed_usage(groups: PodGroups, full: Mapping[str, int], target: Target, ratio: float) -> dict[str, int]:
-    """Milli assumed for pods that do not count: all of the request on the way down, nothing on the way up."""
-    if ratio > 1:
-        return dict.fromkeys(groups.missing | groups.unready, 0)
-    if ratio < 1:
-        percent = max(100, target.amount) if isinstance(target, Utilization) else 100
-        return {pod: truncated(full[pod] * percent, 100) for pod in groups.missing}
-    return {}
-
-
 def count_all(view: View, usage: Usage, ready_pods: int) -> Count:
     """Every pod counts: the ratio times the ready pods, unless the ratio is within the tolerance."""
     if view.tolerances.is_within(usage.ratio):
         return within_tolerance(view.spec_replicas, usage)
     replicas = rounded_up(usage.ratio * ready_pods)
     return replicas, usage, f"ratio {usage.ratio:.3f} x {ready_pods} ready pods, rounded up: {replicas}"
-
-
-def count_filled(view: View, usage: Usage, new_ratio: float, pods: int) -> Count:
-    """Some usage was assumed: follow the new ratio only where it points the same way as the measured one."""
-    current, steps = (
-        view.spec_replicas,
-        f"ratio {usage.ratio:.3f}, {new_ratio:.3f} with silent and unready pods filled in",
-    )
-    if view.tolerances.is_within(new_ratio) or not same_direction(usage.ratio, new_ratio):
-        return current, usage, f"{steps}: no change"
-    replicas = rounded_up(new_ratio * pods)
-    moves_against_ratio = replicas < current if new_ratio > 1 else replicas > current
-    if moves_against_ratio:
-        return current, usage, f"{steps}: {replicas} would go the other way, no change"
-    return replicas, usage, f"{steps} x {pods} pods, rounded up: {replicas}"
-
-
-def same_direction(ratio: float, new_ratio: float) -> bool:
-    """Whether no ratio is above 1 while the other is below."""
-    return not (ratio < 1 < new_ratio or new_ratio < 1 < ratio)
 
 
 def within_tolerance(replicas: int, usage: Usage) -> Count:
@@ -231,6 +201,33 @@ def within_tolerance(replicas: int, usage: Usage) -> Count:
 def rounded_up(replicas: float) -> int:
     """The next whole number, at most the largest of 32 bits."""
     return MAX_INT32 if replicas > MAX_INT32 else math.ceil(replicas)
+
+
+def assumed_usage(groups: PodGroups, full: Mapping[str, int], target: Target, ratio: float) -> dict[str, int]:
+    """Milli assumed for pods that do not count: all of the request on the way down, nothing on the way up."""
+    if ratio > 1:
+        return dict.fromkeys(groups.missing | groups.unready, 0)
+    if ratio < 1:
+        percent = max(100, target.amount) if isinstance(target, Utilization) else 100
+        return {pod: truncated(full[pod] * percent, 100) for pod in groups.missing}
+    return {}
+
+
+def count_filled(view: View, usage: Usage, new_ratio: float, pods: int) -> Count:
+    """Some usage was assumed: follow the new ratio only where it points the same way as the measured one."""
+    current = view.spec_replicas
+    steps = f"ratio {usage.ratio:.3f}, {new_ratio:.3f} with silent and unready pods filled in"
+    if view.tolerances.is_within(new_ratio) or not same_direction(usage.ratio - 1, new_ratio - 1):
+        return current, usage, f"{steps}: no change"
+    replicas = rounded_up(new_ratio * pods)
+    if not same_direction(new_ratio - 1, replicas - current):
+        return current, usage, f"{steps}: {replicas} would go the other way, no change"
+    return replicas, usage, f"{steps} x {pods} pods, rounded up: {replicas}"
+
+
+def same_direction(change: float, other: float) -> bool:
+    """False where one change goes up and the other down."""
+    return not (change < 0 < other or other < 0 < change)
 
 
 def sum_of_series(series: Sequence[int], target: Target) -> int:
