@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 
 from mlinfra.autoscaling import hpa
+from mlinfra.autoscaling.hpa import behavior as behavior_rules
+from mlinfra.autoscaling.hpa import controller
 from mlinfra.manifest import ObjectReference
 
 Case = dict[str, Any]
@@ -68,9 +70,6 @@ class FailingMetric(hpa.Metric):
     @property
     def failure(self) -> str:
         return self.name
-
-    def propose(self, reading: hpa.Reading, view: hpa.View) -> hpa.Proposal:
-        raise hpa.MetricError("cannot be computed")
 
 
 def milli(amount: int | None) -> str:
@@ -170,7 +169,7 @@ def reading(case: Case) -> hpa.Reading:
 
 def proposal(case: Case) -> Case:
     try:
-        said = metric(case).propose(reading(case), view(case))
+        said = hpa.compute_replicas_for_metric(metric(case), reading(case), view(case))
     except hpa.MetricError as error:
         return {"error_contains": str(error)}
     observed = {"utilization_percent": said.usage.observed, "raw_average_milli": said.usage.average_milli}
@@ -178,7 +177,8 @@ def proposal(case: Case) -> Case:
 
 
 def group_pods(case: Case) -> Case:
-    groups = hpa.group_pods(pods(case, case["resource"]), samples(case["metrics"]), case["resource"], view(case))
+    resource = case["resource"]
+    groups = hpa.group_pods(pods(case, resource), samples(case["metrics"]), resource, 0, flags(case))
     named = {name: sorted(getattr(groups, name)) for name in ("unready", "missing", "ignored")}
     return {"ready_count": groups.ready_count, **named}
 
@@ -227,52 +227,58 @@ def log(entries: list[Case] | None, field: str) -> hpa.Log:
     return tuple(hpa.Stamped(e[field], -e["age_s"]) for e in entries or ())
 
 
-def limited(outcome: tuple[int, str]) -> Case:
-    return {"replicas": outcome[0], "condition": outcome[1]}
+def limited(outcome: hpa.Limited) -> Case:
+    return {"replicas": outcome.replicas, "condition": outcome.reason}
 
 
 def convert_legacy(case: Case) -> Case:
-    return limited(hpa.limit_legacy(case["current"], case["desired"], case["min"], case["max"]))
+    return limited(
+        behavior_rules.convert_desired_replicas_with_rules(case["current"], case["desired"], case["min"], case["max"])
+    )
 
 
 def convert_with_behavior(case: Case) -> Case:
     memory = hpa.History(None, log(case["scale_up_events"], "change"), log(case["scale_down_events"], "change"))
     full = behavior(case["behavior"])
     assert full is not None
-    return limited(hpa.limit(case["current"], case["desired"], case["min"], case["max"], full, memory, 0))
+    bounds = case["current"], case["desired"], case["min"], case["max"]
+    return limited(behavior_rules.convert_desired_replicas_with_behavior_rate(*bounds, full, memory, 0))
 
 
 def scale_limit(case: Case) -> Case:
-    up = case["kind"] == "scale_up_limit"
+    by_kind = {
+        "scale_up_limit": behavior_rules.calculate_scale_up_limit_with_scaling_rules,
+        "scale_down_limit": behavior_rules.calculate_scale_down_limit_with_behaviors,
+    }
     memory = hpa.History(None, log(case.get("scale_up_events"), "change"), log(case.get("scale_down_events"), "change"))
-    return {"limit": hpa.rate_limit(case["current"], memory, rules(case["rules"]), 0, up)}
+    return {"limit": by_kind[case["kind"]](case["current"], memory, rules(case["rules"]), 0)}
 
 
 def stabilize_legacy(case: Case) -> Case:
-    replicas, after = hpa.stabilize_legacy(
+    stabilized = behavior_rules.stabilize_recommendation(
         log(case["recommendations"], "value"), case["desired"], 0, case["downscale_stabilization_s"]
     )
-    return {"replicas": replicas, "log_length": len(after)}
+    return {"replicas": stabilized.replicas, "log_length": len(stabilized.log)}
 
 
 def stabilize_with_behavior(case: Case) -> Case:
     windows = case["scale_up_window_s"], case["scale_down_window_s"]
-    replicas, after = hpa.stabilize(
+    stabilized = behavior_rules.stabilize_recommendation_with_behaviors(
         log(case["recommendations"], "value"), case["current"], case["desired"], 0, *windows
     )
-    return {"replicas": replicas, "recommendations_after": [r.value for r in after]}
+    return {"replicas": stabilized.replicas, "recommendations_after": [r.value for r in stabilized.log]}
 
 
 def store_scale_event(case: Case) -> Case:
     events = log(case["events"], "change")
-    before = hpa.change_within(events, case["period_s"], 0)
+    before = sum(behavior_rules.values_within(events, case["period_s"], 0))
     if case["rules"] is None:
         decision = hpa.Decision(0, 1, 1 + case["change"], hpa.History(None, events))
         quiet = Unchecked("legacy", INGRESS, 10)
-        after, longest = hpa.remember(quiet, decision, hpa.Flags()).history.scale_up_events, 0
+        after, longest = controller.record_rescale(quiet, decision, hpa.Flags()).history.scale_up_events, 0
     else:
         full = hpa.Behavior(rules(case["rules"]))
-        after = hpa.store_event(hpa.History(None, events), case["change"], full, 0).scale_up_events
+        after = behavior_rules.store_scale_event(hpa.History(None, events), case["change"], full, 0).scale_up_events
         longest = max(p["period_s"] for p in case["rules"]["policies"])
     outdated = [i for i, event in enumerate(after) if event.at_s < -longest] if longest else []
     values = [event.value for event in after]

@@ -1,0 +1,52 @@
+"""HorizontalPodAutoscaler, autoscaling/v2: its manifest, and the decisions of its controller.
+
+`spec` is the manifest, `observation` what a pass reads, `controller` the pass itself; `pods`, `replicas` and
+`behavior` are its steps.
+"""
+
+from mlinfra.autoscaling.hpa.behavior import History, Limited, Log, Stabilized, Stamped
+from mlinfra.autoscaling.hpa.controller import Condition, Decision, reconcile, simulate
+from mlinfra.autoscaling.hpa.observation import (
+    Container,
+    Flags,
+    Observation,
+    Pod,
+    Reading,
+    Sample,
+    evenly,
+    running_pods,
+)
+from mlinfra.autoscaling.hpa.pods import MetricError, PodGroups, calculate_requests, group_pods
+from mlinfra.autoscaling.hpa.replicas import (
+    Failure,
+    Proposal,
+    Tolerances,
+    Usage,
+    View,
+    compute_replicas_for_metric,
+    count_all,
+    count_filled,
+    per_pod_replicas,
+    per_pod_usage,
+    propose,
+    usage_ratio,
+    utilization_ratio,
+)
+from mlinfra.autoscaling.hpa.spec import (
+    DEFAULT_SCALE_DOWN,
+    DEFAULT_SCALE_UP,
+    AverageValue,
+    Behavior,
+    ContainerResource,
+    External,
+    HorizontalPodAutoscaler,
+    Metric,
+    Object,
+    Pods,
+    Resource,
+    ScalingPolicy,
+    ScalingRules,
+    Target,
+    Utilization,
+    Value,
+)
