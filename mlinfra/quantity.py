@@ -53,8 +53,11 @@ def _unit(suffix: str) -> Fraction:
 @lru_cache(maxsize=4096, typed=True)
 def milli_value(text: Quantity) -> int:
     """Thousandths of a quantity, rounded away from zero as Quantity.MilliValue does."""
-    thousandths = quantity(text) * 1000
-    return math.ceil(thousandths) if thousandths > 0 else math.floor(thousandths)
+    return _away_from_zero(quantity(text) * 1000)
+
+
+def _away_from_zero(amount: Fraction) -> int:
+    return math.ceil(amount) if amount > 0 else math.floor(amount)
 
 
 def canonical(text: Quantity) -> str:
@@ -63,7 +66,7 @@ def canonical(text: Quantity) -> str:
     for suffix, unit in _family(str(text)).items():
         if (size / unit).denominator == 1 and (size or unit == 1):
             return f"{size / unit}{suffix}"
-    return f"{math.ceil(size / _UNITS['n'])}n"
+    return f"{_away_from_zero(size / _UNITS['n'])}n"
 
 
 def _family(text: str) -> dict[str, Fraction]:
