@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlinfra.autoscaling.hpa.spec import Metric
+from mlinfra.autoscaling.hpa.metrics import Metric
 from mlinfra.manifest import Field, Invalid, Problem, Quantity, check, one_of, quantity_check, whole
 
 MAX_INT64 = 2**63 - 1
