@@ -21,6 +21,10 @@ class ObjectReference:
     name: str
     api_version: str = "apps/v1"
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> ObjectReference:
+        return cls(manifest["kind"], manifest["name"], manifest.get("apiVersion", ""))
+
     def manifest(self) -> Manifest:
         return {"apiVersion": self.api_version, "kind": self.kind, "name": self.name}
 

@@ -132,6 +132,61 @@ def test_the_manifest_says_all_that_the_algorithm_can_do() -> None:
     assert 'averageValue: "100"' in manifest.to_yaml(full.manifest())
 
 
+labels = st.none() | st.dictionaries(st.sampled_from(["queue", "verb"]), st.sampled_from(["a", "GET"]), min_size=1)
+amounts = st.one_of(
+    st.integers(1, 10**6), st.integers(1, 10**6).map("{}m".format), st.sampled_from(["2Gi", "1.5", "1e3"])
+)
+sources = (
+    st.builds(hpa.Resource, st.sampled_from(["cpu", "memory"]), st.builds(hpa.Utilization, st.integers(1, 300)))
+    | st.builds(hpa.ContainerResource, st.just("cpu"), st.builds(hpa.AverageValue, amounts), st.just("server"))
+    | st.builds(hpa.Pods, st.just("rps"), st.builds(hpa.AverageValue, amounts), labels)
+    | st.builds(
+        hpa.External, st.just("q"), st.builds(hpa.Value, amounts) | st.builds(hpa.AverageValue, amounts), labels
+    )
+    | st.builds(hpa.Object, st.just("hits"), st.builds(hpa.Value, amounts), labels, described_object=st.just(BERT))
+)
+
+
+@given(st.integers(1, 5), st.integers(0, 20), st.lists(sources, max_size=3).map(tuple), behaviors)
+def test_a_manifest_is_read_as_it_is_written(
+    low: int, width: int, metrics: tuple[hpa.Metric, ...], behavior: hpa.Behavior | None
+) -> None:
+    scaler = autoscaler(min_replicas=low, max_replicas=low + width, metrics=metrics, behavior=behavior)
+    assert hpa.HorizontalPodAutoscaler.of(scaler.manifest()) == scaler
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "Deployment", "apiVersion": "apps/v1"}, "spec.maxReplicas"),
+        ({"spec": {"maxReplicas": 5, "scaleTargetRef": BERT.manifest(), "minReplica": 1}}, 'unknown field "spec.minReplica"'),
+        ({"spec": {"maxReplicas": 5, "scaleTargetRef": BERT.manifest(), "metrics": [{"type": "Custom"}]}}, 'Unsupported value: "Custom"'),
+        ({"metadata": {"generateName": "bert-"}}, "metadata.name: Required value"),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "spec": None}, 'Unsupported value: "ConfigMap"'),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_cannot_be_read_is_refused(change: manifest.Manifest, message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        hpa.HorizontalPodAutoscaler.of(autoscaler().manifest() | change)
+
+
+def test_a_target_with_two_fields_is_read_by_its_type() -> None:
+    obj = autoscaler(metrics=EVERY_SOURCE[4:5]).manifest()
+    for kind in (hpa.Value, hpa.AverageValue):
+        obj["spec"]["metrics"][0]["object"]["target"] = {"type": kind.__name__, "value": "10k", "averageValue": "5"}
+        assert type(hpa.HorizontalPodAutoscaler.of(obj).metrics[0].target) is kind
+
+
+def test_a_selector_by_expression_is_refused_and_a_null_field_is_not_given() -> None:
+    obj = autoscaler(metrics=EVERY_SOURCE[3:4]).manifest()
+    obj["spec"]["minReplicas"] = None
+    obj["metadata"]["labels"] = {"app": "bert"}
+    assert hpa.HorizontalPodAutoscaler.of(obj).min_replicas == 1
+    obj["spec"]["metrics"][0]["pods"]["metric"]["selector"] = {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
+    with pytest.raises(admission.Invalid, match="only matchLabels are read"):
+        hpa.HorizontalPodAutoscaler.of(obj)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -42,6 +42,7 @@ SHOWN = {
     "0.3Ki": "307200m",
     "2048Ki": "2Mi",
     "0Ki": "0",
+    "-1e-12": "-1n",
 }
 REFUSED = {
     "4GB": "regular expression",

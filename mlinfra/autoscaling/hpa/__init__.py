@@ -1,11 +1,23 @@
 """HorizontalPodAutoscaler, autoscaling/v2: its manifest, and the decisions of its controller.
 
-`spec` is the manifest, `observation` what a pass reads, `controller` the pass itself; `pods`, `replicas` and
-`behavior` are its steps.
+`spec` and `metrics` are the manifest, `observation` is what a pass reads, `controller` is the pass itself; `pods`,
+`replicas` and `behavior` are its steps.
 """
 
 from mlinfra.autoscaling.hpa.behavior import History, Limited, Log, Stabilized, Stamped
 from mlinfra.autoscaling.hpa.controller import Condition, Decision, reconcile, simulate
+from mlinfra.autoscaling.hpa.metrics import (
+    AverageValue,
+    ContainerResource,
+    External,
+    Metric,
+    Object,
+    Pods,
+    Resource,
+    Target,
+    Utilization,
+    Value,
+)
 from mlinfra.autoscaling.hpa.observation import (
     Container,
     Flags,
@@ -35,18 +47,8 @@ from mlinfra.autoscaling.hpa.replicas import (
 from mlinfra.autoscaling.hpa.spec import (
     DEFAULT_SCALE_DOWN,
     DEFAULT_SCALE_UP,
-    AverageValue,
     Behavior,
-    ContainerResource,
-    External,
     HorizontalPodAutoscaler,
-    Metric,
-    Object,
-    Pods,
-    Resource,
     ScalingPolicy,
     ScalingRules,
-    Target,
-    Utilization,
-    Value,
 )

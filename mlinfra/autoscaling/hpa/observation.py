@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlinfra.admission.rules import Field, Invalid, Problem, check, one_of, quantity_check, whole
-from mlinfra.autoscaling.hpa.spec import Metric
+from mlinfra.autoscaling.hpa.metrics import Metric
 from mlinfra.quantity import Quantity
 
 MAX_INT64 = 2**63 - 1

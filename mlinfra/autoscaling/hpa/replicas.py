@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from mlinfra.autoscaling.hpa.observation import MAX_INT64, Flags, Observation, Pod, Reading, Sample
-from mlinfra.autoscaling.hpa.pods import MetricError, PodGroups, calculate_requests, group_pods
-from mlinfra.autoscaling.hpa.spec import (
+from mlinfra.autoscaling.hpa.metrics import (
     AverageValue,
-    Behavior,
     External,
-    HorizontalPodAutoscaler,
     Metric,
     Object,
     Pods,
@@ -26,6 +22,9 @@ from mlinfra.autoscaling.hpa.spec import (
     Target,
     Utilization,
 )
+from mlinfra.autoscaling.hpa.observation import MAX_INT64, Flags, Observation, Pod, Reading, Sample
+from mlinfra.autoscaling.hpa.pods import MetricError, PodGroups, calculate_requests, group_pods
+from mlinfra.autoscaling.hpa.spec import Behavior, HorizontalPodAutoscaler
 from mlinfra.quantity import canonical
 
 MAX_INT32 = 2**31 - 1
