@@ -342,3 +342,4 @@ def test_a_timeline_is_drawn_to_scale() -> None:
     assert parts[1][1] == pytest.approx(3 * parts[0][1], abs=0.2)
     assert parts[1][0] == pytest.approx(parts[0][0] + parts[0][1], abs=0.2)
     assert study.timeline("Nothing", "yet", {}).svg
+    assert study.timeline("Next to nothing", "a", {"prep": [study.Span(0, 1e-141)]}).svg

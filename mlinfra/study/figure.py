@@ -325,7 +325,7 @@ def _ticks(highest: float, most: int = 5) -> list[float]:
     rough = max(highest, 1e-9) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1 if highest > 0 else 2)]
+    return [step * i for i in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlinfra.admission import check_manifest, validate
-from mlinfra.admission.rules import Field, Problem, check, decoded, one_of, select
+from mlinfra.admission.rules import ApiWarning, Field, Problem, check, decoded, one_of, select
 from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization, canonical_or_raw
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, quantity
@@ -147,7 +147,7 @@ class HorizontalPodAutoscaler:
         return any(isinstance(metric, Object | External) for metric in self.metrics)
 
 
-def manifest_problems(manifest: Manifest) -> Iterator[Problem]:
+def manifest_problems(manifest: Manifest) -> Iterator[Problem | ApiWarning]:
     """What the API server refuses, and what this package cannot hold: other kinds, and selectors by expression."""
     yield from validate(manifest)
     yield from one_of("HorizontalPodAutoscaler")(Field(manifest)["kind"])
