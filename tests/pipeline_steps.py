@@ -11,7 +11,7 @@ IMAGE = "registry.example.com/python:1.0.0"
 
 
 def make(rows: int, data: Output[Dataset]) -> None:
-    from mlinfra.pipelines.steps import replacing
+    from mlinfra.course.steps import replacing
 
     with replacing(data.path) as file:
         file.write_text("x" * rows)
@@ -33,7 +33,7 @@ def fit(data: Input[Dataset], failures: int, model: Output[Model]) -> float:
     """Fails in the middle of its output, so many times."""
     from pathlib import Path
 
-    from mlinfra.pipelines.steps import replacing
+    from mlinfra.course.steps import replacing
 
     tried = Path(f"{data.path}.tried")
     tried.write_text(tried.read_text() + "." if tried.exists() else ".")
@@ -51,7 +51,7 @@ def die(how: str, data: Output[Dataset]) -> None:
     import signal
     import sys
 
-    from mlinfra.pipelines.steps import replacing
+    from mlinfra.course.steps import replacing
 
     with replacing(data.path) as file:
         file.write_text("half")

@@ -16,17 +16,18 @@ from mlinfra.admission import kserve as kserve_rules
 from mlinfra.admission import validate
 from mlinfra.admission.argo import pitfalls
 from mlinfra.admission.rules import Invalid
+from mlinfra.course import kserve_server, steps
 from mlinfra.helm import Chart, chart
 from mlinfra.helm.upgrade import HELM, Managed, three_way_merge
-from mlinfra.kserve import InferenceService, Model, Predictor, reconcile, server
+from mlinfra.kserve import InferenceService, Model, Predictor, reconcile
 from mlinfra.manifest import Resources
-from mlinfra.pipelines import Component, Pipeline, Task, argo, steps
+from mlinfra.pipelines import Component, Pipeline, Task, argo
 from mlinfra.pipelines.execution import Step, schedule, shortest
 from mlinfra.ray_serve import config as ray
 
 ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
 QUICK = settings(max_examples=80, derandomize=True)
-CHART, ENDPOINT = Chart.inference(), server.bert_classifier("c")
+CHART, ENDPOINT = Chart.inference(), kserve_server.bert_classifier("c")
 ECHO = Component("a:1", command=("echo", "{{$.inputs.parameters['a']}}"), inputs={"a": int})
 BERT = Model("huggingface", "s3://a/b", Resources({"cpu": 1}, {"cpu": 2, "nvidia.com/gpu": 1}), protocol_version="v2")
 SERVICE = InferenceService("bert", Predictor(model=BERT, min_replicas=2)).manifest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mlinfra import classifier
+from mlinfra.course import classifier
 
 HELD_OUT = classifier.messages(300, seed=1)
 

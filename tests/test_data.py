@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlinfra import data
+from mlinfra.course import data
 
 
 def test_the_hour_has_the_published_counts() -> None:

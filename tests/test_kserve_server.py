@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from mlinfra import classifier
-from mlinfra.kserve import server
-from mlinfra.kserve.server import Classifier, Endpoint
+from mlinfra.course import classifier, kserve_server
+from mlinfra.course.kserve_server import Classifier, Endpoint
 
 TEXTS = ["the app is great", "support was very rude today", "the search is not slow", ""]
 NAME = "bert-classifier"
@@ -21,7 +20,7 @@ V1, V2 = f"/v1/models/{NAME}:predict", f"/v2/models/{NAME}/infer"
 
 @pytest.fixture(scope="module")
 def service() -> Endpoint:
-    return server.bert_classifier(NAME)
+    return kserve_server.bert_classifier(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_metadata_and_readiness(service: Endpoint) -> None:
     assert service.get("/v2/health/ready").body == {"ready": True}
     assert service.get(f"/v1/models/{NAME}").body == {"name": NAME, "ready": True}
     said = service.get(f"/v2/models/{NAME}").body
-    assert (said["inputs"], said["outputs"]) == ([server.TEXTS], [server.PROBABILITIES])
+    assert (said["inputs"], said["outputs"]) == ([kserve_server.TEXTS], [kserve_server.PROBABILITIES])
 
 
 def test_a_model_that_is_not_loaded_is_not_ready() -> None:

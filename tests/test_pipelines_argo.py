@@ -14,7 +14,8 @@ from pipeline_steps import FIT, MAKE
 from mlinfra.admission import validate
 from mlinfra.admission.argo import pitfalls
 from mlinfra.admission.rules import Invalid
-from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo, steps
+from mlinfra.course import steps
+from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo
 
 COURSE = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
 
@@ -243,6 +244,6 @@ def test_the_backends_pieces() -> None:
 
 
 def test_asking_argo_changes_nothing_of_what_kfp_compiles() -> None:
-    code = "from mlinfra.pipelines import argo, steps; p = steps.pipeline(); before = p.compile(); "
+    code = "from mlinfra.course import steps; from mlinfra.pipelines import argo; p = steps.pipeline(); before = p.compile(); "
     code += "from mlinfra import validate; assert validate(argo.workflow(p.ir())) == [] and p.compile() == before"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

@@ -12,10 +12,10 @@ import yaml
 from pipeline_steps import DIE, FIT, MAKE, READ, SIZE, TELL, make, other
 from test_pipelines import TRAINER
 
-from mlinfra import classifier
 from mlinfra.admission import validate
 from mlinfra.admission.rules import Invalid
-from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local, steps
+from mlinfra.course import classifier, steps
+from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.pipeline import Value
 

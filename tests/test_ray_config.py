@@ -24,7 +24,7 @@ ENCODER = Deployment(
     autoscaling_config=AutoscalingConfig(1, 4, 8),
 )
 CLASSIFIER = Deployment("Classifier", "auto", ray_actor_options={"num_gpus": 0.5}, calls=("Preprocessor", "Encoder"))
-BERT = Application("bert", "mlinfra.ray_serve.app:build", (CLASSIFIER, PREPROCESSOR, ENCODER), args={"batching": True})
+BERT = Application("bert", "mlinfra.course.ray_app:build", (CLASSIFIER, PREPROCESSOR, ENCODER), args={"batching": True})
 CPU = Resources({"cpu": 2, "memory": "4Gi"}, {"cpu": 2, "memory": "4Gi"})
 WORKER = Resources({"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1}, {"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1})
 RAY_SERVICE = RayService("bert", BERT, "registry.example.com/bert-ray:1.0.0", CPU, (WorkerGroup("gpu", WORKER, 1, 4),))
@@ -139,7 +139,7 @@ def test_what_the_schema_leaves_to_the_deployment(config: Manifest, why: str) ->
 def test_the_ray_service_is_accepted_and_holds_the_config() -> None:
     obj = RAY_SERVICE.manifest()
     assert validate(obj) == []
-    assert "import_path: mlinfra.ray_serve.app:build" in obj["spec"]["serveConfigV2"]
+    assert "import_path: mlinfra.course.ray_app:build" in obj["spec"]["serveConfigV2"]
 
 
 SERVICES: dict[str, tuple[str, Any, str]] = {
@@ -179,11 +179,10 @@ def test_bad_ray_services(path: str, value: Any, why: str) -> None:
 def test_the_application_answers_in_local_testing_mode_as_plain_torch_does() -> None:
     from ray import serve
 
-    from mlinfra import classifier
-    from mlinfra.ray_serve import app
+    from mlinfra.course import classifier, ray_app
 
     texts = ["the app is great", "support was very rude today"]
-    handle = serve.run(app.build({}), _local_testing_mode=True)
+    handle = serve.run(ray_app.build({}), _local_testing_mode=True)
     plain = classifier.probabilities(classifier.load(), [classifier.tokens(text) for text in texts])
     for text, row in zip(texts, plain, strict=True):
         assert list(handle.predict.remote(text).result(timeout_s=HANG_S).values()) == pytest.approx(row, abs=1e-6)

@@ -15,8 +15,9 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra import admission, data, manifest
+from mlinfra import admission, manifest
 from mlinfra.autoscaling import hpa, keda, knative, service
+from mlinfra.course import data
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 

@@ -17,6 +17,7 @@ from test_kserve_canary import ROLLOUT
 from mlinfra import admission
 from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda, knative, service, vpa
+from mlinfra.course import steps
 from mlinfra.gpu import fragmentation as fgd
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
@@ -30,7 +31,6 @@ from mlinfra.gpu.scoring import BestFit, balance
 from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
 from mlinfra.helm.upgrade import History
 from mlinfra.kserve import canary
-from mlinfra.pipelines import steps
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.execution import Step, longest_path_first
 from mlinfra.ray_serve.router import Outcome, Replica, Stage, shorter_of_two, simulate, takes

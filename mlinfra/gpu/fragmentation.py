@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlinfra import data
 from mlinfra.admission.rules import Field, Invalid, Problem, Rules, between, broken, check, tuple_of, whole
+from mlinfra.tables import table
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
 UNFIT = np.iinfo(np.int64).min
@@ -88,8 +88,8 @@ def pod_shape(row: Mapping[str, str]) -> PodShape:
 
 def openb() -> tuple[list[NodeShape], list[PodShape]]:
     """The nodes and the pods of the openb cluster: 1,213 and 8,152, the frequent shapes first."""
-    nodes = [node_shape(row) for row in data.table("openb_node_shapes") for _ in range(int(row["count"]))]
-    return nodes, [pod_shape(row) for row in data.table("openb_pod_shapes") for _ in range(int(row["count"]))]
+    nodes = [node_shape(row) for row in table("mlinfra.gpu", "openb_node_shapes") for _ in range(int(row["count"]))]
+    return nodes, [pod_shape(row) for row in table("mlinfra.gpu", "openb_pod_shapes") for _ in range(int(row["count"]))]
 
 
 def typical_pods(pods: Sequence[PodShape], covered: float = 0.95) -> list[TypicalPod]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from mlinfra import data
 from mlinfra.admission.rules import Field, Invalid, Problem, check, whole
 from mlinfra.manifest import Manifest
+from mlinfra.tables import table
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def profiles(gpu: str) -> Mapping[str, MIGProfile]:
 @cache
 def _table() -> dict[str, dict[str, MIGProfile]]:
     by_gpu: dict[str, dict[str, MIGProfile]] = {}
-    for row in data.table("mig_profiles"):
+    for row in table("mlinfra.gpu", "mig_profiles"):
         by_gpu.setdefault(row["gpu"], {})[row["key"]] = MIGProfile(
             row["key"],
             row["name"],

@@ -9,8 +9,8 @@ from itertools import accumulate, chain, repeat
 from benchmarks.rows import Row, seconds
 from test_service import scalers, simpy_waits
 
-from mlinfra import data
 from mlinfra.autoscaling import service
+from mlinfra.course import data
 
 SERVERS, FEW = 8, 20_000
 POD = service.Service(2.0, 4, cold_start=service.ColdStart(image_s=20, load_s=10), activator=True)

@@ -39,7 +39,7 @@ TEXTS = ["the app is great", "support was very rude today", "the search is not s
 RATES = (20.0, 40.0)
 WORK_S = {"Preprocessor": 0.005, "Encoder": 0.04, "Classifier": 0.01}
 CPU = {"num_cpus": 0.1}
-MODEL, STAND_IN = "mlinfra.ray_serve.app:build", "stand_in:build"
+MODEL, STAND_IN = "mlinfra.course.ray_app:build", "stand_in:build"
 
 
 def application(import_path: str, encoder: Deployment, **args: Any) -> Application:

@@ -15,7 +15,7 @@ import pytest
 import ray_lane
 import waiting
 
-from mlinfra import classifier
+from mlinfra.course import classifier
 from mlinfra.ray_serve.router import Stage, simulate, takes
 
 LANE = Path(__file__).parent / "ray_lane.py"

@@ -27,7 +27,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from kserve.utils.utils import generate_uuid
 
-from mlinfra import classifier
+from mlinfra.course import classifier
 
 TEXTS = {"name": "texts", "datatype": "BYTES", "shape": [-1]}
 TOKENS = {"name": "tokens", "datatype": "INT64", "shape": [-1, classifier.LENGTH]}

@@ -33,8 +33,8 @@ def prepare(count: int, seed: int, training: Output[Dataset], evaluation: Output
     """Messages to train on, and 300 others that no training sees."""
     import json
 
-    from mlinfra.messages import messages
-    from mlinfra.pipelines.steps import replacing
+    from mlinfra.course.messages import messages
+    from mlinfra.course.steps import replacing
 
     for dataset, examples in ((training, messages(count, seed)), (evaluation, messages(300, seed + 1))):
         dataset.metadata["messages"] = len(examples)
@@ -47,8 +47,8 @@ def train(training: Input[Dataset], seed: int, epochs: int, model: Output[Model]
     import json
     from pathlib import Path
 
-    from mlinfra import classifier
-    from mlinfra.pipelines.steps import replacing
+    from mlinfra.course import classifier
+    from mlinfra.course.steps import replacing
 
     trained = classifier.train(json.loads(Path(training.path).read_text("utf-8")), seed, epochs)
     model.metadata["epochs"] = epochs
@@ -61,8 +61,8 @@ def evaluate(model: Input[Model], evaluation: Input[Dataset], metrics: Output[Me
     import json
     from pathlib import Path
 
-    from mlinfra import classifier
-    from mlinfra.pipelines.steps import replacing, slices
+    from mlinfra.course import classifier
+    from mlinfra.course.steps import replacing, slices
 
     challenger, champion = classifier.load(Path(model.path)), classifier.load()
     gains = []
@@ -84,8 +84,8 @@ def slices(examples: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
 
 def deploy(model: Input[Model], service: Output[Artifact]) -> None:
     """The InferenceService that would serve this model, as a file to review; nothing is applied."""
+    from mlinfra.course.steps import inference_service, replacing
     from mlinfra.manifest import to_yaml
-    from mlinfra.pipelines.steps import inference_service, replacing
 
     with replacing(service.path) as file:
         file.write_text(to_yaml(inference_service(model.uri)), "utf-8")

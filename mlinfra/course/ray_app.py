@@ -1,6 +1,6 @@
 """The course's service on Ray Serve: a preprocessor, an encoder and a classifier, composed by handles.
 
-`build` is what a config file imports: `import_path: mlinfra.ray_serve.app:build`. Local testing mode runs it without
+`build` is what a config file imports: `import_path: mlinfra.course.ray_app:build`. Local testing mode runs it without
 a cluster; there batching is not available, so the encoder takes messages one by one unless told otherwise.
 """
 
@@ -15,7 +15,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 
-from mlinfra import classifier
+from mlinfra.course import classifier
 
 BATCH_SIZE, WAIT_S = 8, 0.01
 

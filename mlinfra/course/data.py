@@ -1,9 +1,8 @@
-"""Real inputs that the notebooks run on, as small tables; NOTICE names their sources."""
+"""Real inputs that the notebooks run on; NOTICE names their sources."""
 
 from __future__ import annotations
 
-import csv
-from importlib.resources import files
+from mlinfra.tables import table
 
 BIN_S = 10
 
@@ -14,16 +13,10 @@ def llm_arrivals(workload: str = "conversation") -> list[int]:
     The trace ends 3,510 s after its start. `workload` is "conversation" or "code"; ValueError for any other.
     Azure LLM inference trace 2023, CC-BY-4.0.
     """
-    rows = table("llm_arrivals")
+    rows = table("mlinfra.course", "llm_arrivals")
     if workload not in rows[0] or workload == "second":
         raise ValueError(f'workload: "{workload}": must be "conversation" or "code"')
     return [int(row[workload]) for row in rows]
-
-
-def table(name: str) -> list[dict[str, str]]:
-    """The rows of a table of the package."""
-    with files("mlinfra").joinpath(f"data/{name}.csv").open(encoding="utf-8") as rows:
-        return list(csv.DictReader(rows))
 
 
 def rate_per_s(counts: list[int], now_s: float, window_s: int = 60) -> float:

@@ -13,13 +13,13 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from mlinfra.messages import Example as Example
-from mlinfra.messages import messages as messages
+from mlinfra.course.messages import Example as Example
+from mlinfra.course.messages import messages as messages
 
 LABELS = ("negative", "positive")
 VOCABULARY, LENGTH, WIDTH = 499, 12, 4
 PADDING = 0
-WEIGHTS = Path(__file__).parent / "data" / "classifier.pt"
+WEIGHTS = Path(__file__).parent / "files" / "classifier.pt"
 
 
 def token(word: str) -> int:
