@@ -230,7 +230,7 @@ def wake_to_minimum(hpa: HorizontalPodAutoscaler, decision: Decision) -> Decisio
 
 
 def record_rescale(hpa: HorizontalPodAutoscaler, decision: Decision, flags: Flags) -> Decision:
-    """A rescale leaves its mark: whether it went to zero, and an event that the policies count."""
+    """The decision with its rescale noted: whether it went to zero, and an event that the policies count."""
     if decision.desired == decision.current:
         return decision
     to_zero = decision.desired == 0 == hpa.min_replicas and hpa.scales_from_zero()

@@ -10,15 +10,18 @@ from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, canonical, milli_value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """What a metric is held at; the subclasses are the API's three types."""
+    """What a metric is held at; the subclasses are the API's three types. 8 and "8" are equal amounts."""
 
     amount: Quantity
     field: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "amount", canonical_or_raw(self.amount))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Target) and self.manifest() == other.manifest()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.manifest()))
 
     @staticmethod
     def of(manifest: Manifest) -> Target:
@@ -28,7 +31,7 @@ class Target:
         return kinds[0](manifest[kinds[0].field])
 
     def manifest(self) -> Manifest:
-        return {"type": type(self).__name__, self.field: self.amount}
+        return {"type": type(self).__name__, self.field: canonical_or_raw(self.amount)}
 
     @property
     def milli(self) -> int:
@@ -41,8 +44,8 @@ class Utilization(Target):
     amount: int
     field = "averageUtilization"
 
-    def __post_init__(self) -> None:
-        pass  # a percentage is no quantity
+    def manifest(self) -> Manifest:
+        return {"type": "Utilization", self.field: self.amount}
 
 
 class AverageValue(Target):

@@ -50,7 +50,7 @@ def group_of(pod: Pod, samples: Mapping[str, Sample], resource: str, now_s: floa
 
 
 def starting(pod: Pod, sample: Sample, now_s: float, flags: Flags) -> bool:
-    """A pod whose cpu says nothing yet: not ready, never was, or its sample reaches back before it was."""
+    """Whether the pod's cpu usage is still that of its start, which says nothing about load."""
     if pod.ready is None or pod.start_time_s is None:
         return True
     if now_s < pod.start_time_s + flags.cpu_initialization_period_s:
