@@ -165,6 +165,28 @@ def test_the_vpas_old_mode_is_a_warning() -> None:
     assert "Recreate" in warning.message
 
 
+def test_strings_are_strings_in_custom_resources_too() -> None:
+    """The most frequent mistake with a ScaledObject; a mode that YAML reads as a boolean; `num-cpus: 0` of Ray."""
+    from test_ray_config import RAY_SERVICE
+
+    trigger = {"type": "aws-sqs-queue", "metadata": {"queueLength": 30, "queueURL": "u"}}
+    scaled = head("keda.sh/v1alpha1", "ScaledObject") | {
+        "spec": {"scaleTargetRef": {"name": "a"}, "triggers": [trigger]}
+    }
+    policies = {"containerPolicies": [{"containerName": "sidecar", "mode": False}]}
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}
+    vpa = head("autoscaling.k8s.io/v1", "VerticalPodAutoscaler") | {
+        "spec": {"targetRef": reference, "resourcePolicy": policies}
+    }
+    ray = RAY_SERVICE.manifest()
+    ray["spec"]["rayClusterConfig"]["headGroupSpec"]["rayStartParams"] = {"num-cpus": 0, "block": True}
+    for obj, named in ((scaled, ["queueLength"]), (vpa, ["mode"]), (ray, ["num-cpus", "block"])):
+        problems = validate(obj)
+        assert all("in body must be of type string" in problem.message for problem in problems)
+        assert [name for name, problem in zip(named, problems, strict=True) if name in problem.path] == named
+    assert "quote it" in validate(vpa)[0].message
+
+
 def test_what_is_no_object_is_refused() -> None:
     objects: list[Any] = [None, 5, "text", [], {"kind": []}, {"apiVersion": {}, "kind": {}}]
     assert all(isinstance(validate(obj)[0], Problem) for obj in objects)

@@ -254,8 +254,11 @@ def test_working_copies_are_made_once_and_never_overwritten(tmp_path: Path) -> N
     (work / "01.ipynb").write_text("mine", "utf-8")
     assert copies.work_on(originals, work) == []
     stored(originals / "01.ipynb", "new")
-    assert "the course has a newer one" in copies.work_on(originals, work)[0]
+    (line,) = copies.work_on(originals, work)
+    assert line == "01.ipynb: yours is kept, and the course's newer one lies beside it: 01-2.ipynb"
     assert (work / "01.ipynb").read_text("utf-8") == "mine"
+    assert '"new"' not in (work / "01-2.ipynb").read_text("utf-8"), "without outputs"
+    assert copies.work_on(originals, work) == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, one_of, whole
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, a_map, a_string, one_of, whole
 
 RESOURCE_TRIGGERS = ("cpu", "memory")
 
@@ -38,7 +38,9 @@ RULES: Rules = [
     ("spec.initialCooldownPeriod", whole(0)),
     *fields("spec", "advanced fallback"),
     *fields("spec.scaleTargetRef", "apiVersion kind envSourceContainerName"),
-    *fields("spec.triggers[]", "name metadata authenticationRef useCachedMetrics"),
+    ("spec.triggers[].metadata", a_map),
+    ("spec.triggers[].metadata[]", a_string),
+    *fields("spec.triggers[]", "name authenticationRef useCachedMetrics"),
 ]
 KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)])
 KINDS = {KIND.kind: KIND}

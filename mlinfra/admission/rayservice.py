@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mlinfra.admission import serve
 from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, a_map, a_string, text, whole
 from mlinfra.admission.schema import type_problems
 
 UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
@@ -74,10 +74,18 @@ RULES: Rules = [
     *fields(CLUSTER, "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions"),
     *fields(CLUSTER, "headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend"),
     *fields(CLUSTER, "tlsOptions upgradeStrategy"),
-    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels rayStartParams"),
+    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels"),
     *fields(f"{CLUSTER}.headGroupSpec", "resources serviceType"),
-    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority rayStartParams"),
+    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority"),
     *fields(f"{CLUSTER}.workerGroupSpecs[]", "replicas resources scaleStrategy suspend"),
+    *[
+        row
+        for group in ("headGroupSpec", "workerGroupSpecs[]")
+        for row in (
+            (f"{CLUSTER}.{group}.rayStartParams", a_map),
+            (f"{CLUSTER}.{group}.rayStartParams[]", a_string),
+        )
+    ],
     (f"{CLUSTER}.headGroupSpec.template", Needed(), _template),
     (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
     (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),

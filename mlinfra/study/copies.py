@@ -17,22 +17,33 @@ LINK = re.compile(r"(?<=\]\()(?!https?://|#)[^)\s]+")
 
 
 def work_on(originals: Path, work: Path) -> list[str]:
-    """Copy what is not there yet; say which originals have changed since they were copied."""
+    """Copy what is not there yet; a newer original is laid beside the reader's copy, which is kept."""
     fresh = {original: _unanswered(original) for original in sorted(originals.glob("*.ipynb"))}
     work.mkdir(parents=True, exist_ok=True)
     ledger = work / ".copied.json"
     copied: dict[str, str] = _read(ledger) if ledger.exists() else {}
-    said = []
+    lines = []
     for original, text in fresh.items():
         copy, digest = work / original.name, hashlib.sha256(original.read_bytes()).hexdigest()
         if not copy.exists():
             copy.write_text(text, "utf-8")
             copied[original.name] = digest
-            said.append(f"copied {original.name}")
+            lines.append(f"copied {original.name}")
         elif copied.get(original.name) != digest:
-            said.append(f"{original.name}: the course has a newer one. Yours is kept; rename it to get the new one.")
+            beside = _free_name(copy)
+            beside.write_text(text, "utf-8")
+            copied[original.name] = digest
+            lines.append(f"{original.name}: yours is kept, and the course's newer one lies beside it: {beside.name}")
     ledger.write_text(json.dumps(copied, indent=1), "utf-8")
-    return said
+    return lines
+
+
+def _free_name(copy: Path) -> Path:
+    """01_kserve-2.ipynb beside 01_kserve.ipynb, or the next number that is free."""
+    number = 2
+    while (copy.with_stem(f"{copy.stem}-{number}")).exists():
+        number += 1
+    return copy.with_stem(f"{copy.stem}-{number}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -71,9 +82,11 @@ def main(arguments: list[str]) -> int:
         print(f"{wrong} Say where the copies go: python -m mlinfra.study.copies work", file=sys.stderr)
         return 2
     work = Path(arguments[0])
-    for line in work_on(root / "notebooks", work):
-        print(line)
+    lines = work_on(root / "notebooks", work)
+    print("\n".join(lines))
     (work / "README.md").write_text(page(root, work.resolve()), "utf-8")
+    if any("newer" in line for line in lines):
+        print("Names that moved since the first edition stand in CHANGELOG.md.")
     print(f"Your copies are in {work}; {work / 'README.md'} leads to them.")
     return 0
 
