@@ -78,7 +78,7 @@ def test_what_is_only_parsed_names_what_there_is() -> None:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean copy of the project, which shares the environment: its files are as old as the originals."""
-    folder = tmp_path_factory.mktemp("clone") / "mlinfra course"
+    folder = tmp_path_factory.mktemp("clone") / "mlinfra"
     unwanted = shutil.ignore_patterns(
         ".git", ".venv", "build", "work", ".hypothesis", ".*_cache", "*.egg-info", "__pycache__"
     )
