@@ -11,9 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlinfra import admission, manifest, quantity
-from mlinfra.admission.custom import CustomKind, fields
 from mlinfra.admission.pods import resource_problems
-from mlinfra.admission.rules import Field, Needed, whole
+from mlinfra.admission.rules import Field
 
 # Expected values from apimachinery pkg/api/resource/quantity_test.go: TestQuantityParse, TestQuantityString.
 PARSED = {
@@ -195,36 +194,3 @@ REJECTED = [
 def test_rejected(obj: manifest.Manifest, path: str, message: str) -> None:
     problems = admission.validate(obj)
     assert [p for p in problems if p.path == path and message in p.message], problems
-
-
-TOY = CustomKind(
-    "toys.dev/v1",
-    "Toy",
-    [
-        ("spec.wheels", Needed(), whole(3)),
-        ("spec.parts[].name", Needed()),
-        *fields("spec", "paint"),
-    ],
-    [],
-)
-CAR = {"apiVersion": "toys.dev/v1", "kind": "Toy", "metadata": {"name": "car"}, "spec": {"wheels": 4}}
-
-
-def test_a_custom_kind_accepts_what_it_has_fields_for() -> None:
-    assert TOY.verdict(CAR) == []
-    assert TOY.verdict({**CAR, "spec": {"wheels": 4, "parts": [{"name": "axle"}], "paint": {"any": "thing"}}}) == []
-
-
-@pytest.mark.parametrize(
-    ("wrong", "problem"),
-    [
-        ({"spec": {"wheels": 4, "doors": 2}}, 'spec.doors: strict decoding error: unknown field "spec.doors"'),
-        (
-            {"spec": {"wheels": 4, "parts": [{"name": "a"}, {"name": "b", "size": 1}]}},
-            'spec.parts[1].size: strict decoding error: unknown field "spec.parts[1].size"',
-        ),
-        ({"spec": {"wheels": 2}}, "spec.wheels: Invalid value: 2: must be greater than or equal to 3"),
-    ],
-)
-def test_a_custom_kind_refuses(wrong: dict[str, object], problem: str) -> None:
-    assert [str(p) for p in TOY.verdict(CAR | wrong)] == [problem]

@@ -17,6 +17,7 @@ from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import Field, Needed, Problem, Rules, check, decoded, one_of, unknown_field
+from mlinfra.admission.schema import Decoding
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity
 
@@ -42,20 +43,19 @@ def _models() -> Any:
     return models
 
 
-def _decode(obj: Field) -> Iterator[Problem]:
-    """Types by hera's models; they let unknown fields pass, which the schema of the CRD does not."""
+def _mistyped(obj: Manifest) -> Iterator[Problem]:
+    """Values that hera's models do not take; they let unknown fields pass."""
     from pydantic import ValidationError
 
     models = _models()
     try:
-        models.Workflow.model_validate(obj.value)
+        models.Workflow.model_validate(obj)
     except ValidationError as refusal:
         for error in refusal.errors():
             if error["loc"][-2:-1] in (("requests",), ("limits",)) and type(error["input"]) is int:
                 continue  # a quantity may be a number, which hera does not know
             path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
             yield Problem(path.lstrip("."), error["msg"])
-    yield from _unknown(obj, models.Workflow)
 
 
 def _unknown(field: Field, model: Any) -> Iterator[Problem]:
@@ -146,7 +146,19 @@ RULES: Rules = [
     ("spec.templates[].dag.tasks", _tasks),
     ("spec.templates[].retryStrategy.retryPolicy", one_of("Always", "OnError", "OnFailure", "OnTransientError")),
 ]
-KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], decode=_decode)
+
+
+class WorkflowKind(CustomKind):
+    """A Workflow is decoded by hera's models, which are made of Argo's own schema."""
+
+    def decode(self, obj: Manifest) -> Decoding:
+        return Decoding(
+            custom=True, mistyped=list(_mistyped(obj)), unknown=list(_unknown(Field(obj), _models().Workflow))
+        )
+
+
+KIND = WorkflowKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "")
+KINDS = {KIND.kind: KIND}
 
 
 # ------------------------------------------------------------------------- what runs, and does not do what was meant
@@ -216,6 +228,3 @@ def _data(workflow: Field) -> Iterator[Problem]:
                         f"waits for {other} and gets nothing from it: two pods share no files, and no output is passed"
                     )
                     yield Problem(task["arguments"].path, why)
-
-
-KINDS = {KIND.kind: KIND}

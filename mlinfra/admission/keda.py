@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, a_map, a_string, one_of, whole
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, one_of, whole
 
 RESOURCE_TRIGGERS = ("cpu", "memory")
 
@@ -36,11 +36,6 @@ RULES: Rules = [
     ("spec.pollingInterval", whole(1)),
     ("spec.cooldownPeriod", whole(0)),
     ("spec.initialCooldownPeriod", whole(0)),
-    *fields("spec", "advanced fallback"),
-    *fields("spec.scaleTargetRef", "apiVersion kind envSourceContainerName"),
-    ("spec.triggers[].metadata", a_map),
-    ("spec.triggers[].metadata[]", a_string),
-    *fields("spec.triggers[]", "name authenticationRef useCachedMetrics"),
 ]
-KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)])
+KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)], "scaledobject")
 KINDS = {KIND.kind: KIND}

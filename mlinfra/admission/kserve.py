@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mlinfra.admission import kserve_schema as schema
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
@@ -166,7 +165,7 @@ RULES: Rules = [
 def mode(obj: Manifest) -> str:
     """The deployment mode that the annotation asks for, by its present name; Knative is the webhook's own default."""
     given = (obj.get("metadata", {}).get("annotations") or {}).get(MODE) or "Knative"
-    return OLD_MODES.get(given, str(given))
+    return OLD_MODES.get(str(given), str(given))
 
 
 def _autoscaling(service: Field) -> Iterator[Problem]:
@@ -248,8 +247,8 @@ KIND = CustomKind(
         ("", _autoscaling),
         ("", _canaries),
     ],
+    "inferenceservice",
     _service_name,
-    schema.problems,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission.custom import CustomKind, fields
+from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.rules import (
     Field,
     Needed,
@@ -55,34 +55,34 @@ CLUSTER_QUEUE: Rules = [
     ("queueingStrategy", one_of("BestEffortFIFO", "StrictFIFO")),
     ("preemption.reclaimWithinCohort", one_of("Any", "LowerPriority", "Never")),
     ("preemption.withinClusterQueue", one_of("LowerOrNewerEqualPriority", "LowerPriority", "Never")),
-    ("preemption.borrowWithinCohort",),
     ("resourceGroups[].coveredResources", Needed()),
+    ("resourceGroups[].flavors", Needed()),
     ("resourceGroups[].flavors[].name", Needed(), dns_subdomain),
     (f"{_RESOURCE}.name", Needed()),
     (f"{_RESOURCE}.nominalQuota", Needed(), quantity_check()),
     (f"{_RESOURCE}.borrowingLimit", quantity_check()),
     (f"{_RESOURCE}.lendingLimit", quantity_check()),
-    ("namespaceSelector",),
-    ("flavorFungibility",),
-    ("fairSharing",),
     ("stopPolicy", one_of("Hold", "HoldAndDrain", "None")),
-    ("admissionChecksStrategy",),
-    ("admissionScope",),
-    ("concurrentAdmissionPolicy",),
 ]
 CLUSTER_QUEUE_KIND = CustomKind(
-    API_VERSION, "ClusterQueue", below("spec", CLUSTER_QUEUE), [("spec.resourceGroups[]", _group), ("spec", _limits)]
+    API_VERSION,
+    "ClusterQueue",
+    below("spec", CLUSTER_QUEUE),
+    [("spec.resourceGroups[]", _group), ("spec", _limits)],
+    "clusterqueue",
 )
 LOCAL_QUEUE_KIND = CustomKind(
     API_VERSION,
     "LocalQueue",
-    [("spec.clusterQueue", Needed(), dns_subdomain), *fields("spec", "fairSharing stopPolicy")],
+    [("spec.clusterQueue", Needed(), dns_subdomain)],
     [],
+    "localqueue",
 )
 FLAVOR_KIND = CustomKind(
     API_VERSION,
     "ResourceFlavor",
-    [("spec.nodeLabels", a_map, labels), *fields("spec", "nodeTaints tolerations topologyName")],
+    [("spec.nodeLabels", a_map, labels)],
     [],
+    "resourceflavor",
 )
 KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAVOR_KIND)}

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission import serve
-from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, a_map, a_string, text, whole
-from mlinfra.admission.schema import type_problems
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
 
 UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 
@@ -40,10 +39,6 @@ def _upgrade(kind: Field) -> Iterator[Problem]:
         yield kind.invalid(f"Spec.UpgradeStrategy.Type value {kind.value} is invalid, valid options are {names}")
 
 
-def _template(template: Field) -> Iterator[Problem]:
-    yield from type_problems(template, "io.k8s.api.core.v1.PodTemplateSpec")
-
-
 def _workers(group: Field) -> Iterator[Problem]:
     low, high = group["minReplicas"].value or 0, group["maxReplicas"].value
     if high is not None and low > high:
@@ -67,36 +62,19 @@ CLUSTER = "spec.rayClusterConfig"
 RULES: Rules = [
     ("spec.serveConfigV2", _serve_config),
     ("spec.upgradeStrategy.type", _upgrade),
-    *fields("spec.upgradeStrategy", "clusterUpgradeOptions"),
-    *fields("spec", "excludeHeadPodFromServeSvc managedBy rayClusterDeletionDelaySeconds serveService suspend"),
-    *fields("spec", "deploymentUnhealthySecondThreshold serviceUnhealthySecondThreshold"),
     (CLUSTER, Needed()),
-    *fields(CLUSTER, "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions"),
-    *fields(CLUSTER, "headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend"),
-    *fields(CLUSTER, "tlsOptions upgradeStrategy"),
-    *fields(f"{CLUSTER}.headGroupSpec", "enableIngress headService ingressOptions labels"),
-    *fields(f"{CLUSTER}.headGroupSpec", "resources serviceType"),
-    *fields(f"{CLUSTER}.workerGroupSpecs[]", "idleTimeoutSeconds labels numOfHosts priority"),
-    *fields(f"{CLUSTER}.workerGroupSpecs[]", "replicas resources scaleStrategy suspend"),
-    *[
-        row
-        for group in ("headGroupSpec", "workerGroupSpecs[]")
-        for row in (
-            (f"{CLUSTER}.{group}.rayStartParams", a_map),
-            (f"{CLUSTER}.{group}.rayStartParams[]", a_string),
-        )
-    ],
-    (f"{CLUSTER}.headGroupSpec.template", Needed(), _template),
+    (f"{CLUSTER}.headGroupSpec.template", Needed()),
     (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
     (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
     (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].template", Needed(), _template),
+    (f"{CLUSTER}.workerGroupSpecs[].template", Needed()),
 ]
 KIND = CustomKind(
     "ray.io/v1",
     "RayService",
     RULES,
     [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
+    "rayservice",
     text(
         "[a-z]([-a-z0-9]*[a-z0-9])?",
         47,

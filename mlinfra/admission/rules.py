@@ -238,18 +238,6 @@ def label_key(field: Field) -> Iterator[Problem]:
     yield from (field.invalid(problem.message.partition('": ')[2] or problem.message) for problem in wrong)
 
 
-JSON_TYPES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-
-
-def a_string(field: Field) -> Iterator[Problem]:
-    """The field is a string, in the words of a custom resource's schema; YAML 1.1 reads an unquoted Off as false."""
-    if not isinstance(field.value, str):
-        name = JSON_TYPES.get(type(field.value), "null")
-        hint = "; YAML reads an unquoted Off, On, No or Yes as a boolean: quote it" if name == "boolean" else ""
-        in_body = f'{field.path} in body must be of type string: "{name}"{hint}'
-        yield Problem(field.path, f'Invalid value: "{name}": {in_body}')
-
-
 def a_map(field: Field) -> Iterator[Problem]:
     """The field is a map."""
     if not isinstance(field.value, Mapping):

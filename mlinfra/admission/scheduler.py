@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, between, one_of
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, a_map, between, broken, one_of, unknown_field
 
 MAX_SHAPE_SCORE = 10
 
@@ -52,22 +52,28 @@ STRATEGY: Rules = [
 ]
 
 
+FIT_ARGS = ("apiVersion", "ignoredResourceGroups", "ignoredResources", "kind", "scoringStrategy")
+
+
+def _fit_args(plugin: Field) -> Iterator[Problem]:
+    """The arguments of NodeResourcesFit; those of other plugins are not looked at here."""
+    if plugin["name"].value == "NodeResourcesFit":
+        for name in plugin["args"].value or {}:
+            if name not in FIT_ARGS:
+                yield unknown_field(plugin["args"][name].path)
+        yield from broken(plugin["args"], STRATEGY)
+
+
 KIND = CustomKind(
     "kubescheduler.config.k8s.io/v1",
     "KubeSchedulerConfiguration",
     [
         ("profiles", Needed()),
-        ("profiles[].schedulerName",),
         ("profiles[].percentageOfNodesToScore", between(0, 100)),
-        ("profiles[].plugins.score.disabled[].name", Needed()),
-        ("profiles[].plugins.score.enabled[].name", Needed()),
-        ("profiles[].plugins.score.enabled[].weight",),
-        ("profiles[].pluginConfig[].name", one_of("NodeResourcesFit")),
-        *fields("", "parallelism leaderElection clientConnection percentageOfNodesToScore extenders"),
-        *fields("profiles[].pluginConfig[].args", "apiVersion kind ignoredResources ignoredResourceGroups"),
-        *[(f"profiles[].pluginConfig[].args.{path}", *checks) for path, *checks in STRATEGY],
+        ("profiles[].pluginConfig[].args", a_map),
     ],
-    [],
+    [("profiles[].pluginConfig[]", _fit_args)],
+    "kubeschedulerconfiguration",
     name=None,
 )
 KINDS = {KIND.kind: KIND}

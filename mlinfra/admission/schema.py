@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra.admission.rules import Field, Problem, unknown_field
+from mlinfra.quantity import quantity
 
 KUBERNETES = "1.37"
 Schema = Mapping[str, Any]
@@ -29,19 +30,22 @@ WRONG_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)(
 class Decoding:
     """What became of an object: values of the wrong type, unknown fields, and required fields that are not given."""
 
+    custom: bool = False
     mistyped: list[Problem] = field(default_factory=list)
     unknown: list[Problem] = field(default_factory=list)
     missing: list[Problem] = field(default_factory=list)
 
     @property
     def problems(self) -> list[Problem]:
-        """The first wrong type, or else every unknown field."""
+        """Of a core kind the first wrong type, or else all unknown fields; of a custom one unknown fields first."""
+        if self.custom:
+            return self.unknown or self.mistyped
         return self.mistyped[:1] or self.unknown
 
 
-def decode(value: Field, schema: Schema) -> Decoding:
-    """Hold a value against a schema and everything below it."""
-    decoding = Decoding()
+def decode(value: Field, schema: Schema, custom: bool = False) -> Decoding:
+    """Hold a value against a schema and everything below it; a custom resource's types are said in other words."""
+    decoding = Decoding(custom)
     _decode(value, schema, "", decoding)
     return decoding
 
@@ -50,15 +54,21 @@ def _decode(value: Field, schema: Schema, owner: str, decoding: Decoding) -> Non
     """`owner` is the Go struct whose field this is, which the decoder's message names."""
     name, schema = resolved(schema)
     if not _has_type(value.value, schema):
-        decoding.mistyped.append(_mistyped(value, name, schema, owner))
+        wrong = in_body(value, schema) if decoding.custom else _mistyped(value, name, schema, owner)
+        decoding.mistyped.append(wrong)
+    elif decoding.custom and name == QUANTITY:
+        decoding.mistyped += _quantity_problems(value)
+    elif decoding.custom and value.value not in schema.get("enum", [value.value]):
+        decoding.mistyped.append(value.unsupported(sorted(schema["enum"])))
     elif "properties" in schema:
         _decode_struct(value, schema, name, decoding)
     elif isinstance(value.value, list):
         for item in value.each():
             _decode(item, schema.get("items", {}), owner, decoding)
     elif isinstance(value.value, Mapping) and isinstance(schema.get("additionalProperties"), Mapping):
-        for entry in value.value.values():  # of a map the decoder names no entry
-            _decode(Field(entry, value.path), schema["additionalProperties"], owner, decoding)
+        for name, entry in value.value.items():  # Go's decoder names no entry of a map
+            path = f"{value.path}.{name}" if decoding.custom else value.path
+            _decode(Field(entry, path), schema["additionalProperties"], owner, decoding)
 
 
 def _decode_struct(value: Field, schema: Schema, name: str, decoding: Decoding) -> None:
@@ -103,6 +113,31 @@ def _mistyped(value: Field, name: str, schema: Schema, owner: str) -> Problem:
     number = f"number {json.dumps(value.value)}" if _is_number(value.value) and "integer" in str(schema) else ""
     into = f"into Go struct field {owner}.{path} of type {_go_type(name, schema)}"
     return Problem(value.path, f"json: cannot unmarshal {number or _json_type(value.value)} {into}")
+
+
+def _quantity_problems(value: Field) -> list[Problem]:
+    """A custom resource takes a quantity as text or a whole number."""
+    if isinstance(value.value, float):
+        return [in_body(value, {"type": "string"})]
+    try:
+        quantity(value.value)
+    except ValueError:
+        why = "in body should match '^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?...))?$'"
+        return [value.invalid(f"{value.path} {why}")]
+    return []
+
+
+JSON_TYPES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+OFF_IS_FALSE = "; YAML reads an unquoted Off, On, No or Yes as a boolean: quote it"
+
+
+def in_body(value: Field, schema: Schema) -> Problem:
+    """As apiextensions-apiserver says it: the type that came, and the type of the schema."""
+    came = JSON_TYPES.get(type(value.value), "null")
+    types = schema.get("type") or [each["type"] for each in schema.get("oneOf", ())]
+    asked = types if isinstance(types, str) else str(types[0] if isinstance(types[0], str) else types[0][0])
+    hint = OFF_IS_FALSE if (came, asked) == ("boolean", "string") else ""
+    return Problem(value.path, f'Invalid value: "{came}": {value.path} in body must be of type {asked}: "{came}"{hint}')
 
 
 def _json_type(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission.custom import CustomKind, fields
-from mlinfra.admission.rules import ApiWarning, Check, Field, Needed, Problem, Rules, a_string, one_of, quantity_check
+from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.rules import ApiWarning, Check, Field, Needed, Problem, Rules, one_of, quantity_check
 from mlinfra.quantity import canonical, quantity
 
 UPDATE_MODES = ("Off", "Initial", "Recreate", "InPlaceOrRecreate", "InPlace", "Auto")
@@ -34,18 +34,12 @@ _POLICY = "spec.resourcePolicy.containerPolicies[]"
 RULES: Rules = [
     ("spec.targetRef.kind", Needed()),
     ("spec.targetRef.name", Needed()),
-    ("spec.updatePolicy.updateMode", a_string, one_of(*UPDATE_MODES)),
+    ("spec.updatePolicy.updateMode", one_of(*UPDATE_MODES)),
     (f"{_POLICY}.containerName", Needed()),
     (f"{_POLICY}.minAllowed[]", _quantities),
     (f"{_POLICY}.maxAllowed[]", _quantities),
     (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
     (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
-    *fields("spec", "recommenders startupBoost"),
-    *fields("spec.targetRef", "apiVersion"),
-    *fields("spec.updatePolicy", "minReplicas evictionRequirements evictAfterOOMSeconds"),
-    (f"{_POLICY}.mode", a_string, one_of("Auto", "Off")),
-    *fields(_POLICY, "startupBoost oomBumpUpRatio oomMinBumpUp"),
-    *fields(_POLICY, "memoryAggregationIntervalCount memoryAggregationIntervalSeconds"),
 ]
-KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)], warn=_auto)
+KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)], "vpa", warn=_auto)
 KINDS = {KIND.kind: KIND}
