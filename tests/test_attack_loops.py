@@ -25,7 +25,7 @@ SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_p
 ROLLOUT = CanaryRollout(SERVICE, replace(BERT, storage_uri="s3://models/bert-classifier/v2"), "v2")
 ONE = router.Stage("s", router.takes(0.1))
 EMPTY = router.simulate([ONE], [])
-FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99, "5", None)
+FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99)
 Given = dict[str, Any]
 
 

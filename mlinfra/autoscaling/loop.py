@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise, takewhile
 
-from mlinfra.admission.rules import Field, check, real
+from mlinfra.admission.rules import Field, Rules, broken, check, real
 from mlinfra.autoscaling.arrivals import check_arrivals, poisson, spread
 from mlinfra.autoscaling.queue import Queue, fifo_waits
 from mlinfra.autoscaling.replicas import ColdStart, Fleet, Service
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MIN_SCRAPE_S = 0.001
+PARAMETERS: Rules = [("until_s", real()), ("scrape_s", real(MIN_SCRAPE_S)), ("lag_s", real(0))]
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,8 @@ def check_parameters(
 ) -> None:
     """Invalid for times that are not finite or in order, and for a count that the service cannot start with."""
     check_arrivals(arrivals_s)
-    check("loop", [*real(0)(Field(lag_s, "lag_s")), *real(MIN_SCRAPE_S)(Field(scrape_s, "scrape_s"))])
-    check("loop", real()(Field(0 if until_s is None else until_s, "until_s")))
-    check("loop", service.replica_bounds()(Field(replicas, "replicas")))
+    parameters = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
+    check("loop", broken(Field(parameters), [("replicas", service.replica_bounds()), *PARAMETERS]))
 
 
 def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:

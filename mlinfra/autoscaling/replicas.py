@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from heapq import heapify, heappush
 
-from mlinfra.admission.rules import Check, Field, Needed, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Check, Field, Rules, broken, check, real, whole
 
 MAX_SLOTS = 100_000
 
@@ -58,13 +58,13 @@ class Service:
 
 
 SERVICE: Rules = [
-    ("service_s", Needed(), real(0)),
-    ("concurrency", Needed(), whole(1, MAX_SLOTS)),
-    ("max_batch", Needed(), whole(1)),
-    ("per_item_s", Needed(), real(0)),
-    ("timeout_s", Needed(), real(0, infinite=True)),
-    ("gpus", Needed(), real(0)),
-    ("dollars_per_gpu_hour", Needed(), real(0)),
+    ("service_s", real(0)),
+    ("concurrency", whole(1, MAX_SLOTS)),
+    ("max_batch", whole(1)),
+    ("per_item_s", real(0)),
+    ("timeout_s", real(0, infinite=True)),
+    ("gpus", real(0)),
+    ("dollars_per_gpu_hour", real(0)),
 ]
 
 Slot = tuple[float, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Field, Needed, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Field, Rules, broken, check, real, whole
 from mlinfra.autoscaling.vpa.amounts import scale
 from mlinfra.autoscaling.vpa.histogram import CPU_BUCKETS, DAY_S, MEMORY_BUCKETS, Histogram
 
@@ -35,20 +35,20 @@ class Flags:
 
 PERCENTILE = real(0, 1)
 FLAGS: Rules = [
-    ("target_percentile", Needed(), PERCENTILE),
-    ("lower_bound_percentile", Needed(), PERCENTILE),
-    ("upper_bound_percentile", Needed(), PERCENTILE),
-    ("safety_margin_fraction", Needed(), real(0)),
-    ("pod_min_cpu_milli", Needed(), whole(0)),
-    ("pod_min_memory_mib", Needed(), whole(0)),
-    ("confidence_interval_s", Needed(), real(1)),
-    ("histogram_half_life_s", Needed(), real(1)),
-    ("memory_aggregation_interval_s", Needed(), real(1)),
-    ("memory_aggregation_interval_count", Needed(), whole(1)),
-    ("oom_bump_up_ratio", Needed(), real(1)),
-    ("oom_min_bump_up_bytes", Needed(), whole(0, 2**63 - 1)),
-    ("cpu_sample_weight", Needed(), real(0)),
-    ("memory_sample_weight", Needed(), real(0)),
+    ("target_percentile", PERCENTILE),
+    ("lower_bound_percentile", PERCENTILE),
+    ("upper_bound_percentile", PERCENTILE),
+    ("safety_margin_fraction", real(0)),
+    ("pod_min_cpu_milli", whole(0)),
+    ("pod_min_memory_mib", whole(0)),
+    ("confidence_interval_s", real(1)),
+    ("histogram_half_life_s", real(1)),
+    ("memory_aggregation_interval_s", real(1)),
+    ("memory_aggregation_interval_count", whole(1)),
+    ("oom_bump_up_ratio", real(1)),
+    ("oom_min_bump_up_bytes", whole(0, 2**63 - 1)),
+    ("cpu_sample_weight", real(0)),
+    ("memory_sample_weight", real(0)),
 ]
 
 
