@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_kserve_service import BERT, KNATIVE
 
 from mlinfra.admission.rules import Invalid
-from mlinfra.autoscaling import hpa, keda, knative, service, vpa
+from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
 from mlinfra.kserve import CanaryRollout, canary
 from mlinfra.manifest import ObjectReference
 from mlinfra.ray_serve import AutoscalingConfig, router
@@ -25,7 +25,7 @@ SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_p
 ROLLOUT = CanaryRollout(SERVICE, replace(BERT, storage_uri="s3://models/bert-classifier/v2"), "v2")
 ONE = router.Stage("s", router.takes(0.1))
 EMPTY = router.simulate([ONE], [])
-FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99, "5", None)
+FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99)
 Given = dict[str, Any]
 
 
@@ -33,18 +33,18 @@ def usual(given: Given, **parts: Any) -> Given:
     return parts | given
 
 
-def run(scaler: service.Autoscaler | None = None, **given: Any) -> service.Outcome:
-    parts: Given = {"arrivals_s": TIMES, "service": service.Service(0.7, activator=True), "until_s": 60}
-    return service.run(**parts | {"scaler": scaler or service.Fixed(2)} | given)
+def run(scaler: loop.Autoscaler | None = None, **given: Any) -> loop.Outcome:
+    parts: Given = {"arrivals_s": TIMES, "service": loop.Service(0.7, activator=True), "until_s": 60}
+    return loop.simulate(**parts | {"scaler": scaler or loop.Fixed(2)} | given)
 
 
-def by_hpa(measured: Any = 5, tolerance: Any = 0.1, **given: Any) -> service.ByHPA:
+def by_hpa(measured: Any = 5, tolerance: Any = 0.1, **given: Any) -> loop.ByHPA:
     scaler = hpa.HorizontalPodAutoscaler("b", REF, **usual(given, max_replicas=5, metrics=QUEUE))
-    return service.ByHPA(scaler, lambda seen: measured, hpa.Flags(tolerance=tolerance))
+    return loop.ByHPA(scaler, lambda seen: measured, hpa.Flags(tolerance=tolerance))
 
 
-def by_kpa(revision: Given, **config: Any) -> service.ByKPA:
-    return service.ByKPA(knative.Autoscaler(knative.Revision(**revision), knative.Config(**config)))
+def by_kpa(revision: Given, **config: Any) -> loop.ByKPA:
+    return loop.ByKPA(knative.Autoscaler(knative.Revision(**revision), knative.Config(**config)))
 
 
 def learned(given: Given) -> vpa.Recommendation:
@@ -66,12 +66,12 @@ def triggered(kind: str, given: Given) -> hpa.HorizontalPodAutoscaler:
 
 # fmt: off
 TABLE: list[tuple[Callable[[Given], Any], str]] = [
-    (lambda g: run(service=service.Service(**usual(g, service_s=1))), "service_s concurrency max_batch per_item_s timeout_s"),
+    (lambda g: run(service=loop.Service(**usual(g, service_s=1))), "service_s concurrency max_batch per_item_s timeout_s"),
     (lambda g: run(**g), "replicas until_s scrape_s lag_s"),
     (lambda g: run(arrivals_s=[g["arrival"]], until_s=None), "arrival"),
-    (lambda g: service.poisson(**usual(g, rate_per_s=lambda t: 0.1, highest_per_s=5, until_s=9)), "highest_per_s until_s"),
+    (lambda g: loop.poisson(**usual(g, rate_per_s=lambda t: 0.1, highest_per_s=5, until_s=9)), "highest_per_s until_s"),
     (lambda g: (run().percentile_s(**g), EMPTY.percentile_s("s", **g)), "fraction"),
-    (lambda g: run(service.Fixed(**usual(g, replicas=1))), "replicas"),
+    (lambda g: run(loop.Fixed(**usual(g, replicas=1))), "replicas"),
     (lambda g: run(by_hpa(**g)), "measured max_replicas"),
     (lambda g: triggered("prometheus", g), "threshold activation_threshold"),
     (lambda g: run(by_kpa(g)), "target container_concurrency min_scale window_s target_burst_capacity"),
@@ -88,7 +88,7 @@ TABLE: list[tuple[Callable[[Given], Any], str]] = [
 REFUSED: list[Callable[[], Any]] = [
     lambda: EMPTY.mean_s("nope"), lambda: EMPTY.percentile_s("s", 0.99), lambda: router.simulate([ONE], [0.0, math.nan]),
     lambda: router.simulate([ONE, replace(ONE, calls=("s",))], [0.0]), lambda: canary.sample_size(0.01, 0.01),
-    lambda: service.poisson(lambda now_s: 50.0, 5.0, 9.0),  # more than the highest rate
+    lambda: loop.poisson(lambda now_s: 50.0, 5.0, 9.0),  # more than the highest rate
     lambda: ROLLOUT.observe(ROLLOUT.observe(canary.Progress(), 60, FEW, FEW), 30, FEW, FEW),  # a clock that goes back
 ]
 # fmt: on
@@ -97,7 +97,7 @@ REFUSED: list[Callable[[], Any]] = [
 def sound(said: Any) -> bool:
     if isinstance(said, router.Outcome):
         return len(said.times_s["s"]) + said.dropped == len(TIMES) and all(t >= 0 for t in said.times_s["s"])
-    if isinstance(said, service.Outcome):
+    if isinstance(said, loop.Outcome):
         return all(type(n) is int and n >= 0 for _, n, *_ in said.timeline) and all(w >= 0 for w in said.waits_s)
     if isinstance(said, vpa.Recommendation):
         return all(a <= b <= c for a, b, c in zip(said.lower_bound, said.target, said.upper_bound, strict=True))
@@ -138,17 +138,17 @@ def test_the_router_loses_no_request(count: int, places: int, queued: int, batch
 
 @given(st.lists(st.floats(0, 60), max_size=30).map(sorted), st.integers(0, 3), st.sampled_from([math.inf, 0.0, 5.0]))
 def test_the_loop_keeps_its_requests_and_bounds(load: list[float], which: int, timeout: float) -> None:
-    def once() -> service.Outcome:
+    def once() -> loop.Outcome:
         scaled = keda.ScaledObject("b", REF, (keda.Trigger("p", threshold=2),), 1, 5)
         kpa, ray = by_kpa({"container_concurrency": 1, "min_scale": 1, "max_scale": 5}), AutoscalingConfig(1, 5, 1)
-        scalers: list[service.Autoscaler] = [
+        scalers: list[loop.Autoscaler] = [
             by_hpa(len(load)),
             kpa,
-            service.ByKEDA(scaled, lambda seen: seen.in_flight),
+            loop.ByKEDA(scaled, lambda seen: seen.in_flight),
             RayAutoscaler(ray),
         ]
-        one = service.Service(9, timeout_s=timeout, cold_start=service.ColdStart(load_s=3))
-        return service.run(load, one, scalers[which], 1, until_s=60)
+        one = loop.Service(9, timeout_s=timeout, cold_start=loop.ColdStart(load_s=3))
+        return loop.simulate(load, one, scalers[which], 1, until_s=60)
 
     outcome = once()
     assert outcome == once()
@@ -160,7 +160,7 @@ def test_the_loop_keeps_its_requests_and_bounds(load: list[float], which: int, t
 @given(st.sampled_from([0.0, 5.0]), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
 def test_the_kpa_sees_one_load_however_it_is_scraped(at_s: float, scrape_s: float) -> None:
     kpa = by_kpa({"container_concurrency": 1})
-    served = service.run([at_s] * 10, service.Service(100, activator=True), kpa, 1, 40, scrape_s)
+    served = loop.simulate([at_s] * 10, loop.Service(100, activator=True), kpa, 1, 40, scrape_s)
     assert max(wanted for _, wanted, _, _ in served.timeline) == 15  # ten in service, one a pod at 70 %
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mlinfra.admission.rules import Invalid
-from mlinfra.autoscaling import service
+from mlinfra.autoscaling import loop
 from mlinfra.ray_serve import autoscaling
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig, RayAutoscaler, Waiting
 
@@ -154,8 +154,8 @@ def test_refuses_what_rays_own_config_refuses(given_settings: dict[str, Any]) ->
 def test_in_the_closed_loop_it_follows_the_load_and_keeps_its_bounds() -> None:
     config = AutoscalingConfig(1, 6, 1, upscale_delay_s=5, downscale_delay_s=20, look_back_period_s=10)
     arrivals_s = [0.1 * i for i in range(600)] + [60 + 0.04 * i for i in range(1500)] + [120 + i for i in range(60)]
-    slow = service.Service(service_s=0.2, concurrency=1, cold_start=service.ColdStart(image_s=1))
-    outcome = service.run(arrivals_s, slow, RayAutoscaler(config), replicas=2)
+    slow = loop.Service(service_s=0.2, concurrency=1, cold_start=loop.ColdStart(image_s=1))
+    outcome = loop.simulate(arrivals_s, slow, RayAutoscaler(config), replicas=2)
     wanted = [count for _, count, _, _ in outcome.timeline]
     assert max(wanted) == 6
     assert min(wanted) >= 1

@@ -16,7 +16,7 @@ from test_kserve_canary import ROLLOUT
 
 from mlinfra import admission
 from mlinfra.admission import validate
-from mlinfra.autoscaling import hpa, keda, knative, service, vpa
+from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
 from mlinfra.course import steps
 from mlinfra.gpu import fragmentation as fgd
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
@@ -136,26 +136,26 @@ def test_a_sample_of_nothing_counts() -> None:
     assert [container.add_memory(used, at_s) for at_s, used in enumerate((0, -1, 0))] == [True, False, True]
 
 
-# ----------------------------------------------------------------------------------- autoscaling: tests/test_service.py
+# ----------------------------------------------------------------------------------- autoscaling: tests/test_loop.py
 
 
 def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:
-    assert service.ColdStart().total_s == 0
-    assert service.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
+    assert loop.ColdStart().total_s == 0
+    assert loop.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
 
 
 def test_an_hpa_in_the_loop_reads_exact_thousandths() -> None:
     """6 in flight at 3 a pod are 2 pods; a little more would be 3."""
     goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
-    scaler = service.ByHPA(autoscaler(metrics=goal), lambda seen: seen.in_flight)
-    assert scaler.decide(0.0, service.Snapshot(0.0, 1, 6, 0, 0.0, 1.0), 1) == 2
+    scaler = loop.ByHPA(autoscaler(metrics=goal), lambda seen: seen.in_flight)
+    assert scaler.decide(0.0, loop.Snapshot(0.0, 1, 6, 0, 0.0, 1.0), 1) == 2
 
 
 def test_an_hpa_on_cpu_in_the_loop() -> None:
     """Pods request one core: 4 busy cores in 4 pods are 100 %, twice the target."""
     by_cpu = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(50)),))
-    scaler = service.ByHPA(by_cpu, lambda seen: seen.busy * seen.ready)
-    assert scaler.decide(0.0, service.Snapshot(0.0, 4, 0, 4, 0.0, 1.0), 4) == 8
+    scaler = loop.ByHPA(by_cpu, lambda seen: seen.busy * seen.ready)
+    assert scaler.decide(0.0, loop.Snapshot(0.0, 4, 0, 4, 0.0, 1.0), 4) == 8
 
 
 # --------------------------------------------------------------------------------------- gpu: tests/test_gpu_scoring.py

@@ -235,7 +235,7 @@ class Seen(Protocol):
 
 @dataclass
 class RayAutoscaler:
-    """The policy as an autoscaler of `autoscaling.service`: the metric every second, one source for all replicas."""
+    """The policy as an autoscaler of `autoscaling.loop`: the metric every second, one source for all replicas."""
 
     config: AutoscalingConfig
     interval_s: float = 1.0

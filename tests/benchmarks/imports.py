@@ -15,7 +15,7 @@ ROOMS = (
     "mlinfra.autoscaling.vpa",
     "mlinfra.autoscaling.knative",
     "mlinfra.autoscaling.keda",
-    "mlinfra.autoscaling.service",
+    "mlinfra.autoscaling.loop",
     "mlinfra.gpu.scheduler",
     "mlinfra.gpu.kueue",
     "mlinfra.gpu.mig",

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, repeat
 
 from benchmarks.rows import Row, seconds
-from test_service import scalers, simpy_waits
+from test_loop import scalers, simpy_waits
 
-from mlinfra.autoscaling import service
+from mlinfra.autoscaling import loop
 from mlinfra.course import data
 
 SERVERS, FEW = 8, 20_000
-POD = service.Service(2.0, 4, cold_start=service.ColdStart(image_s=20, load_s=10), activator=True)
+POD = loop.Service(2.0, 4, cold_start=loop.ColdStart(image_s=20, load_s=10), activator=True)
 
 
 def rows() -> Iterator[Row]:
@@ -25,10 +25,10 @@ def fifo(requests: int) -> Row:
     chance = random.Random(requests)
     arrivals_s = list(accumulate(chance.expovariate(0.9 * SERVERS) for _ in range(requests)))
     service_s = [chance.expovariate(1.0) for _ in arrivals_s]
-    waits, theirs = service.fifo_waits(arrivals_s, service_s, SERVERS), simpy_waits(arrivals_s, service_s, SERVERS)
+    waits, theirs = loop.fifo_waits(arrivals_s, service_s, SERVERS), simpy_waits(arrivals_s, service_s, SERVERS)
     if any(abs(ours - other) > 1e-6 for ours, other in zip(waits, theirs, strict=True)):
         raise RuntimeError(f"{requests} requests: SimPy lets them wait differently")
-    took = seconds(lambda: service.fifo_waits(arrivals_s, service_s, SERVERS), times=5)
+    took = seconds(lambda: loop.fifo_waits(arrivals_s, service_s, SERVERS), times=5)
     beside = seconds(lambda: simpy_waits(arrivals_s, service_s, SERVERS))
     met = beside >= 20 * took
     return Row("FIFO core", f"{requests:,} requests", requests, took, "SimPy, the same waits", beside, "20 times", met)
@@ -38,8 +38,8 @@ def hours() -> Iterator[Row]:
     """The first tenth, the first third and all of the hour of production traffic, through each autoscaler."""
     counts = data.llm_arrivals()
     for name, part in ((name, part) for name in scalers() for part in (10, 3, 1)):
-        arrivals_s = service.spread(counts[: len(counts) // part], data.BIN_S)
-        took = seconds(lambda: service.run(arrivals_s, POD, scalers()[name](), 2), times=5)  # noqa: B023
+        arrivals_s = loop.spread(counts[: len(counts) // part], data.BIN_S)
+        took = seconds(lambda: loop.simulate(arrivals_s, POD, scalers()[name](), 2), times=5)  # noqa: B023
         target = "0.1 s" if part == 1 else ""
         yield loop_row(f"real traffic through {name.upper()}", arrivals_s, took, target, not target or took <= 0.1)
 
@@ -47,7 +47,7 @@ def hours() -> Iterator[Row]:
 def million(requests: int) -> Row:
     """Even traffic of 10 requests a second through the HPA."""
     arrivals_s = [i / 10 for i in range(requests)]
-    took = seconds(lambda: service.run(arrivals_s, POD, scalers()["hpa"](), 2))
+    took = seconds(lambda: loop.simulate(arrivals_s, POD, scalers()["hpa"](), 2))
     target = "3 s" if requests == 1_000_000 else ""
     return loop_row("the loop with an HPA", arrivals_s, took, target, not target or took <= 3)
 

@@ -70,7 +70,7 @@ def run(histogram: vpa.Histogram, ops: list[Case]) -> list[bool]:
         if op["op"] == "percentile":
             agreed.append(close(histogram.percentile(op["p"]), op["expected"]))
         elif op["op"] == "is_empty":
-            agreed.append((not histogram.used()) == op["expected"])
+            agreed.append((not histogram.filled_buckets()) == op["expected"])
         else:
             getattr(histogram, op["op"])(op["value"], op["weight"], op["t_s"])
     return agreed

@@ -1,0 +1,166 @@
+"""The closed loop: requests arrive and queue, replicas start cold and serve, and an autoscaler decides on metrics.
+
+Every request is followed exactly. Times are seconds. `arrivals`, `queue`, `replicas` and `scalers` are the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, pairwise, takewhile
+
+from mlinfra.admission.rules import Field, Rules, broken, check, real
+from mlinfra.autoscaling.arrivals import check_arrivals, poisson, spread
+from mlinfra.autoscaling.queue import Queue, fifo_waits
+from mlinfra.autoscaling.replicas import ColdStart, Fleet, Service
+from mlinfra.autoscaling.scalers import Autoscaler, ByHPA, ByKEDA, ByKPA, Fixed, Measure, Snapshot
+
+__all__ = [
+    "Autoscaler",
+    "ByHPA",
+    "ByKEDA",
+    "ByKPA",
+    "ColdStart",
+    "Fixed",
+    "Measure",
+    "Outcome",
+    "Service",
+    "Snapshot",
+    "fifo_waits",
+    "poisson",
+    "simulate",
+    "spread",
+]
+
+MIN_SCRAPE_S = 0.001
+PARAMETERS: Rules = [("until_s", real()), ("scrape_s", real(MIN_SCRAPE_S)), ("lag_s", real(0))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run: latency of every request (infinite for an error), and what it took to serve them."""
+
+    latencies_s: list[float]
+    waits_s: list[float]
+    replica_s: float
+    timeline: list[tuple[float, int, int, int]]  # time, desired, ready, in flight
+    service: Service
+
+    @property
+    def errors(self) -> int:
+        return sum(latency == math.inf for latency in self.latencies_s)
+
+    def percentile_s(self, fraction: float) -> float | None:
+        """Latency that this share of the requests did not exceed (the nearest rank); None without requests."""
+        check("percentile", real(0, 1)(Field(fraction, "fraction")))
+        ranked = sorted(self.latencies_s)
+        return ranked[max(0, math.ceil(fraction * len(ranked)) - 1)] if ranked else None
+
+    def attained(self, slo_s: float) -> float:
+        """Share of the requests that were answered within the objective."""
+        return sum(latency <= slo_s for latency in self.latencies_s) / max(1, len(self.latencies_s))
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.replica_s * self.service.gpus / 3600
+
+    @property
+    def dollars(self) -> float:
+        return self.gpu_hours * self.service.dollars_per_gpu_hour
+
+    @property
+    def dollars_per_million(self) -> float:
+        """Dollars for a million requests that were answered."""
+        answered = len(self.latencies_s) - self.errors
+        return 1e6 * self.dollars / answered if answered else math.inf
+
+    @property
+    def flaps(self) -> int:
+        """How often the desired count turned around."""
+        steps = [after - before for (_, before, *_), (_, after, *_) in pairwise(self.timeline) if after != before]
+        return sum((a > 0) != (b > 0) for a, b in pairwise(steps))
+
+
+def simulate(
+    arrivals_s: Sequence[float],
+    service: Service,
+    scaler: Autoscaler,
+    replicas: int = 1,
+    until_s: float | None = None,
+    scrape_s: float = 1.0,
+    lag_s: float = 0.0,
+) -> Outcome:
+    """The loop over the arrivals: scrape every `scrape_s`, decide every `scaler.interval_s` on what is `lag_s` old.
+
+    It runs until the last arrival, or `until_s`. The requests that wait then are still served, by the replicas that
+    there are, and nobody pays for that time.
+    """
+    check_parameters(arrivals_s, service, replicas, until_s, scrape_s, lag_s)
+    queue, fleet, desired = Queue(arrivals_s, service), Fleet(service, replicas), replicas
+    snapshots: list[Snapshot] = []
+    timeline, tick_s, end_s = [], 0.0, last_second(arrivals_s, until_s)
+    for now_s in scrape_times(scrape_s, end_s):
+        serve(queue, fleet, now_s)
+        queue.time_out(now_s)
+        snapshots.append(scrape(queue, fleet, now_s, scrape_s))
+        if now_s >= tick_s - 1e-9:
+            desired = scaler.decide(now_s, delayed(snapshots, lag_s), desired)
+            check("decision", service.replica_bounds()(Field(desired, "replicas")))
+            fleet.scale(desired, now_s)
+            tick_s += scaler.interval_s
+        timeline.append((now_s, desired, snapshots[-1].ready, snapshots[-1].in_flight))
+    serve(queue, fleet, math.inf)
+    queue.fail_rest()
+    return Outcome(queue.latencies_s(), queue.waits_s(), fleet.replica_s(end_s), timeline, service)
+
+
+def check_parameters(
+    arrivals_s: Sequence[float], service: Service, replicas: int, until_s: float | None, scrape_s: float, lag_s: float
+) -> None:
+    """Invalid for times that are not finite or in order, and for a count that the service cannot start with."""
+    check_arrivals(arrivals_s)
+    parameters = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
+    check("loop", broken(Field(parameters), [("replicas", service.replica_bounds()), *PARAMETERS]))
+
+
+def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:
+    """When the loop ends: at the given time, or with the last arrival."""
+    if until_s is not None:
+        return until_s
+    return arrivals_s[-1] if arrivals_s else 0.0
+
+
+def scrape_times(scrape_s: float, end_s: float) -> Iterator[float]:
+    """Every scrape from second 0 to the end."""
+    return takewhile(lambda now_s: now_s <= end_s, (i * scrape_s for i in count()))
+
+
+def serve(queue: Queue, fleet: Fleet, until_s: float) -> None:
+    """Requests go to free slots until that time; the slots of a replica that has started are there from then on."""
+    for i in fleet.started(until_s):
+        queue.serve(fleet.slots, fleet.replicas[i].ready_s)
+        fleet.add_slots(i)
+    queue.serve(fleet.slots, until_s)
+
+
+def scrape(queue: Queue, fleet: Fleet, now_s: float, scrape_s: float) -> Snapshot:
+    """The counts of the moment, and the arrivals since the last scrape."""
+    arrived, busy = queue.arrived(now_s), fleet.busy_slots(now_s)
+    if fleet.service.max_batch == 1:
+        in_service = busy + fleet.draining_slots(now_s)
+    else:
+        in_service = queue.in_batches(now_s, len(fleet.slots))
+    arrivals_per_s = (arrived - queue.arrived(now_s - scrape_s)) / scrape_s
+    busy_share = busy / len(fleet.slots) if fleet.slots else 0.0
+    return Snapshot(now_s, fleet.ready, arrived - len(queue.starts_s), in_service, arrivals_per_s, busy_share)
+
+
+def delayed(snapshots: list[Snapshot], lag_s: float) -> Snapshot:
+    """The newest snapshot that is `lag_s` old, but with the ready count of now: pods are watched, only metrics lag."""
+    newest = snapshots[-1]
+    if not lag_s:
+        return newest
+    visible = (snapshot for snapshot in reversed(snapshots) if snapshot.at_s <= newest.at_s - lag_s)
+    before_the_first = replace(snapshots[0], arrivals_per_s=0.0)
+    return replace(next(visible, before_the_first), ready=newest.ready)

@@ -1,0 +1,140 @@
+"""The autoscalers of the closed loop: each reads a snapshot and decides how many replicas there should be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mlinfra.admission.rules import Field, Invalid, check, real
+from mlinfra.autoscaling import hpa, keda, knative
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One scrape: the counts at that time, and the arrival rate since the last scrape."""
+
+    at_s: float
+    ready: int
+    queued: int
+    in_service: int
+    arrivals_per_s: float
+    busy: float  # share of the ready slots
+
+    @property
+    def in_flight(self) -> int:
+        return self.queued + self.in_service
+
+
+Measure = Callable[[Snapshot], float]
+"""The metric that an autoscaler reads from a snapshot."""
+
+
+class Autoscaler(Protocol):
+    """Anything that can decide how many replicas there should be."""
+
+    interval_s: float
+
+    def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
+        """The desired count from now on, from the newest snapshot that has come through and the count so far."""
+        ...
+
+
+@dataclass
+class Fixed:
+    """So many replicas, whatever happens."""
+
+    replicas: int
+    interval_s: float = 60.0
+
+    def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
+        return self.replicas
+
+
+@dataclass
+class ByHPA:
+    """An HPA with one External metric that `measure` reads from the snapshot, or with one of cpu utilization."""
+
+    scaler: hpa.HorizontalPodAutoscaler
+    measure: Measure
+    flags: hpa.Flags = field(default_factory=hpa.Flags)
+
+    def __post_init__(self) -> None:
+        self.interval_s: float = self.flags.sync_period_s
+        self.history = hpa.History()
+
+    def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
+        observation = self.observe(now_s, snapshot, replicas)
+        decision = hpa.reconcile(self.scaler, observation, self.history, now_s, self.flags)
+        self.history = decision.history
+        return decision.desired
+
+    def observe(self, now_s: float, snapshot: Snapshot, replicas: int) -> hpa.Observation:
+        """What the metrics APIs answer: the amount in milli, shared by the ready pods if the metric is per pod."""
+        pods = hpa.running_pods(snapshot.ready, cpu=1)
+        amount_milli = round(1000 * read(self.measure, snapshot))
+        per_pod = isinstance(self.scaler.metrics[0], hpa.Resource | hpa.Pods)
+        reading: hpa.Reading = hpa.evenly(amount_milli, pods, now_s) if per_pod else [amount_milli]
+        return hpa.Observation(replicas, pods, (reading,))
+
+
+def read(measure: Measure, snapshot: Snapshot) -> float:
+    """The metric's value; Invalid unless it is finite."""
+    value = measure(snapshot)
+    check("measure", real()(Field(value, f"measure at {snapshot.at_s:g} s")))
+    return value
+
+
+@dataclass
+class ByKPA:
+    """Knative's autoscaler over the requests in flight: it records every second and decides at every tick."""
+
+    scaler: knative.Autoscaler
+    interval_s: float = knative.BUCKET_S
+
+    def __post_init__(self) -> None:
+        self.recorded_s, self.ticks = -math.inf, 0
+
+    def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
+        if snapshot.at_s > self.recorded_s:
+            self.recorded_s = snapshot.at_s
+            self.scaler.record(snapshot.at_s, snapshot.in_flight)
+        ticks = math.floor(now_s / knative.TICK_S + 1e-9)
+        if now_s > 0 and ticks == self.ticks:
+            return replicas
+        self.ticks = ticks
+        return self.scaler.desired(snapshot.at_s, snapshot.ready).desired
+
+
+@dataclass
+class ByKEDA:
+    """KEDA: its own poll scales between zero and one, and the HPA that it writes scales the rest."""
+
+    scaled_object: keda.ScaledObject
+    measure: Measure
+
+    def __post_init__(self) -> None:
+        if len(self.scaled_object.triggers) != 1:
+            triggers = Field(len(self.scaled_object.triggers), "triggers")
+            raise Invalid("ByKEDA", [triggers.invalid("must be one trigger: the loop measures one signal")])
+        self.hpa = ByHPA(self.scaled_object.hpa(), self.measure)
+        self.interval_s: float = math.gcd(self.scaled_object.polling_interval, round(self.hpa.interval_s))
+        self.last_active_s: float | None = None
+        self.next_poll_s, self.next_sync_s = 0.0, 0.0
+
+    def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
+        active = self.scaled_object.triggers[0].active(read(self.measure, snapshot))
+        self.last_active_s = now_s if active else self.last_active_s
+        if now_s >= self.next_poll_s - 1e-9:
+            self.next_poll_s += self.scaled_object.polling_interval
+            replicas = self.poll(now_s, active, replicas)
+        if now_s >= self.next_sync_s - 1e-9:
+            self.next_sync_s += self.hpa.interval_s
+            replicas = self.hpa.decide(now_s, snapshot, replicas) if replicas else 0
+        return replicas
+
+    def poll(self, now_s: float, active: bool, replicas: int) -> int:
+        """Replicas after KEDA's own step."""
+        age_s = None if self.last_active_s is None else now_s - self.last_active_s
+        return keda.request_scale(self.scaled_object, keda.Status(replicas, active, False, age_s, now_s))

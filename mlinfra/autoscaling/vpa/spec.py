@@ -1,0 +1,79 @@
+"""The VerticalPodAutoscaler object, and the policy that holds a recommendation in its bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlinfra.admission import check_manifest
+from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
+from mlinfra.autoscaling.vpa.recommender import Recommendation
+from mlinfra.manifest import Manifest, ObjectReference
+from mlinfra.quantity import Quantity, canonical, milli_value, quantity, shown
+
+
+@dataclass(frozen=True)
+class ContainerPolicy:
+    """What the VPA may do to one container ("*": to every one that has no policy of its own)."""
+
+    container_name: str = "*"
+    min_allowed: Mapping[str, Quantity] = field(default_factory=dict)
+    max_allowed: Mapping[str, Quantity] = field(default_factory=dict)
+    controlled_resources: tuple[str, ...] = ("cpu", "memory")
+    controlled_values: str = "RequestsAndLimits"
+
+    def manifest(self) -> Manifest:
+        bounds = {"minAllowed": self.min_allowed, "maxAllowed": self.max_allowed}
+        return {
+            "containerName": self.container_name,
+            "controlledResources": list(self.controlled_resources),
+            "controlledValues": self.controlled_values,
+            **{name: {r: shown(q) for r, q in amounts.items()} for name, amounts in bounds.items() if amounts},
+        }
+
+    def clamp(self, recommendation: Recommendation) -> Recommendation:
+        """The recommendation within minAllowed and maxAllowed."""
+        return Recommendation(
+            self.clamp_amounts(recommendation.target),
+            self.clamp_amounts(recommendation.lower_bound),
+            self.clamp_amounts(recommendation.upper_bound),
+            recommendation.confidence,
+        )
+
+    def clamp_amounts(self, amounts: Amounts) -> Amounts:
+        low = parse(self.min_allowed, default=0)
+        high = parse(self.max_allowed, default=MAX_AMOUNT)
+        return Amounts(*map(min, map(max, amounts, low), high))
+
+    def controlled(self, amounts: Amounts) -> dict[str, str]:
+        """The amounts that this policy lets the VPA set, as quantities."""
+        quantities = {"cpu": canonical(f"{amounts.cpu_milli}m"), "memory": canonical(amounts.memory_bytes)}
+        return {name: quantities[name] for name in quantities if name in self.controlled_resources}
+
+
+def parse(bounds: Mapping[str, Quantity], default: int) -> Amounts:
+    """The bounds in milli cores and bytes, rounded up; the default for a resource without a bound."""
+    cpu_milli = milli_value(bounds["cpu"]) if "cpu" in bounds else default
+    memory_bytes = math.ceil(quantity(bounds["memory"])) if "memory" in bounds else default
+    return Amounts(cpu_milli, memory_bytes)
+
+
+@dataclass(frozen=True)
+class VerticalPodAutoscaler:
+    """The object; Invalid when it would be refused."""
+
+    name: str
+    target_ref: ObjectReference
+    update_mode: str = "Recreate"
+    container_policies: tuple[ContainerPolicy, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_manifest(self.manifest())
+
+    def manifest(self) -> Manifest:
+        spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}
+        if self.container_policies:
+            spec["resourcePolicy"] = {"containerPolicies": [policy.manifest() for policy in self.container_policies]}
+        head = {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler"}
+        return {**head, "metadata": {"name": self.name}, "spec": spec}

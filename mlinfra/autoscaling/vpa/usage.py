@@ -1,0 +1,146 @@
+"""From samples to histograms: every cpu sample, and one memory peak a window (`model/container.go`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mlinfra.admission.rules import Field, Rules, broken, check, real, whole
+from mlinfra.autoscaling.vpa.amounts import scale
+from mlinfra.autoscaling.vpa.histogram import CPU_BUCKETS, DAY_S, MEMORY_BUCKETS, Histogram
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Flags of the recommender, with their defaults."""
+
+    target_percentile: float = 0.9
+    lower_bound_percentile: float = 0.5
+    upper_bound_percentile: float = 0.95
+    safety_margin_fraction: float = 0.15
+    pod_min_cpu_milli: int = 25
+    pod_min_memory_mib: int = 250
+    confidence_interval_s: int = DAY_S
+    histogram_half_life_s: float = DAY_S
+    memory_aggregation_interval_s: int = DAY_S
+    memory_aggregation_interval_count: int = 8
+    oom_bump_up_ratio: float = 1.2
+    oom_min_bump_up_bytes: int = 100 * 2**20
+    cpu_sample_weight: float = 0.1
+    memory_sample_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check("flags", broken(Field(vars(self)), FLAGS))
+
+
+PERCENTILE = real(0, 1)
+FLAGS: Rules = [
+    ("target_percentile", PERCENTILE),
+    ("lower_bound_percentile", PERCENTILE),
+    ("upper_bound_percentile", PERCENTILE),
+    ("safety_margin_fraction", real(0)),
+    ("pod_min_cpu_milli", whole(0)),
+    ("pod_min_memory_mib", whole(0)),
+    ("confidence_interval_s", real(1)),
+    ("histogram_half_life_s", real(1)),
+    ("memory_aggregation_interval_s", real(1)),
+    ("memory_aggregation_interval_count", whole(1)),
+    ("oom_bump_up_ratio", real(1)),
+    ("oom_min_bump_up_bytes", whole(0, 2**63 - 1)),
+    ("cpu_sample_weight", real(0)),
+    ("memory_sample_weight", real(0)),
+]
+
+
+class Aggregate:
+    """What is known of one container's usage over all its pods."""
+
+    def __init__(self, flags: Flags = Flags()) -> None:
+        self.flags = flags
+        self.cpu = Histogram(CPU_BUCKETS, flags.histogram_half_life_s)
+        self.memory_peaks = Histogram(MEMORY_BUCKETS, flags.histogram_half_life_s)
+        self.cpu_samples = 0
+        self.first_s, self.last_s = math.inf, -math.inf
+
+    def add_cpu(self, milli: int, at_s: float) -> None:
+        self.cpu.add(milli / 1000, self.flags.cpu_sample_weight, at_s)
+        self.cpu_samples += 1
+        self.first_s, self.last_s = min(self.first_s, at_s), max(self.last_s, at_s)
+
+    def add_peak(self, peak_bytes: int, at_s: float) -> None:
+        self.memory_peaks.add(peak_bytes, self.flags.memory_sample_weight, at_s)
+
+    def subtract_peak(self, peak_bytes: int, at_s: float) -> None:
+        self.memory_peaks.subtract(peak_bytes, self.flags.memory_sample_weight, at_s)
+
+    def expired(self, now_s: float) -> bool:
+        """Whether the recommender forgets it: no cpu sample for as long as the memory windows reach back."""
+        retention_s = self.flags.memory_aggregation_interval_s * self.flags.memory_aggregation_interval_count
+        return now_s - self.last_s >= retention_s
+
+    @property
+    def confidence(self) -> float:
+        """Days of history, or samples at one a minute, whichever is less."""
+        if not self.cpu_samples:
+            return 0.0
+        interval_s = self.flags.confidence_interval_s
+        return min((self.last_s - self.first_s) / interval_s, self.cpu_samples / (interval_s / 60))
+
+
+@dataclass
+class Container:
+    """One container of one pod: it passes cpu samples on to the aggregate, and one memory peak a window."""
+
+    aggregate: Aggregate
+    last_cpu_s: float = -math.inf
+    last_memory_s: float = -math.inf
+    window_end_s: float | None = None
+    memory_peak: int = 0
+    oom_peak: int = 0
+
+    def add_cpu(self, milli: int, at_s: float) -> bool:
+        """False for a sample that is negative, or no later than the last one."""
+        if milli < 0 or at_s <= self.last_cpu_s:
+            return False
+        self.aggregate.add_cpu(milli, at_s)
+        self.last_cpu_s = at_s
+        return True
+
+    def add_memory(self, usage_bytes: int, at_s: float) -> bool:
+        """False for a sample that is negative, or earlier than the last one."""
+        if usage_bytes < 0 or at_s < self.last_memory_s:
+            return False
+        if self.replace_peak(usage_bytes, at_s):
+            self.memory_peak = usage_bytes
+        return True
+
+    def add_oom(self, request_bytes: int, at_s: float) -> bool:
+        """An out-of-memory kill counts as a peak above the usage that was seen; False when it is too old."""
+        flags = self.aggregate.flags
+        if self.window_end_s is not None and at_s < self.window_end_s - flags.memory_aggregation_interval_s:
+            return False
+        usage = max(request_bytes, self.memory_peak)  # not the last OOM's: repeats must not run away
+        peak = max(usage + flags.oom_min_bump_up_bytes, scale(usage, flags.oom_bump_up_ratio))
+        if self.replace_peak(peak, at_s):
+            self.oom_peak = peak
+        return True
+
+    def replace_peak(self, peak_bytes: int, at_s: float) -> bool:
+        """Whether this is the peak of its window: the first of a new one, or higher than the peak so far."""
+        self.last_memory_s = at_s
+        if self.window_end_s is None or at_s >= self.window_end_s:
+            self.window_end_s = self.next_window_end_s(at_s)
+            self.memory_peak = self.oom_peak = 0
+        else:
+            peak_so_far = max(self.memory_peak, self.oom_peak)
+            if peak_so_far == 0 or peak_bytes <= peak_so_far:  # as upstream, a window that opens with 0 keeps it
+                return False
+            self.aggregate.subtract_peak(peak_so_far, self.window_end_s)
+        self.aggregate.add_peak(peak_bytes, self.window_end_s)
+        return True
+
+    def next_window_end_s(self, at_s: float) -> float:
+        """End of the window that a sample opens; the first window starts with the first sample."""
+        interval_s = self.aggregate.flags.memory_aggregation_interval_s
+        end_s = at_s if self.window_end_s is None else self.window_end_s
+        return end_s + (at_s - end_s) // interval_s * interval_s + interval_s
