@@ -57,7 +57,7 @@ def callbacks(page: Page, path: Path) -> Iterator[Row]:
 
 def presses(page: Page, path: Path) -> Iterator[Row]:
     """Forty presses on each live panel; beside the median stands the 95th percentile."""
-    for _, panel in panels(page, path.name):
+    for panel in panels(page, path.name):
         if "mlinfra-live" in (panel.get_attribute("class") or ""):
             times = step_times(page, panel, PRESSES)
             p50, p95 = statistics.median(times) / 1000, statistics.quantiles(times, n=20)[-1] / 1000

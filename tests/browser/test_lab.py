@@ -68,6 +68,9 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+    tracker = folder / "settings" / "@jupyterlab" / "notebook-extension"
+    tracker.mkdir(parents=True)
+    (tracker / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells stay where they are
     (folder / "notebooks").mkdir()
     for path in NOTEBOOKS:
         nbformat.write(_without_outputs(path), folder / "notebooks" / path.name)
@@ -138,29 +141,19 @@ def open_and_run(browser: Browser, address: str, notebook: str) -> tuple[Page, l
     return page, hosts
 
 
-def panels(page: Page, notebook: str) -> Iterator[tuple[int, Locator]]:
-    """Each panel with the number of its cell, brought into the window."""
+def panels(page: Page, notebook: str) -> Iterator[Locator]:
+    """Each panel once, brought into the window."""
     cells = nbformat.read(ROOT / "notebooks" / notebook, as_version=4).cells
     for i, cell in enumerate(cells):
         if cell.cell_type == "code" and "study.panel(" in cell.source:
-            show_cell(page, i)
-            yield i, page.locator(f'[data-windowed-list-index="{i}"] .widget-vbox:has(svg[role=img])')
-
-
-def show_cell(page: Page, i: int) -> None:
-    """Bring a panel's cell into the window: JupyterLab keeps only the cells near it in the page, and moves them."""
-    panel = page.locator(f'[data-windowed-list-index="{i}"] .widget-vbox').first
-
-    def is_there() -> bool:
-        page.evaluate(f"{CONTENT}.scrollToItem({i}, 'smart')")
-        return panel.count() > 0
-
-    until(f"the panel in cell {i}", is_there)
-    panel.scroll_into_view_if_needed()
+            panel = page.locator(".jp-Notebook-cell").nth(i).locator(".widget-vbox").first
+            panel.scroll_into_view_if_needed()
+            yield panel
 
 
 def picture(panel: Locator) -> str:
-    return panel.locator("svg[role=img]").get_attribute("aria-label") or ""
+    """What the panel says of its picture, or why a setting has none."""
+    return panel.get_by_role("status").text_content() or ""
 
 
 def moved(panel: Locator, act: Callable[[], None]) -> bool:
@@ -245,14 +238,13 @@ def test_every_slider_moves_its_picture(
 ) -> None:
     page, hosts = open_and_run(browser, lab, path.name)
     sliders = 0
-    for number, (cell, panel) in enumerate(panels(page, path.name)):
+    for number, panel in enumerate(panels(page, path.name)):
         sliders += check_sliders(page, panel)
         check_narrow(page, panel)
         if "mlinfra-live" in (panel.get_attribute("class") or ""):
             LATENCIES.extend(step_times(page, panel, presses=10))
         for theme in ("Dark", "Light"):
             use_theme(page, theme)
-            show_cell(page, cell)
             panel.screenshot(path=SHOTS / f"{path.stem}_{number}_{theme.lower()}.png")
     assert sliders == path.read_text("utf-8").count("study.Slider(")
     assert set(hosts) == {"127.0.0.1"}
