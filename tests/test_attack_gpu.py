@@ -42,7 +42,7 @@ def place(
 
 WRONG = [
     call(GPURequest, "a", gang_size=2**31 - 1), call(GPURequest, "a", priority_class=10), call(GPUNode, "n", devices={"cpu": 1}), call(GPUNode, "n", taints=("nvidia.com/gpu",)),
-    call(GPUScheduler, [N], profile.packing), call(GPUScheduler, [N], ties=1), call(GPUScheduler([N]).schedule, "60"), 
+    call(GPUScheduler([N]).schedule, float("nan")),
     call(profile.Profile, percentage_of_nodes_to_score=101), call(profile.Profile, "x", (scoring.BestFit,)), 
     call(quota.ClusterQueue, "a", "ml", {GPU: 8}), call(quota.Workload, "w", "a", [4]), call(WholeGPUBestFit, [N, N]),
     call(quota.Workload, "w", "a", {GPU: None}), call(quota.Usage(OWN).available, "b", GPU), call(quota.Usage, OWN, {"b": Counter({GPU: 1})}), call(mig.best_packing, A100, ["1g.5gb"]),
