@@ -38,7 +38,7 @@ def node_affinity(pod: GPURequest, info: NodeInfo) -> Refusal | None:
 def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """Every request must fit into what is left; one that is larger than the whole node cannot be resolved."""
     allocatable, requested = info.node.allocatable, info.requested
-    short = [name for name, asked in pod.requests.items() if asked > allocatable.get(name, 0) - requested[name]]
+    short = [name for name, amount in pod.requests.items() if amount > allocatable.get(name, 0) - requested[name]]
     reasons = ["Too many pods"] if len(info.pods) >= allocatable["pods"] else []
     reasons += [f"Insufficient {name}" for name in short]
     if not reasons:
