@@ -15,7 +15,7 @@ from test_kinds import GOOD
 
 from mlinfra import ApiWarning, Problem, validate
 from mlinfra.admission import schema
-from mlinfra.admission.rules import Field
+from mlinfra.admission.rules import Field, circle
 from mlinfra.manifest import Manifest
 
 VALUES: list[Any] = ["text", 5, 1.5, True, [], {}, ["a"], {"a": 1}]
@@ -200,3 +200,16 @@ def test_a_verdict_needs_no_jsonschema() -> None:
     code += "print([name for name in ('jsonschema', 'kubernetes_validate') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("graph", "names"),
+    [
+        ({}, []),
+        ({"a": ["b", "c"], "b": ["c"]}, []),
+        ({"a": ["a"]}, ["a", "a"]),
+        ({"a": ["b"], "b": ["c"], "c": ["d"], "d": ["b"]}, ["b", "c", "d", "b"]),
+    ],
+)
+def test_a_circle_is_named_in_the_order_of_its_needs(graph: dict[str, list[str]], names: list[str]) -> None:
+    assert circle(graph) == names

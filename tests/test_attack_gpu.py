@@ -16,38 +16,43 @@ from hypothesis import strategies as st
 
 from mlinfra.admission import validate
 from mlinfra.admission.rules import Invalid
-from mlinfra.gpu import fragmentation as fgd
-from mlinfra.gpu import kueue, mig, preemption, profile, quota, scoring, sharing
+from mlinfra.gpu import fragmentation, kueue, mig, placement, preemption, profile, quota, scoring, shapes, sharing
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, PriorityClass, Taint, Toleration
 from mlinfra.gpu.index import WholeGPUBestFit
 from mlinfra.gpu.scheduler import GPUScheduler
 
 A100, N, URGENT, LOW = "A100-40GB", GPUNode("n", "A100", 8, 80), PriorityClass("urgent", 5), PriorityClass("low", 0)
-SMALL, NO_GPU, V100 = fgd.PodShape(1, 1, 1, 500), fgd.PodShape(1, 1, 0, 0), fgd.NodeShape(8000, 8000, 1, "V100")
-OWN, TYPICAL = {"a": quota.ClusterQueue("a", "ml", {GPU: quota.Quota(8)})}, [fgd.TypicalPod(0, 1, 1000, (), 1.0)]
+SMALL, NO_GPU, V100 = (
+    shapes.PodShape(1, 1, 1, 500),
+    shapes.PodShape(1, 1, 0, 0),
+    shapes.NodeShape(8000, 8000, 1, "V100"),
+)
+OWN, TYPICAL = {"a": quota.ClusterQueue("a", "ml", {GPU: quota.Quota(8)})}, [shapes.TypicalPod(0, 1, 1000, (), 1.0)]
 SLICED, RATIO = sharing.Sharing("timeSlicing", 10), scoring.RequestedToCapacityRatio({GPU: 1}, ((0, 9), (9, 1)))
 CURVED = profile.Profile("x", (scoring.NodeResourcesFit(RATIO),))
 CALM, CHANCE = partial(settings, derandomize=True), st.integers(0, 9999).map(Random)
 call: Any = partial  # of anything, so that wrong types pass the type checker
 
 
-def place(node: Any = V100, pod: Any = SMALL, typical: Any = TYPICAL, policy: Any = fgd.fgd, ties: Any = None) -> Any:
-    return fgd.run([node], [pod], typical, policy, ties)
+def place(
+    node: Any = V100, pod: Any = SMALL, typical: Any = TYPICAL, policy: Any = placement.fgd, ties: Any = None
+) -> Any:
+    return placement.run([node], [pod], typical, policy, ties)
 
 
 WRONG = [
     call(GPURequest, "a", gang_size=2**31 - 1), call(GPURequest, "a", priority_class=10), call(GPUNode, "n", devices={"cpu": 1}), call(GPUNode, "n", taints=("nvidia.com/gpu",)),
-    call(GPUScheduler, [N], profile.packing), call(GPUScheduler, [N], ties=1), call(GPUScheduler([N]).schedule, "60"), 
+    call(GPUScheduler([N]).schedule, float("nan")),
     call(profile.Profile, percentage_of_nodes_to_score=101), call(profile.Profile, "x", (scoring.BestFit,)), 
     call(quota.ClusterQueue, "a", "ml", {GPU: 8}), call(quota.Workload, "w", "a", [4]), call(WholeGPUBestFit, [N, N]),
     call(quota.Workload, "w", "a", {GPU: None}), call(quota.Usage(OWN).available, "b", GPU), call(quota.Usage, OWN, {"b": Counter({GPU: 1})}), call(mig.best_packing, A100, ["1g.5gb"]),
     call(WholeGPUBestFit([N]).place, GPURequest("a", 1, gang_size=2)), call(WholeGPUBestFit([N]).place, GPURequest("a", 1, resource="a.b/c")), 
     call(mig.parted_config, A100, {"a": {"1g": True}}), call(mig.maximal_layouts, A100, ["1g.5gb"]),
     call(mig.smallest_for, A100, -5), call(sharing.Sharing, "", 4), call(SLICED.devices, "8"), call(SLICED.devices, -8), 
-    call(place, pod=fgd.PodShape(1, 1, 0, 500)), call(place, pod=fgd.PodShape(1, 1, 2, 500)), call(place, pod=fgd.PodShape(-9, 1, 1, 500)), 
-    call(place, pod=call(fgd.PodShape, 1, 1, 1, 500)("V100M32")), call(place, V100._replace(gpus=16)), call(list, islice(fgd.load([NO_GPU], 1000), 9999)),
-    call(place, V100._replace(memory_mib=2**40)), call(place, V100._replace(gpus=0), NO_GPU), call(fgd.run, [], [SMALL], TYPICAL, fgd.fgd), call(list, fgd.load([], 1000)),
-    call(list, islice(call(fgd.load, [SMALL])(float("nan")), 9999)),
+    call(place, pod=shapes.PodShape(1, 1, 0, 500)), call(place, pod=shapes.PodShape(1, 1, 2, 500)), call(place, pod=shapes.PodShape(-9, 1, 1, 500)), 
+    call(place, pod=call(shapes.PodShape, 1, 1, 1, 500)("V100M32")), call(place, V100._replace(gpus=16)), call(list, islice(shapes.load([NO_GPU], 1000), 9999)),
+    call(place, V100._replace(memory_mib=2**40)), call(place, V100._replace(gpus=0), NO_GPU), call(placement.run, [], [SMALL], TYPICAL, placement.fgd), call(list, shapes.load([], 1000)),
+    call(list, islice(call(shapes.load, [SMALL])(float("nan")), 9999)),
 ]  # fmt: skip
 
 
@@ -106,15 +111,15 @@ def test_a_number_or_text_is_no_map_and_no_list(odd: Any) -> None:
     assert [made for made in (odd, [odd]) if not validate(config | {"profiles": made})] == []
 
 
-@pytest.mark.parametrize("name", fgd.POLICIES)
+@pytest.mark.parametrize("name", placement.POLICIES)
 @CALM(max_examples=40)
 @given(CHANCE)
 def test_who_fits_is_placed_and_nothing_is_taken_twice(name: str, chance: Random) -> None:
-    pick, policy, rows = chance.choice, fgd.POLICIES[name], np.arange(4)
-    nodes = [fgd.NodeShape(pick([0, 64_000, 256_000]), 9000, pick([1, 2, 8]), pick("AV")) for _ in rows]
-    shares, cluster = [(0, 0), (1, 1), (1, 333), (1, 1000), (8, 1000)], fgd.Cluster(nodes, TYPICAL)
-    pods = [fgd.PodShape(pick([0, 64_000, 128_000]), 99, *pick(shares), pick([(), ("A",)])) for _ in range(12)]
-    for pod, node in zip(pods, fgd.run(nodes, pods, TYPICAL, policy).nodes, strict=True):
+    pick, policy, rows = chance.choice, placement.POLICIES[name], np.arange(4)
+    nodes = [shapes.NodeShape(pick([0, 64_000, 256_000]), 9000, pick([1, 2, 8]), pick("AV")) for _ in rows]
+    shares, cluster = [(0, 0), (1, 1), (1, 333), (1, 1000), (8, 1000)], fragmentation.Cluster(nodes, TYPICAL)
+    pods = [shapes.PodShape(pick([0, 64_000, 128_000]), 99, *pick(shares), pick([(), ("A",)])) for _ in range(12)]
+    for pod, node in zip(pods, placement.run(nodes, pods, TYPICAL, policy).nodes, strict=True):
         fits = cluster.feasible(pod, rows)
         assert not fits.any() if node is None else fits[node]
         if node is not None:

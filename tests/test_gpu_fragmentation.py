@@ -9,30 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlinfra.gpu import fragmentation as fgd
+from mlinfra.gpu import fragmentation, placement, shapes
 
 NODES = [
-    fgd.NodeShape(8000, 64_000, 2, "T4"),
-    fgd.NodeShape(16000, 64_000, 4, "T4"),
-    fgd.NodeShape(32000, 128_000, 8, "A10"),
+    shapes.NodeShape(8000, 64_000, 2, "T4"),
+    shapes.NodeShape(16000, 64_000, 4, "T4"),
+    shapes.NodeShape(32000, 128_000, 8, "A10"),
 ]
 PODS = st.lists(
     st.builds(
-        fgd.PodShape,
+        shapes.PodShape,
         st.sampled_from([500, 2000, 6000]),
         st.sampled_from([1000, 8000]),
         st.just(1),
         st.sampled_from([100, 300, 500, 900, 1000]),
         st.sampled_from([(), ("T4",), ("A10", "V100")]),
     )
-    | st.builds(fgd.PodShape, st.just(4000), st.just(4000), st.sampled_from([0, 2, 4]), st.just(1000)),
+    | st.builds(shapes.PodShape, st.just(4000), st.just(4000), st.sampled_from([0, 2, 4]), st.just(1000)),
     min_size=1,
     max_size=40,
 ).map(lambda pods: [pod._replace(gpu_milli=pod.gpu_milli if pod.gpus else 0) for pod in pods])
 
 
 def wasted(free: list[int], gpu_milli: int, gpus: int = 1, cpu: int = 1) -> float:
-    expected = fgd.Expected([fgd.TypicalPod(1, gpus, gpu_milli, (), 1.0)], ["any"])
+    expected = fragmentation.Expected([shapes.TypicalPod(1, gpus, gpu_milli, (), 1.0)], ["any"])
     gpu = np.array([[*free, *[0] * (8 - len(free))]])
     return float(expected.fragmentation(np.array([cpu]), gpu, np.array([0]))[0])
 
@@ -45,12 +45,16 @@ def test_the_measure_by_hand() -> None:
     assert wasted([1000] * 8, 0, gpus=0) == 8000  # of no use to a pod without GPUs
 
 
-@pytest.mark.parametrize("name", list(fgd.POLICIES))
+@pytest.mark.parametrize("name", list(placement.POLICIES))
 @settings(max_examples=25)
 @given(pods=PODS)
-def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pods: list[fgd.PodShape]) -> None:
-    typical, policy = fgd.typical_pods(pods), fgd.POLICIES[name]
-    made, cluster, rows = fgd.run(NODES, pods, typical, policy), fgd.Cluster(NODES, typical), np.arange(len(NODES))
+def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pods: list[shapes.PodShape]) -> None:
+    typical, policy = shapes.typical_pods(pods), placement.POLICIES[name]
+    made, cluster, rows = (
+        placement.run(NODES, pods, typical, policy),
+        fragmentation.Cluster(NODES, typical),
+        np.arange(len(NODES)),
+    )
     for pod, chosen in zip(pods, made.nodes, strict=True):
         fits = cluster.feasible(pod, rows)
         points, device = policy(cluster, pod, rows)
@@ -66,16 +70,19 @@ def test_the_rankings_that_are_kept_are_those_of_asking_everybody(name: str, pod
 
 @settings(max_examples=25)
 @given(PODS, st.integers(0, 5))
-def test_at_random_is_a_draw_that_a_seed_repeats(pods: list[fgd.PodShape], seed: int) -> None:
-    typical = fgd.typical_pods(pods)
-    one, two = (fgd.run(NODES, pods, typical, fgd.at_random(seed), np.random.default_rng(seed)) for _ in range(2))
+def test_at_random_is_a_draw_that_a_seed_repeats(pods: list[shapes.PodShape], seed: int) -> None:
+    typical = shapes.typical_pods(pods)
+    one, two = (
+        placement.run(NODES, pods, typical, placement.at_random(seed), np.random.default_rng(seed)) for _ in range(2)
+    )
     assert one == two
 
 
 def test_a_drawn_tie_goes_anywhere() -> None:
-    pod, typical = fgd.PodShape(100, 100, 1, 1000), [fgd.TypicalPod(100, 1, 1000, (), 1.0)]
+    pod, typical = shapes.PodShape(100, 100, 1, 1000), [shapes.TypicalPod(100, 1, 1000, (), 1.0)]
     drawn = {
-        fgd.run([NODES[0]] * 4, [pod], typical, fgd.fgd, np.random.default_rng(seed)).nodes[0] for seed in range(40)
+        placement.run([NODES[0]] * 4, [pod], typical, placement.fgd, np.random.default_rng(seed)).nodes[0]
+        for seed in range(40)
     }
     assert drawn == {0, 1, 2, 3}
 
@@ -83,10 +90,10 @@ def test_a_drawn_tie_goes_anywhere() -> None:
 @given(st.lists(st.sampled_from([100, 400, 1000]), min_size=1, max_size=8), st.sampled_from([100, 300, 500]))
 def test_taking_a_share_of_each_device_in_turn(free: list[int], milli: int) -> None:
     """The short cut gives what the measure gives after the change."""
-    typical = [fgd.TypicalPod(1, 1, 300, (), 0.5), fgd.TypicalPod(1, 2, 1000, (), 0.5)]
-    expected = fgd.Expected(typical, ["any"])
+    typical = [shapes.TypicalPod(1, 1, 300, (), 0.5), shapes.TypicalPod(1, 2, 1000, (), 0.5)]
+    expected = fragmentation.Expected(typical, ["any"])
     gpu, cpu, model = np.array([[*free, *[0] * (8 - len(free))]]), np.array([3]), np.array([0])
-    relief = expected.relief_by_sharing(cpu, gpu, model, fgd.PodShape(1, 1, 1, milli))
+    relief = expected.relief_by_sharing(cpu, gpu, model, shapes.PodShape(1, 1, 1, milli))
     before = expected.fragmentation(cpu, gpu, model)
     for device, share in enumerate(free):
         if share >= milli:
@@ -97,24 +104,24 @@ def test_taking_a_share_of_each_device_in_turn(free: list[int], milli: int) -> N
 
 
 def test_the_openb_cluster() -> None:
-    nodes, pods = fgd.openb()
+    nodes, pods = shapes.openb()
     assert (len(nodes), sum(node.gpus for node in nodes), sum(node.cpu_milli for node in nodes)) == (
         1213,
         6212,
         107_018_000,
     )
     assert (len(pods), sum(pod.shared for pod in pods), sum(pod.gpus == 0 for pod in pods)) == (8152, 3078, 1088)
-    typical = fgd.typical_pods(pods)
+    typical = shapes.typical_pods(pods)
     assert len(typical) == 35
     assert sum(pod.share for pod in typical) == pytest.approx(1)
     assert all(before.share >= after.share for before, after in pairwise(typical))
 
 
 def test_the_load_stops_before_it_passes_130_percent() -> None:
-    _, pods = fgd.openb()
+    _, pods = shapes.openb()
     for seed in (None, 1):
-        asked = list(fgd.load(pods, 6_212_000, seed))
+        asked = list(shapes.load(pods, 6_212_000, seed))
         assert 1.28 * 6_212_000 < sum(pod.total_milli for pod in asked) <= 1.3 * 6_212_000
-    assert asked == list(fgd.load(pods, 6_212_000, 1))
+    assert asked == list(shapes.load(pods, 6_212_000, 1))
     assert asked[:8152] != pods
     assert sorted(asked[:8152]) == sorted(pods)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mlinfra import admission
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, PriorityClass, Taint, Toleration, nonzero
-from mlinfra.gpu.filters import feasible_to_find
+from mlinfra.gpu.filters import num_feasible_nodes_to_find
 from mlinfra.gpu.preemption import DisruptionBudget
 from mlinfra.gpu.profile import BEST_FIT, DEFAULT_PROFILE, Profile, packing
 from mlinfra.gpu.scheduler import GPUScheduler
@@ -297,7 +297,7 @@ def test_a_budget_moves_the_eviction_elsewhere() -> None:
 def test_a_large_cluster_is_not_searched_to_the_end() -> None:
     """All three prefer an A100; only the third look, in a circle, comes to the node that has some."""
     nodes = [*(GPUNode(f"n{i:03}") for i in range(299)), GPUNode("best", A100, 8, 80)]
-    assert feasible_to_find(300) == 144
+    assert num_feasible_nodes_to_find(300) == 144
     cluster = GPUScheduler(nodes)
     for name, node in (("first", "n000"), ("second", "n144"), ("third", "best")):
         cluster.submit(GPURequest(name, preferred_gpu_type=A100))

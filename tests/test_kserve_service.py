@@ -169,8 +169,8 @@ BROKEN: dict[str, tuple[InferenceService, str, Any, str]] = {
         KNATIVE, "spec predictor model resources requests nvidia.com/gpu", "2", "must be equal to nvidia.com/gpu"),
     "fraction of a gpu": (
         KNATIVE, "spec predictor model resources limits nvidia.com/gpu", "0.5", "must be an integer"),
-    "quantity": (KNATIVE, "spec predictor model resources limits memory", "4GB", "quantit"),
-    "number": (KNATIVE, "spec predictor model resources limits cpu", 1.5, "must be a string or an integer"),
+    "quantity": (KNATIVE, "spec predictor model resources limits memory", "4GB", "in body should match"),
+    "number": (KNATIVE, "spec predictor model resources limits cpu", 1.5, "in body must be of type string"),
     "canary in Knative mode": (STANDARD, f"metadata annotations {MODE}", "Knative", "only supported in Standard"),
     "canary's name": (STANDARD, "spec canary 0 predictor name", "v1", "conflicts with stable predictor name"),
     "canary without name": (STANDARD, "spec canary 0 predictor name", None, "canary predictor.name is required"),

@@ -17,7 +17,7 @@ from mlinfra.admission.rules import Invalid
 from mlinfra.course import classifier, steps
 from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local
 from mlinfra.pipelines.cache import Cache
-from mlinfra.pipelines.pipeline import Value
+from mlinfra.pipelines.task import Value
 
 TASKS = (
     Task("make", MAKE, {"rows": PipelineInput("rows")}),

@@ -18,7 +18,7 @@ from mlinfra import admission
 from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
 from mlinfra.course import steps
-from mlinfra.gpu import fragmentation as fgd
+from mlinfra.gpu import fragmentation, placement, shapes
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
 from mlinfra.gpu.index import WholeGPUBestFit
@@ -290,39 +290,42 @@ def test_who_asks_for_more_of_one_resource_than_its_queue_owns_keeps_nothing_fro
 # --------------------------------------------------------------------------------- gpu: tests/test_gpu_fragmentation.py
 
 
-def ranked(policy: fgd.Policy, pod: fgd.PodShape) -> list[int]:
+def ranked(policy: placement.Policy, pod: shapes.PodShape) -> list[int]:
     """Points of 2 GPUs that are free, 4 of which one is half taken, 8 of which one is taken, and 8 free ones."""
-    cluster = fgd.Cluster(
-        [fgd.NodeShape(64_000, 64_000, gpus, "T4") for gpus in (2, 4, 8, 8)], [fgd.TypicalPod(1, 1, 1000, (), 1.0)]
+    cluster = fragmentation.Cluster(
+        [shapes.NodeShape(64_000, 64_000, gpus, "T4") for gpus in (2, 4, 8, 8)],
+        [shapes.TypicalPod(1, 1, 1000, (), 1.0)],
     )
     cluster.place(HALF, 1, 0)
     cluster.place(ONE, 2, 0)
     return [int(points) for points in policy(cluster, pod, np.arange(4)).points]
 
 
-HALF, ONE = fgd.PodShape(32_000, 1, 1, 500), fgd.PodShape(32_000, 1, 1, 1000)
+HALF, ONE = shapes.PodShape(32_000, 1, 1, 500), shapes.PodShape(32_000, 1, 1, 1000)
 
 
 def test_packing_by_hand() -> None:
     """Wholly free: max(33 - f, f); opening n: 50 - n; on a shared one with half free: 100 - 50 // 10."""
-    assert ranked(fgd.gpu_packing, HALF) == [33 - 2, 100 - 50 // 10, 50 - 1, 33 - 8]
-    assert ranked(fgd.gpu_packing, ONE) == [33 - 2, 50 - 1, 50 - 1, 33 - 8]
+    assert ranked(placement.gpu_packing, HALF) == [33 - 2, 100 - 50 // 10, 50 - 1, 33 - 8]
+    assert ranked(placement.gpu_packing, ONE) == [33 - 2, 50 - 1, 50 - 1, 33 - 8]
 
 
 def test_clustering_by_hand() -> None:
     """75 for company of its own kind, 25 for none, 0 for others only; and 25 (8000 - G) // 8000 for what is taken."""
-    assert ranked(fgd.gpu_clustering, HALF) == [25 + 18, 75 + 14, 0 + 3, 25 + 0]
-    assert ranked(fgd.gpu_clustering, ONE) == [25 + 18, 0 + 14, 75 + 3, 25 + 0]
-    cluster = fgd.Cluster([fgd.NodeShape(64_000, 64_000, 4, "T4")], [fgd.TypicalPod(1, 1, 1000, (), 1.0)])
+    assert ranked(placement.gpu_clustering, HALF) == [25 + 18, 75 + 14, 0 + 3, 25 + 0]
+    assert ranked(placement.gpu_clustering, ONE) == [25 + 18, 0 + 14, 75 + 3, 25 + 0]
+    cluster = fragmentation.Cluster(
+        [shapes.NodeShape(64_000, 64_000, 4, "T4")], [shapes.TypicalPod(1, 1, 1000, (), 1.0)]
+    )
     cluster.place(HALF._replace(cpu_milli=1), 0, 0)
     cluster.place(ONE._replace(cpu_milli=1), 0, 1)
-    assert fgd.gpu_clustering(cluster, ONE, np.arange(1)).points == [50 + 25 * (8000 - 2500) // 8000]
+    assert placement.gpu_clustering(cluster, ONE, np.arange(1)).points == [50 + 25 * (8000 - 2500) // 8000]
 
 
 def test_best_fit_and_the_dot_product_by_hand() -> None:
     """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
-    assert ranked(fgd.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
-    assert ranked(fgd.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
+    assert ranked(placement.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
+    assert ranked(placement.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
 
 
 # ---------------------------------------------------------------------------------- kserve: tests/test_kserve_canary.py

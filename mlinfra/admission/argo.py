@@ -10,13 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from graphlib import CycleError, TopologicalSorter
 from typing import Any, get_args, get_origin
 
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, check, decoded, one_of, unknown_field
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, check, circle, decoded, one_of, unknown_field
 from mlinfra.admission.schema import Decoding
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity
@@ -109,10 +108,8 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
     needed = {name: _needs(task) for name, task in zip(names, tasks.value, strict=True)}
     for name, others in needed.items():
         yield from (Problem(f"{tasks.path}.{name}", f"dependency '{o}' not defined") for o in others if o not in names)
-    try:
-        TopologicalSorter(needed).prepare()
-    except CycleError as cycle:
-        yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(reversed(cycle.args[1]))}")
+    if cycle := circle(needed):
+        yield Problem(tasks.path, f"dependency cycle detected: {'->'.join(cycle)}")
 
 
 def _needs(task: Manifest) -> list[str]:

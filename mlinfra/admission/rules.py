@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from mlinfra.quantity import quantity
@@ -271,6 +272,15 @@ def annotation_keys(field: Field) -> Iterator[Problem]:
     """As those of labels, whatever their case."""
     for key in field.value:
         yield from label_key(Field(str(key).lower(), field.path))
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names on a circle, each followed by one that it needs, the last equal to the first; empty without one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 METADATA: Rules = [

@@ -23,6 +23,7 @@ Schema = Mapping[str, Any]
 
 INTEGERS = {"int32": 2**31, "int64": 2**63}
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+QUANTITY_PATTERN = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?...))?$"
 WRONG_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -122,7 +123,7 @@ def _quantity_problems(value: Field) -> list[Problem]:
     try:
         quantity(value.value)
     except ValueError:
-        why = "in body should match '^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?...))?$'"
+        why = f"in body should match '{QUANTITY_PATTERN}'"
         return [value.invalid(f"{value.path} {why}")]
     return []
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
 from mlinfra.manifest import Manifest, Resources
-from mlinfra.pipelines.component import Component
-from mlinfra.pipelines.pipeline import Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput
+from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput
 
 IMAGE = "registry.example.com/mlinfra:1.0.0"
 GPU_NODES = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}

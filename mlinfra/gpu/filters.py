@@ -38,7 +38,7 @@ def node_affinity(pod: GPURequest, info: NodeInfo) -> Refusal | None:
 def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """Every request must fit into what is left; one that is larger than the whole node cannot be resolved."""
     allocatable, requested = info.node.allocatable, info.requested
-    short = [name for name, asked in pod.requests.items() if asked > allocatable.get(name, 0) - requested[name]]
+    short = [name for name, amount in pod.requests.items() if amount > allocatable.get(name, 0) - requested[name]]
     reasons = ["Too many pods"] if len(info.pods) >= allocatable["pods"] else []
     reasons += [f"Insufficient {name}" for name in short]
     if not reasons:
@@ -54,42 +54,43 @@ FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
 
 
 def refusal(pod: GPURequest, info: NodeInfo) -> Refusal | None:
-    """The first plugin that refuses the node; the others are not asked."""
-    return next((refused for plugin in FILTERS if (refused := plugin(pod, info))), None)
+    """The first plugin's refusal of the node; the plugins after it do not run."""
+    return next((verdict for plugin in FILTERS if (verdict := plugin(pod, info))), None)
 
 
-def feasible_to_find(nodes: int, percentage: int = 0) -> int:
-    """How many fitting nodes are enough: all of a small cluster, 5 % of a huge one (`numFeasibleNodesToFind`)."""
+def num_feasible_nodes_to_find(nodes: int, percentage: int = 0) -> int:
+    """How many fitting nodes are enough: all of a small cluster, 5 % of a huge one."""
     if nodes < 100:
         return nodes
     return max(100, nodes * (percentage or max(5, 50 - nodes // 125)) // 100)
 
 
 class Search(NamedTuple):
-    """What a look at the nodes found: those that fit, why the others do not, and how many were looked at."""
+    """The nodes that fit, and why the others do not."""
 
     feasible: list[NodeInfo]
     refused: dict[str, Refusal]
-    looked_at: int
+
+    @property
+    def processed_nodes(self) -> int:
+        return len(self.feasible) + len(self.refused)
 
     def fit_error(self) -> str:
         """The event's text: how many nodes gave each reason."""
         return unavailable(len(self.refused), (reason for r in self.refused.values() for reason in r.reasons))
 
 
-def find_feasible(pod: GPURequest, infos: Sequence[NodeInfo], start: int, enough: int) -> Search:
+def find_nodes_that_pass_filters(pod: GPURequest, infos: Sequence[NodeInfo], start: int, enough: int) -> Search:
     """Filter the nodes from `start` on, in a circle, until `enough` of them fit."""
-    feasible: list[NodeInfo] = []
-    refused: dict[str, Refusal] = {}
-    for looked_at in range(len(infos)):
-        if len(feasible) == enough:
-            return Search(feasible, refused, looked_at)
-        info = infos[(start + looked_at) % len(infos)]
-        if refused_for := refusal(pod, info):
-            refused[info.node.name] = refused_for
+    search = Search([], {})
+    for info in [*infos[start:], *infos[:start]]:
+        if len(search.feasible) == enough:
+            break
+        if verdict := refusal(pod, info):
+            search.refused[info.node.name] = verdict
         else:
-            feasible.append(info)
-    return Search(feasible, refused, len(infos))
+            search.feasible.append(info)
+    return search
 
 
 def unavailable(nodes: int, reasons: Iterable[str]) -> str:

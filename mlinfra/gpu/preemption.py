@@ -58,12 +58,12 @@ def select_victims(pod: GPURequest, info: NodeInfo, budgets: Sequence[Disruption
     node = info.copy()
     for victim in lower:
         node.remove(victim.request.name)
-    if still := refusal(pod, node):
-        return still
+    if verdict := refusal(pod, node):
+        return verdict
     protected = violating(lower, budgets)
-    spared = [p for p in lower if p not in protected]
-    gone = [p for p in protected + spared if not reprieved(p, pod, node)]
-    return Victims(info.node.name, tuple(sorted(gone, key=importance)), sum(p in protected for p in gone))
+    others = [p for p in lower if p not in protected]
+    victims = [p for p in protected + others if not reprieved(p, pod, node)]
+    return Victims(info.node.name, tuple(sorted(victims, key=importance)), sum(p in protected for p in victims))
 
 
 def reprieved(victim: Pod, pod: GPURequest, node: NodeInfo) -> bool:
@@ -78,14 +78,14 @@ def reprieved(victim: Pod, pod: GPURequest, node: NodeInfo) -> bool:
 def violating(pods: Iterable[Pod], budgets: Sequence[DisruptionBudget]) -> list[Pod]:
     """Pods that take a budget below zero; each uses one disruption of every budget that covers it."""
     left = [budget.disruptions_allowed for budget in budgets]
-    found = []
+    violations = []
     for pod in pods:
         covering = [i for i, budget in enumerate(budgets) if budget.covers(pod)]
         for i in covering:
             left[i] -= 1
         if any(left[i] < 0 for i in covering):
-            found.append(pod)
-    return found
+            violations.append(pod)
+    return violations
 
 
 class Cost(NamedTuple):
@@ -111,14 +111,14 @@ def cost(victims: Victims) -> Cost:
 def dry_run(
     pod: GPURequest, infos: Sequence[NodeInfo], budgets: Sequence[DisruptionBudget] = ()
 ) -> dict[str, Victims | Refusal]:
-    """The victims on each node, or why there are none, until as many are found as upstream looks for."""
+    """The victims on each node, or why there are none, until there are as many candidates as upstream looks for."""
     enough = max(len(infos) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
     outcome: dict[str, Victims | Refusal] = {}
-    found: list[Victims] = []
+    candidates: list[Victims] = []
     for info in infos:
-        outcome[info.node.name] = seen = select_victims(pod, info, budgets)
-        found += [seen] if isinstance(seen, Victims) else []
-        if len(found) >= enough and any(not victims.budget_violations for victims in found):
+        outcome[info.node.name] = verdict = select_victims(pod, info, budgets)
+        candidates += [verdict] if isinstance(verdict, Victims) else []
+        if len(candidates) >= enough and any(not victims.budget_violations for victims in candidates):
             break
     return outcome
 
@@ -135,10 +135,10 @@ def preempt(
     if pod.priority_class.preemption_policy == "Never":
         return None, "preemption: not eligible due to preemptionPolicy=Never."
     outcome = dry_run(pod, [info for info in infos if refused[info.node.name].resolvable], budgets)
-    if found := [victims for victims in outcome.values() if isinstance(victims, Victims)]:
-        best = min(found, key=cost)
-        told = f"found a potential placement for pod on node {best.node}, preempting {len(best.pods)} victims"
-        return best, f"preemption: {told}"
-    why = [outcome.get(info.node.name, NOT_HELPFUL) for info in infos]
-    reasons = [reason for refusal in why if isinstance(refusal, Refusal) for reason in refusal.reasons]
+    if candidates := [victims for victims in outcome.values() if isinstance(victims, Victims)]:
+        best = min(candidates, key=cost)
+        message = f"found a potential placement for pod on node {best.node}, preempting {len(best.pods)} victims"
+        return best, f"preemption: {message}"
+    verdicts = [outcome.get(info.node.name, NOT_HELPFUL) for info in infos]
+    reasons = [reason for verdict in verdicts if isinstance(verdict, Refusal) for reason in verdict.reasons]
     return None, f"preemption: {unavailable(len(infos), reasons)}"

@@ -1,4 +1,4 @@
-"""The scheduling cycle as kube-scheduler runs it: queue, filter, score, preempt, reserve, bind; and gangs, all or none.
+"""The scheduling cycle as kube-scheduler runs it: queue, filter, score, select, bind; preemption; gangs, all or none.
 
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, in one thread: binding and eviction take no time, and the Job
 of an evicted pod makes a new one at once (of a gang, all of them). Ties, which upstream breaks at random, go to the
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from mlinfra.admission.rules import Field, Invalid, a, check, real
+from mlinfra.admission.rules import Field, check, real
 from mlinfra.gpu import preemption
 from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exists, not_found
-from mlinfra.gpu.filters import Refusal, feasible_to_find, find_feasible
+from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
-from mlinfra.gpu.scoring import score_nodes
+from mlinfra.gpu.scoring import prioritize_nodes
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the scheduler would say of a pod on each node: why not, or how many points from whom."""
+    """Why each node refuses a pod, or how many points each plugin gives it."""
 
     refused: Mapping[str, Refusal]
     points: Mapping[str, Mapping[str, int]]
@@ -57,7 +57,7 @@ class Event(NamedTuple):
         return f"t={self.at_s:g} s  {self.reason}  {self.about}: {self.message}"
 
 
-class Queued(NamedTuple):
+class QueuedRequest(NamedTuple):
     """Sorts as PrioritySort does: the higher priority, then the earlier arrival."""
 
     minus_priority: int
@@ -72,7 +72,8 @@ class Running(NamedTuple):
     pods: tuple[Pod, ...]
 
 
-def _names(request: GPURequest) -> set[str]:
+def names_of(request: GPURequest) -> set[str]:
+    """The request's own name, and those of its pods."""
     return {request.name, *(pod.name for pod in request.pods())}
 
 
@@ -86,24 +87,16 @@ class GPUScheduler:
         ties: random.Random | None = None,
         budgets: Sequence[preemption.DisruptionBudget] = (),
     ) -> None:
-        check("scheduler", a(Profile)(Field(profile, "profile")))
-        if not (ties is None or isinstance(ties, random.Random)):
-            raise Invalid("scheduler", [Field(ties, "ties").invalid("must be a random.Random, or None")])
         self.profile, self.ties, self.budgets = profile, ties, budgets
         self.nodes: dict[str, NodeInfo] = {}
         self.running: dict[str, Running] = {}
         self.events: list[Event] = []
-        self._queue: list[Queued] = []
-        self._names: set[str] = set()
+        self._queue: list[QueuedRequest] = []
         self._arrivals = count()
-        self._start = 0
+        self._names: set[str] = set()
+        self._next_start_node_index = 0
         for node in nodes:
             self.add_node(node)
-
-    @property
-    def pending(self) -> tuple[GPURequest, ...]:
-        """What waits, in the order in which it will be tried."""
-        return tuple(queued.request for queued in self._queue)
 
     def add_node(self, node: GPUNode) -> None:
         if node.name in self.nodes:
@@ -112,43 +105,138 @@ class GPUScheduler:
 
     def submit(self, request: GPURequest) -> None:
         """Put a request into the queue, behind those of its priority."""
-        if taken := _names(request) & self._names:
-            raise already_exists("pod", min(taken))
-        self._names |= _names(request)
+        if conflicts := names_of(request) & self._names:
+            raise already_exists("pod", min(conflicts))
+        self._names |= names_of(request)
         self._enqueue(request)
 
+    def _enqueue(self, request: GPURequest) -> None:
+        insort(self._queue, QueuedRequest(-request.priority, next(self._arrivals), request))
+
+    @property
+    def pending(self) -> tuple[GPURequest, ...]:
+        """The requests that wait, in the order in which they will be tried."""
+        return tuple(entry.request for entry in self._queue)
+
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
-        """Try all that waits, once and in order; who does not fit holds up nobody. The (pod, node) pairs bound."""
+        """Try each request once, in order; one that does not fit blocks no other. The (pod, node) pairs bound."""
         check("schedule", real()(Field(now_s, "now_s")))
-        bound: list[tuple[str, str]] = []
-        waiting: list[Queued] = []
+        bindings: list[tuple[str, str]] = []
+        unschedulable: list[QueuedRequest] = []
         while self._queue:
-            queued = self._queue.pop(0)
-            pods = self._reserve(queued.request, now_s)
+            entry = self._queue.pop(0)
+            pods = self._scheduling_cycle(entry.request, now_s)
             if pods:
-                bound += self._bind(queued.request, pods, now_s)
+                bindings += self._bind(entry.request, pods, now_s)
             else:
-                waiting.append(queued)
-        self._queue = waiting
-        return bound
+                unschedulable.append(entry)
+        self._queue = unschedulable
+        return bindings
+
+    def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[Pod]:
+        """A node reserved for every pod of the request; if one pod finds none, all reservations are given back."""
+        reservations: list[Pod] = []
+        for pod in request.pods():
+            node = self._schedule_pod(pod, now_s, may_preempt=request.gang_size == 1)
+            if node is None:
+                self._unreserve(reservations)
+                self._reject_gang(request, len(reservations), now_s)
+                return []
+            reservations.append(self._reserve(pod, node, now_s))
+        return reservations
+
+    def _schedule_pod(self, pod: GPURequest, now_s: float, may_preempt: bool) -> str | None:
+        """Filter, score, select: the node for one pod. A single one is not scored; with none, pods may be preempted."""
+        search = self._find_nodes_that_fit_pod(pod)
+        if len(search.feasible) > 1:
+            points = prioritize_nodes(pod, search.feasible, self.profile.plugins)
+            return self._select_host(points)
+        if search.feasible:
+            return search.feasible[0].node.name
+        return self._post_filter(pod, search, now_s, may_preempt)
+
+    def _find_nodes_that_fit_pod(self, pod: GPURequest) -> Search:
+        """Filter until enough nodes fit; the next search starts where this one ends."""
+        infos = list(self.nodes.values())
+        enough = num_feasible_nodes_to_find(len(infos), self.profile.percentage_of_nodes_to_score)
+        search = find_nodes_that_pass_filters(pod, infos, self._next_start_node_index, enough)
+        self._next_start_node_index = (self._next_start_node_index + search.processed_nodes) % (len(infos) or 1)
+        return search
+
+    def _select_host(self, points: Mapping[str, Mapping[str, int]]) -> str:
+        """The node with the highest sum of weighted points."""
+        totals = {node: sum(points[node].values()) for node in self.nodes if node in points}
+        highest = max(totals.values())
+        best = [node for node, total in totals.items() if total == highest]
+        return self.ties.choice(best) if self.ties else best[0]
+
+    def _post_filter(self, pod: GPURequest, search: Search, now_s: float, may_preempt: bool) -> str | None:
+        """The event says why no node fits; if preemption can make one fit, its victims are evicted."""
+        infos = list(self.nodes.values())
+        victims, message = preemption.preempt(pod, infos, search.refused, self.budgets) if may_preempt else (None, "")
+        self._record_event(now_s, "FailedScheduling", pod.name, f"{search.fit_error()} {message}".rstrip())
+        if victims is None:
+            return None
+        self._evict(victims, pod.name, now_s)
+        return victims.node
+
+    def _evict(self, victims: preemption.Victims, preemptor: str, now_s: float) -> None:
+        """Each victim leaves with the rest of its gang, and its Job queues again."""
+        names = {victim.request.name for victim in victims.pods}
+        for name, (request, pods) in list(self.running.items()):
+            if names & {pod.request.name for pod in pods}:
+                del self.running[name]
+                self._unreserve(pods)
+                self._enqueue(request)
+                for pod in pods:
+                    message = f"Preempted by pod {preemptor} on node {pod.node}"
+                    self._record_event(now_s, "Preempted", pod.request.name, message)
+
+    def _reserve(self, pod: GPURequest, node: str, now_s: float) -> Pod:
+        """The pod on its node, which counts from now on."""
+        reservation = Pod(pod, node, now_s)
+        self.nodes[node].add(reservation)
+        return reservation
+
+    def _unreserve(self, pods: Iterable[Pod]) -> None:
+        for pod in pods:
+            self.nodes[pod.node].remove(pod.request.name)
+
+    def _reject_gang(self, gang: GPURequest, scheduled: int, now_s: float) -> None:
+        """The event of a gang in which one pod found no node; a single pod has had its own."""
+        if gang.gang_size > 1:
+            remaining = gang.gang_size - scheduled - 1
+            message = f"minCount ({gang.gang_size}) cannot be satisfied: {scheduled} scheduled, {remaining} remaining"
+            self._record_event(now_s, "Unschedulable", gang.name, message)
+
+    def _bind(self, request: GPURequest, pods: list[Pod], now_s: float) -> list[tuple[str, str]]:
+        """The request runs; the (pod, node) pairs."""
+        self.running[request.name] = Running(request, tuple(pods))
+        bindings = [(pod.request.name, pod.node) for pod in pods]
+        for name, node in bindings:
+            self._record_event(now_s, "Scheduled", name, f"Successfully assigned default/{name} to {node}")
+        return bindings
+
+    def _record_event(self, at_s: float, reason: str, about: str, message: str) -> None:
+        self.events.append(Event(at_s, reason, about, message))
 
     def release(self, name: str) -> None:
         """The request is done, or withdrawn while it waits: each node gets back exactly what it gave."""
         if name in self.running:
             request, pods = self.running.pop(name)
-            self._give_back(pods)
-        elif queued := next((queued for queued in self._queue if queued.request.name == name), None):
-            request = queued.request
-            self._queue.remove(queued)
+            self._unreserve(pods)
+        elif entry := next((entry for entry in self._queue if entry.request.name == name), None):
+            request = entry.request
+            self._queue.remove(entry)
         else:
             raise not_found("pod", name)
-        self._names -= _names(request)
+        self._names -= names_of(request)
 
     def explain(self, request: GPURequest) -> Explanation:
-        """What each node would say now of a pod of the request, all nodes being asked; nothing is changed."""
+        """The verdict of every node on a pod of the request, as things are; nothing is changed."""
         pod = request.pods()[0]
-        found = find_feasible(pod, list(self.nodes.values()), 0, len(self.nodes))
-        return Explanation(found.refused, score_nodes(pod, found.feasible, self.profile.plugins))
+        search = find_nodes_that_pass_filters(pod, list(self.nodes.values()), 0, len(self.nodes))
+        return Explanation(search.refused, prioritize_nodes(pod, search.feasible, self.profile.plugins))
 
     def status(self) -> dict[str, Any]:
         """The cluster in numbers, under the source notebook's names."""
@@ -169,75 +257,3 @@ class GPUScheduler:
                 for info in infos
             ],
         }
-
-    def _enqueue(self, request: GPURequest) -> None:
-        insort(self._queue, Queued(-request.priority, next(self._arrivals), request))
-
-    def _reserve(self, request: GPURequest, now_s: float) -> list[Pod]:
-        """A node for every pod of the request; if one finds none, all reservations are given back."""
-        reserved: list[Pod] = []
-        for pod in request.pods():
-            node = self._node_for(pod, now_s, may_preempt=request.gang_size == 1)
-            if node is None:
-                self._give_back(reserved)
-                self._say_unsatisfied(request, len(reserved), now_s)
-                return []
-            reserved.append(Pod(pod, node, now_s))
-            self.nodes[node].add(reserved[-1])
-        return reserved
-
-    def _bind(self, request: GPURequest, pods: list[Pod], now_s: float) -> list[tuple[str, str]]:
-        self.running[request.name] = Running(request, tuple(pods))
-        bound = [(pod.request.name, pod.node) for pod in pods]
-        for name, node in bound:
-            self._say(now_s, "Scheduled", name, f"Successfully assigned default/{name} to {node}")
-        return bound
-
-    def _node_for(self, pod: GPURequest, now_s: float, may_preempt: bool) -> str | None:
-        """The best of the nodes that were found to fit, or the one that an eviction makes fit."""
-        infos = list(self.nodes.values())
-        enough = feasible_to_find(len(infos), self.profile.percentage_of_nodes_to_score)
-        found = find_feasible(pod, infos, self._start, enough)
-        self._start = (self._start + found.looked_at) % (len(infos) or 1)
-        if found.feasible:
-            return self._best(pod, found.feasible)
-        victims, said = preemption.preempt(pod, infos, found.refused, self.budgets) if may_preempt else (None, "")
-        self._say(now_s, "FailedScheduling", pod.name, f"{found.fit_error()} {said}".rstrip())
-        if victims is None:
-            return None
-        self._evict(victims, pod.name, now_s)
-        return victims.node
-
-    def _best(self, pod: GPURequest, feasible: list[NodeInfo]) -> str:
-        """The node with the most points; one alone is not scored."""
-        if len(feasible) == 1:
-            return feasible[0].node.name
-        points = score_nodes(pod, feasible, self.profile.plugins)
-        totals = {node: sum(points[node].values()) for node in self.nodes if node in points}
-        highest = max(totals.values())
-        best = [node for node, total in totals.items() if total == highest]
-        return self.ties.choice(best) if self.ties else best[0]
-
-    def _evict(self, victims: preemption.Victims, by: str, now_s: float) -> None:
-        """The victims go, with them the rest of their gangs, and their Jobs queue again."""
-        gone = {victim.request.name for victim in victims.pods}
-        for name, (request, pods) in list(self.running.items()):
-            if gone & {pod.request.name for pod in pods}:
-                del self.running[name]
-                self._give_back(pods)
-                self._enqueue(request)
-                for pod in pods:
-                    self._say(now_s, "Preempted", pod.request.name, f"Preempted by pod {by} on node {pod.node}")
-
-    def _give_back(self, pods: Iterable[Pod]) -> None:
-        for pod in pods:
-            self.nodes[pod.node].remove(pod.request.name)
-
-    def _say_unsatisfied(self, gang: GPURequest, scheduled: int, now_s: float) -> None:
-        if gang.gang_size > 1:
-            remaining = gang.gang_size - scheduled - 1
-            said = f"minCount ({gang.gang_size}) cannot be satisfied: {scheduled} scheduled, {remaining} remaining"
-            self._say(now_s, "Unschedulable", gang.name, said)
-
-    def _say(self, at_s: float, reason: str, about: str, message: str) -> None:
-        self.events.append(Event(at_s, reason, about, message))

@@ -115,7 +115,7 @@ class ScorePlugin(Protocol):
         """Raw points of one node."""
         ...
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         """Points of all nodes from 0 to 100."""
         ...
 
@@ -140,7 +140,7 @@ class NodeResourcesFit:
         used = {name: info.nonzero_requested[name] + asked.get(name, 0) for name in self.strategy.resources}
         return self.strategy.score(used, info.node.allocatable, asked)
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw
 
 
@@ -158,7 +158,7 @@ class BalancedAllocation:
         after = {name: info.requested[name] + pod.requests.get(name, 0) for name in CPU_AND_MEMORY}
         return 50 + (50 + balance(after, info.node.allocatable) - balance(info.requested, info.node.allocatable)) // 2
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw
 
 
@@ -179,7 +179,7 @@ class NodeAffinity:
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         return sum(100 for term in pod.preferred if term.matches(info.node.all_labels))
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return normalize(raw)
 
 
@@ -194,7 +194,7 @@ class TaintToleration:
         soft = [taint for taint in info.node.taints if taint.effect == "PreferNoSchedule"]
         return sum(not any(t.tolerates(taint) for t in pod.tolerations) for taint in soft)
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return normalize(raw, reverse=True)
 
 
@@ -213,17 +213,18 @@ class BestFit:
         bonus = PREFERRED_POINTS if preferred else 0
         return bonus - (info.free_gpus - pod.gpu_count) * SPARE_POINTS
 
-    def normalized(self, pod: GPURequest, raw: list[int]) -> list[int]:
+    def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw
 
 
-def score_nodes(
+def prioritize_nodes(
     pod: GPURequest, infos: Sequence[NodeInfo], plugins: Iterable[ScorePlugin]
 ) -> dict[str, dict[str, int]]:
-    """Weighted points of each node by plugin, normalized over the nodes that fit."""
+    """Score, normalize over the nodes that fit, weight: the points of each node by plugin."""
     points: dict[str, dict[str, int]] = {info.node.name: {} for info in infos}
     for plugin in plugins:
-        normalized = plugin.normalized(pod, [plugin.score(pod, info) for info in infos])
-        for info, score in zip(infos, normalized, strict=True):
+        raw = [plugin.score(pod, info) for info in infos]
+        scores = plugin.normalize_score(pod, raw)
+        for info, score in zip(infos, scores, strict=True):
             points[info.node.name][plugin.name] = score * plugin.weight
     return points

@@ -1,6 +1,7 @@
 """Kubeflow Pipelines: components, pipelines compiled by KFP's SDK and run by its local runner, and their execution."""
 
 from mlinfra.pipelines.component import Component
-from mlinfra.pipelines.pipeline import Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput
+from mlinfra.pipelines.pipeline import Pipeline
+from mlinfra.pipelines.task import Condition, PipelineInput, Retry, Task, TaskOutput
 
 __all__ = ["Component", "Condition", "Pipeline", "PipelineInput", "Retry", "Task", "TaskOutput"]

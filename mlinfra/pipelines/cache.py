@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlinfra.admission.rules import Problem, check
-from mlinfra.pipelines.pipeline import Pipeline, PipelineInput, Task, TaskOutput, Value, argument_problems
+from mlinfra.pipelines.graph_rules import argument_problems
+from mlinfra.pipelines.pipeline import Pipeline
+from mlinfra.pipelines.task import PipelineInput, Task, TaskOutput, Value
 
 
 @dataclass

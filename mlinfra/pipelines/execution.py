@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from random import Random
 
-from mlinfra.admission.rules import Field, Problem, check, real
+from mlinfra.admission.rules import Field, Problem, check, circle, real
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,8 @@ def _problems(steps: Sequence[Step], gpus: float, parallelism: float) -> list[Pr
             found.append(Problem(f"{at}.minutes", f"{step.minutes}: must be a time, 0 or more"))
         if not 0 <= step.gpus <= gpus:
             found.append(Problem(f"{at}.gpus", f"{step.gpus}: must be from 0 to the {gpus:g} that there are"))
-    try:
-        TopologicalSorter({step.name: step.after for step in steps}).prepare()
-    except CycleError as cycle:
-        found.append(Problem("steps", f"{' waits for '.join(reversed(cycle.args[1]))}: a circle never starts"))
+    if waiting := circle({step.name: step.after for step in steps}):
+        found.append(Problem("steps", f"{' waits for '.join(waiting)}: a circle never starts"))
     return found
 
 

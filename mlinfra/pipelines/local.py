@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra.admission.rules import Problem, check
-from mlinfra.pipelines.pipeline import Pipeline, Value, argument_problems
+from mlinfra.pipelines.graph_rules import argument_problems
+from mlinfra.pipelines.pipeline import Pipeline
+from mlinfra.pipelines.task import Value
 
 COLOUR = re.compile(r"\x1b\[\d+m")
 

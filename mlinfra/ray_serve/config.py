@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import Any
 
-from mlinfra.admission.rules import Field, Problem, check
+from mlinfra.admission.rules import Field, Problem, check, circle
 from mlinfra.admission.serve import deployment_problems
 from mlinfra.manifest import Manifest
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig
@@ -93,10 +93,7 @@ def _graph_problems(application: Application) -> Iterator[Problem]:
                 yield Problem(
                     f"deployments[{each.name}].calls", f"Deployment '{name}' does not exist. Available: {known}"
                 )
-    try:
-        TopologicalSorter({each.name: each.calls for each in application.deployments}).prepare()
-    except CycleError as cycle:
-        yield Problem("deployments", f"{' calls '.join(reversed(cycle.args[1]))}: a handle cannot be bound in a circle")
-    else:
-        if len(roots := _roots(application)) != 1:
-            yield Problem("deployments", f"must have one ingress that nobody calls, not {', '.join(roots) or 'none'}")
+    if callers := circle({each.name: each.calls for each in application.deployments}):
+        yield Problem("deployments", f"{' calls '.join(callers)}: a handle cannot be bound in a circle")
+    elif len(roots := _roots(application)) != 1:
+        yield Problem("deployments", f"must have one ingress that nobody calls, not {', '.join(roots) or 'none'}")

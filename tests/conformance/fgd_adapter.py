@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlinfra.gpu import fragmentation as fgd
+from mlinfra.gpu import fragmentation, placement, shapes
 
 Case = dict[str, Any]
 
@@ -79,51 +79,53 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 @cache
-def cluster(workload: str) -> tuple[list[fgd.NodeShape], list[fgd.PodShape]]:
+def cluster(workload: str) -> tuple[list[shapes.NodeShape], list[shapes.PodShape]]:
     """The raw lists where they are there; the default workload else from the package's shapes."""
     pods = OPENB / f"openb_pod_list_{workload}.csv"
     if workload == "default" and not pods.exists():
-        return fgd.openb()
+        return shapes.openb()
     nodes = OPENB / "openb_node_list_gpu_node.csv"
-    return [fgd.node_shape(row) for row in _rows(nodes)], [fgd.pod_shape(row) for row in _rows(pods)]
+    return [shapes.node_shape(row) for row in _rows(nodes)], [shapes.pod_shape(row) for row in _rows(pods)]
 
 
 @cache
 def played(workload: str, policy: str) -> tuple[float, float]:
     """Allocation at the end and fragmentation at 60 %, means over the seeds."""
     nodes, pods = cluster(workload)
-    typical, capacity = fgd.typical_pods(pods), sum(node.gpus for node in nodes) * fgd.WHOLE
+    typical, capacity = shapes.typical_pods(pods), sum(node.gpus for node in nodes) * shapes.WHOLE
     ends = []
     for seed in range(SEEDS):
         order = list(nodes)
         random.Random(seed).shuffle(order)
         random_one = policy == "Random"
         chosen, ties = (
-            (fgd.at_random(seed), np.random.default_rng(seed)) if random_one else (fgd.POLICIES[policy], None)
+            (placement.at_random(seed), np.random.default_rng(seed))
+            if random_one
+            else (placement.POLICIES[policy], None)
         )
-        marks = fgd.run(order, list(fgd.load(pods, capacity, seed)), typical, chosen, ties).marks
+        marks = placement.run(order, list(shapes.load(pods, capacity, seed)), typical, chosen, ties).marks
         ends.append((marks[-1].allocated, next(mark.fragmented for mark in marks if mark.arrived == 60)))
     return mean(end[0] for end in ends), mean(end[1] for end in ends)
 
 
 def unit(case: Case) -> Case:
     typical = [
-        fgd.TypicalPod(p["cpu"], p["num_gpu"], p["gpu_milli"], (p["gpu_type"],) if p["gpu_type"] else (), p["p"])
+        shapes.TypicalPod(p["cpu"], p["num_gpu"], p["gpu_milli"], (p["gpu_type"],) if p["gpu_type"] else (), p["p"])
         for p in case["typical"]
     ]
     return {"wasted": _close(_wasted(typical, case["node"]), case["expected"]["wasted"], case["tol"])}
 
 
 def per_pod(case: Case) -> Case:
-    typical = [fgd.TypicalPod(0, 1, case["pod_gpu_milli"], (), 1.0)]
+    typical = [shapes.TypicalPod(0, 1, case["pod_gpu_milli"], (), 1.0)]
     node = {"cpu_free": 1, "gpu_free_milli": case["node_gpu_free"], "model": "any"}
     return {"wasted": _close(_wasted(typical, node), case["expected"]["wasted"], 1e-6)}
 
 
-def _wasted(typical: list[fgd.TypicalPod], node: Case) -> float:
+def _wasted(typical: list[shapes.TypicalPod], node: Case) -> float:
     free = node["gpu_free_milli"]
-    gpu = np.array([[*free, *[0] * (fgd.DEVICES - len(free))]])
-    expected = fgd.Expected(typical, [node["model"]])
+    gpu = np.array([[*free, *[0] * (shapes.DEVICES - len(free))]])
+    expected = fragmentation.Expected(typical, [node["model"]])
     return float(expected.fragmentation(np.array([node["cpu_free"]]), gpu, np.array([0]))[0])
 
 
@@ -140,15 +142,15 @@ def published(case: Case) -> Case:
 
 
 def first(case: Case) -> Case:
-    return {"first": max([*fgd.POLICIES, "Random"], key=lambda policy: played(case["workload"], policy)[0])}
+    return {"first": max([*placement.POLICIES, "Random"], key=lambda policy: played(case["workload"], policy)[0])}
 
 
 def reference(case: Case) -> Case:
     nodes, pods = cluster("default")
-    asked = list(fgd.load(pods, sum(node.gpus for node in nodes) * fgd.WHOLE))
-    made = fgd.run(nodes, asked, fgd.typical_pods(pods), fgd.fgd)
+    asked = list(shapes.load(pods, sum(node.gpus for node in nodes) * shapes.WHOLE))
+    made = placement.run(nodes, asked, shapes.typical_pods(pods), placement.fgd)
     used = sum(pod.total_milli for pod, node in zip(asked, made.nodes, strict=True) if node is not None)
-    end = made.marks[-1].fragmented / 100 * (sum(node.gpus for node in nodes) * fgd.WHOLE - used)
+    end = made.marks[-1].fragmented / 100 * (sum(node.gpus for node in nodes) * shapes.WHOLE - used)
     return {
         "pods": len(asked),
         "placed": made.placed,

@@ -168,7 +168,7 @@ KINDS: dict[str, Callable[[Case], Case]] = {
     },
     "invalid_weights": refused_weight,
     "normalize_derived_from_formula": lambda case: {"scores": scoring.normalize(case["scores"], case["reverse"])},
-    "sampling": lambda case: {"feasible_to_find": filters.feasible_to_find(case["nodes"])},
+    "sampling": lambda case: {"feasible_to_find": filters.num_feasible_nodes_to_find(case["nodes"])},
     "pick_node": picked,
     "select_victims": dry_run,
     "post_filter": post_filter,
