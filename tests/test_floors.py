@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from textwrap import dedent
 
+import nbformat
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlinfra"
@@ -117,3 +119,27 @@ def test_the_functions_to_read_first_are_there() -> None:
     assert len(names) == 10
     for name in names:
         assert callable(pkgutil.resolve_name(f"mlinfra.{name}"))
+
+
+def statements(source: str) -> int:
+    return sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(dedent(source))))
+
+
+def printed_sources() -> set[str]:
+    """The listings of the package's own functions in the stored notebooks."""
+    sources = set()
+    for path in (PACKAGE.parent / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", ()):
+                if "From `mlinfra." in output.get("data", {}).get("text/markdown", ""):
+                    sources.add(output.data["text/plain"])
+    return sources
+
+
+def test_the_page_tells_the_size_and_what_is_printed() -> None:
+    """Rounded to hundreds, and to a whole percent."""
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    whole = sum(statements(path.read_text("utf-8")) for path in FILES)
+    printed = sum(map(statements, printed_sources()))
+    text = f"some {round(whole, -2):,} statements; the notebooks print {100 * printed / whole:.0f} % of them"
+    assert text in " ".join(page.split())
