@@ -17,7 +17,7 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
     [
         "mlinfra",
         "mlinfra.manifest",
-        "mlinfra.data",
+        "mlinfra.course.data",
         "mlinfra.autoscaling.hpa",
         "mlinfra.gpu.scheduler",
         "mlinfra.gpu.kueue",

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from waiting import until
 
+from mlinfra import validate
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = ("make", "python", "pip", "pytest", "conda", "jupyter")
@@ -149,21 +151,12 @@ def manifests_are_read_back(clone: Path, _: str) -> None:
 
 def verdict(documents: list[dict[str, object]]) -> list[object]:
     """What is wrong with the documents of a file: of an object by its kind, of a pipeline by KFP's own loader."""
-    from mlinfra import manifest
-    from mlinfra.autoscaling import keda, vpa
-    from mlinfra.gpu import quota
-    from mlinfra.kserve import service
-    from mlinfra.ray_serve import kuberay
-
     if "pipelineInfo" in documents[0]:
         from kfp import components
 
         return [] if components.load_component_from_text(yaml.safe_dump_all(documents)) else ["not loaded"]
     (obj,) = documents
-    rooms = {"serving.kserve.io": service, "keda.sh": keda, "kueue.x-k8s.io": quota, "ray.io": kuberay}
-    rooms["autoscaling.k8s.io"] = vpa
-    room = rooms.get(str(obj["apiVersion"]).partition("/")[0], manifest)
-    return list(room.validate(obj))
+    return list(validate(obj))
 
 
 def nothing_changed(_: Path, output: str) -> None:
