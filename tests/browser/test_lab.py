@@ -152,15 +152,15 @@ def panels(page: Page, notebook: str) -> Iterator[Locator]:
 
 
 def picture(panel: Locator) -> str:
-    """What the panel says of its picture, or why a setting has none."""
-    return panel.get_by_role("status").text_content() or ""
+    """The drawing and its sentence, or the sentence that says why a setting has none."""
+    return panel.locator(".widget-html-content").last.inner_html()
 
 
 def moved(panel: Locator, act: Callable[[], None]) -> bool:
-    """Whether the picture's description changes after the act; waits for it."""
+    """Waits for another picture after the act."""
     before = picture(panel)
     act()
-    until("another picture", lambda: picture(panel) != before, lambda: before)
+    until("another picture", lambda: picture(panel) != before, lambda: panel.get_by_role("status").text_content())
     return True
 
 
