@@ -113,7 +113,7 @@ def _special(case: ElementTree.Element) -> list[str]:
         return ["API server verdicts agreed"]
     if name.startswith("test_agrees_with_upstream["):
         return ["conformance cases agreed"]
-    return ["cells compared"] if ".ipynb" in place + name else []
+    return ["cells compared"] if place.endswith(".ipynb") else []
 
 
 def main() -> int:

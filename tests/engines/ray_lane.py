@@ -151,12 +151,15 @@ def batches() -> dict[str, Any]:
 
 
 def autoscaling() -> dict[str, Any]:
-    """From one encoder to three under load; one of them is killed and replaced; without load back to one."""
+    """From one encoder to three under load; one of them is killed and replaced; without load back to one.
+
+    An encoder works for a second, so that nearly all clients are in it at any time, however slow the rest is.
+    """
     scaled = AutoscalingConfig(
         1, 3, 2, upscale_delay_s=0.5, downscale_delay_s=1.0, metrics_interval_s=0.2, look_back_period_s=1.0
     )
     encoder = Deployment("Encoder", max_ongoing_requests=8, ray_actor_options=CPU, autoscaling_config=scaled)
-    deploy(application(STAND_IN, encoder, work_s=WORK_S | {"Encoder": 0.2}, version="v1"))
+    deploy(application(STAND_IN, encoder, work_s=WORK_S | {"Encoder": 1.0}, version="v1"))
     outcome: dict[str, Any] = {}
     with load(8, outcome) as clients:
         until("three encoders", lambda: running("Encoder") == 3, lambda: running("Encoder"))
