@@ -13,7 +13,7 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _UNITS = {s: Fraction(10) ** n for s, n in _DECIMAL.items()} | {s: Fraction(1024) ** n for s, n in _BINARY.items()}
 _EXPONENT = re.compile(r"[eE][-+]?[0-9]+")
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)")
-_WRONG_FORMAT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+WRONG_FORMAT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
 _LARGEST = Fraction(2**63 - 1)
@@ -26,7 +26,7 @@ def quantity(text: Quantity) -> Fraction:
     amounts beyond 2^63-1 are cut to it, as there.
     """
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(_WRONG_FORMAT)
+        raise ValueError(WRONG_FORMAT)
     return _parse(str(text))
 
 
@@ -34,7 +34,7 @@ def quantity(text: Quantity) -> Fraction:
 def _parse(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise ValueError(_WRONG_FORMAT)
+        raise ValueError(WRONG_FORMAT)
     number, suffix = match.groups()
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", number):
         raise ValueError("unable to parse numeric part of quantity")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra.admission.rules import Field, Problem, unknown_field
-from mlinfra.quantity import quantity
+from mlinfra.quantity import WRONG_FORMAT, quantity
 
 KUBERNETES = "1.37"
 Schema = Mapping[str, Any]
 
 INTEGERS = {"int32": 2**31, "int64": 2**63}
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
-QUANTITY_PATTERN = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?...))?$"
-WRONG_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+QUANTITY_PATTERN = rf"^(\+|-)?{NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{NUMBER}))?$"
 
 
 @dataclass
@@ -109,7 +109,7 @@ def _is_number(value: Any) -> bool:
 def _mistyped(value: Field, name: str, schema: Schema, owner: str) -> Problem:
     """As Go says it: path without places in lists, the JSON type that came, and the Go type of the field."""
     if name == QUANTITY:
-        return Problem(value.path, f"unmarshalerDecoder: {WRONG_QUANTITY}")
+        return Problem(value.path, f"unmarshalerDecoder: {WRONG_FORMAT}")
     path = "".join(part.partition("]")[2] for part in f"]{value.path}".split("["))
     number = f"number {json.dumps(value.value)}" if _is_number(value.value) and "integer" in str(schema) else ""
     into = f"into Go struct field {owner}.{path} of type {_go_type(name, schema)}"
@@ -201,19 +201,7 @@ def of_kind(api_version: str, kind: str) -> Schema | None:
     return schema if served in schema.get("x-kubernetes-group-version-kind", []) else None
 
 
-def of_type(name: str) -> Schema | None:
-    """The schema of a type such as `io.k8s.api.core.v1.PodSpec`; None for a name that there is not."""
-    return {"$ref": f"#/$defs/{name}"} if name in definitions() else None
-
-
 @lru_cache(maxsize=1)
 def groups() -> set[str]:
     """The groups of an API server without custom resources."""
     return {gvk["group"] for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())}
-
-
-def type_problems(value: Field, name: str) -> Iterator[Problem]:
-    """Unknown, mistyped and missing fields of a Kubernetes type inside a custom resource."""
-    if schema := of_type(name):
-        decoding = decode(value, schema)
-        yield from decoding.problems or decoding.missing

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mlinfra.manifest import Manifest, ObjectReference
-from mlinfra.quantity import Quantity, canonical, milli_value
+from mlinfra.quantity import Quantity, milli_value, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Target:
         return kinds[0](manifest[kinds[0].field])
 
     def manifest(self) -> Manifest:
-        return {"type": type(self).__name__, self.field: canonical_or_raw(self.amount)}
+        return {"type": type(self).__name__, self.field: shown(self.amount)}
 
     @property
     def milli(self) -> int:
@@ -58,14 +58,6 @@ class Value(Target):
     """An amount in all, however many pods there are."""
 
     field = "value"
-
-
-def canonical_or_raw(amount: Quantity) -> Quantity:
-    """Canonical where it is a quantity; validation names the field of one that is not."""
-    try:
-        return canonical(amount)
-    except ValueError:
-        return amount
 
 
 @dataclass(frozen=True)

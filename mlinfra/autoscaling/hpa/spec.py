@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from mlinfra.admission import check_manifest, validate
 from mlinfra.admission.rules import ApiWarning, Field, Problem, check, decoded, one_of, select
-from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization, canonical_or_raw
+from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization
 from mlinfra.manifest import Manifest, ObjectReference
-from mlinfra.quantity import Quantity, quantity
+from mlinfra.quantity import Quantity, quantity, shown
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ScalingRules:
     tolerance: Quantity | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tolerance", None if self.tolerance is None else canonical_or_raw(self.tolerance))
+        object.__setattr__(self, "tolerance", None if self.tolerance is None else shown(self.tolerance))
 
     @classmethod
     def of(cls, manifest: Manifest) -> ScalingRules:
