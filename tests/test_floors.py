@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlinfra"
 FLOORS = (
-    {"quantity", "manifest", "tables"},
+    {"quantity", "manifest", "simulation", "tables"},
     {"admission"},
     {"autoscaling", "gpu", "helm", "kserve", "pipelines", "ray_serve"},
     {"course"},

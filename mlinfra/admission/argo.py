@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, check, circle, decoded, one_of, unknown_field
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, one_of, refuse, unknown_field
 from mlinfra.admission.schema import Decoding
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity
@@ -163,7 +163,7 @@ KINDS = {KIND.kind: KIND}
 
 def pitfalls(obj: Manifest) -> list[Problem]:
     """What Argo accepts of a Workflow that is written by hand, and what will happen; Invalid when Argo refuses it."""
-    check("Workflow", validate(obj))
+    refuse("Workflow", validate(obj))
     workflow = Field(decoded(obj))
     found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
     return sorted(found, key=lambda problem: problem.path)

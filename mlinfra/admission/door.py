@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlinfra.admission.rules import ApiWarning, Field, Problem, check, decoded
+from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, refuse
 from mlinfra.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check_manifest(obj: Manifest) -> None:
     """Raise Invalid when one of the kind's rules refuses the object."""
     group = str(obj["apiVersion"]).rpartition("/")[0]
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    check(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
+    refuse(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:

@@ -20,9 +20,9 @@ from mlinfra.admission.rules import (
     Rules,
     below,
     between,
-    check,
     decoded,
     one_of,
+    refuse,
     text,
     whole,
 )
@@ -260,7 +260,7 @@ def pitfalls(obj: Manifest) -> list[Problem]:
 
     Invalid when somebody refuses the object.
     """
-    check("InferenceService", validate(obj))
+    refuse("InferenceService", validate(obj))
     return advice(obj)
 
 

@@ -42,7 +42,7 @@ class Invalid(ValueError):
         super().__init__(f"{what} is invalid: {said}")
 
 
-def check(what: str, verdict: Iterable[Problem | ApiWarning]) -> None:
+def refuse(what: str, verdict: Iterable[Problem | ApiWarning]) -> None:
     """Raise Invalid when there is any problem; warnings pass."""
     problems = [problem for problem in verdict if isinstance(problem, Problem)]
     if problems:

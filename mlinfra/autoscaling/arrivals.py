@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from mlinfra.admission.rules import Field, Invalid, check, real
+from mlinfra.admission.rules import Field, Invalid, real, refuse
 
 
 def spread(counts: Sequence[int], bin_s: float, seed: int = 0) -> list[float]:
@@ -21,7 +21,7 @@ def spread(counts: Sequence[int], bin_s: float, seed: int = 0) -> list[float]:
 
 def poisson(rate_per_s: Callable[[float], float], highest_per_s: float, until_s: float, seed: int = 0) -> list[float]:
     """Arrivals of a Poisson process with that rate curve, by thinning one of the highest rate."""
-    check("poisson", [*real(0)(Field(highest_per_s, "highest_per_s")), *real(0)(Field(until_s, "until_s"))])
+    refuse("poisson", [*real(0)(Field(highest_per_s, "highest_per_s")), *real(0)(Field(until_s, "until_s"))])
     chance, now_s, times = random.Random(seed), 0.0, []
     while highest_per_s and (now_s := now_s + chance.expovariate(highest_per_s)) < until_s:
         rate = rate_per_s(now_s)
@@ -40,4 +40,4 @@ def check_arrivals(arrivals_s: Sequence[float]) -> None:
             unsorted = Field(after, f"arrivals_s[{i}]").invalid(f"must not be before arrivals_s[{i - 1}], {before:g}")
             raise Invalid("arrivals", [unsorted])
     for i in {0, len(arrivals_s) - 1} if arrivals_s else ():
-        check("arrivals", real()(Field(arrivals_s[i], f"arrivals_s[{i}]")))
+        refuse("arrivals", real()(Field(arrivals_s[i], f"arrivals_s[{i}]")))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mlinfra.admission import check_manifest
 from mlinfra.admission.keda import RESOURCE_TRIGGERS
-from mlinfra.admission.rules import Field, check, real
+from mlinfra.admission.rules import Field, real, refuse
 from mlinfra.autoscaling import hpa
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity
@@ -30,7 +30,7 @@ class Trigger:
     metric_type: str = "AverageValue"
 
     def __post_init__(self) -> None:
-        check(f'trigger "{self.type}"', real()(Field(self.activation_threshold, "activation_threshold")))
+        refuse(f'trigger "{self.type}"', real()(Field(self.activation_threshold, "activation_threshold")))
 
     def manifest(self) -> Manifest:
         if self.type in RESOURCE_TRIGGERS:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, real, refuse, whole
 
 TICK_S = 2.0
 TARGET_MIN = 0.01
@@ -65,7 +65,7 @@ class Config:
     scale_down_delay_s: float = 0
 
     def __post_init__(self) -> None:
-        check("config-autoscaler", broken(Field(vars(self)), CONFIG))
+        refuse("config-autoscaler", broken(Field(vars(self)), CONFIG))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Revision:
     activation_scale: int | None = None
 
     def __post_init__(self) -> None:
-        check("revision", _revision_problems(self))
+        refuse("revision", _revision_problems(self))
 
     def annotations(self) -> dict[str, str]:
         """Annotations of the revision template: kebab-case names, and every value a string."""

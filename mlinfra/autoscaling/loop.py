@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise, takewhile
 
-from mlinfra.admission.rules import Field, Rules, broken, check, real
+from mlinfra.admission.rules import Field, Rules, broken, real, refuse
 from mlinfra.autoscaling.arrivals import check_arrivals, poisson, spread
 from mlinfra.autoscaling.queue import Queue, fifo_waits
 from mlinfra.autoscaling.replicas import ColdStart, Fleet, Service
@@ -53,7 +53,7 @@ class Outcome:
 
     def percentile_s(self, fraction: float) -> float | None:
         """Latency that this share of the requests did not exceed (the nearest rank); None without requests."""
-        check("percentile", real(0, 1)(Field(fraction, "fraction")))
+        refuse("percentile", real(0, 1)(Field(fraction, "fraction")))
         ranked = sorted(self.latencies_s)
         return ranked[max(0, math.ceil(fraction * len(ranked)) - 1)] if ranked else None
 
@@ -106,7 +106,7 @@ def simulate(
         snapshots.append(scrape(queue, fleet, now_s, scrape_s))
         if now_s >= tick_s - 1e-9:
             desired = scaler.decide(now_s, delayed(snapshots, lag_s), desired)
-            check("decision", service.replica_bounds()(Field(desired, "replicas")))
+            refuse("decision", service.replica_bounds()(Field(desired, "replicas")))
             fleet.scale(desired, now_s)
             tick_s += scaler.interval_s
         timeline.append((now_s, desired, snapshots[-1].ready, snapshots[-1].in_flight))
@@ -121,7 +121,7 @@ def check_parameters(
     """Invalid for times that are not finite or in order, and for a count that the service cannot start with."""
     check_arrivals(arrivals_s)
     parameters = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
-    check("loop", broken(Field(parameters), [("replicas", service.replica_bounds()), *PARAMETERS]))
+    refuse("loop", broken(Field(parameters), [("replicas", service.replica_bounds()), *PARAMETERS]))
 
 
 def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import heapreplace
 
-from mlinfra.admission.rules import Field, check, whole
+from mlinfra.admission.rules import Field, refuse, whole
 from mlinfra.autoscaling.arrivals import check_arrivals
 from mlinfra.autoscaling.replicas import Service, Slot
 
@@ -15,7 +15,7 @@ from mlinfra.autoscaling.replicas import Service, Slot
 def fifo_waits(arrivals_s: Sequence[float], service_s: Sequence[float], servers: int) -> list[float]:
     """Wait of each request before one of so many equal servers: the exact G/G/c queue in one pass."""
     check_arrivals(arrivals_s)
-    check("queue", whole(1)(Field(servers, "servers")))
+    refuse("queue", whole(1)(Field(servers, "servers")))
     free, waits = [-math.inf] * servers, []
     for arrival_s, duration_s in zip(arrivals_s, service_s, strict=True):
         start_s = free[0] if free[0] > arrival_s else arrival_s

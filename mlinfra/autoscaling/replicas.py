@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from heapq import heapify, heappush
 
-from mlinfra.admission.rules import Check, Field, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Check, Field, Rules, broken, real, refuse, whole
 
 MAX_SLOTS = 100_000
 
@@ -22,7 +22,7 @@ class ColdStart:
     warm_up_s: float = 0.0
 
     def __post_init__(self) -> None:
-        check("cold start", (problem for name in vars(self) for problem in real(0)(Field(vars(self))[name])))
+        refuse("cold start", (problem for name in vars(self) for problem in real(0)(Field(vars(self))[name])))
 
     @property
     def total_s(self) -> float:
@@ -48,7 +48,7 @@ class Service:
     activator: bool = False
 
     def __post_init__(self) -> None:
-        check("service", broken(Field(vars(self)), SERVICE))
+        refuse("service", broken(Field(vars(self)), SERVICE))
 
     def replica_bounds(self) -> Check:
         """How many replicas there may be."""

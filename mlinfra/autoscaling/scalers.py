@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlinfra.admission.rules import Field, Invalid, check, real
+from mlinfra.admission.rules import Field, Invalid, real, refuse
 from mlinfra.autoscaling import hpa, keda, knative
 
 
@@ -82,7 +82,7 @@ class ByHPA:
 def read(measure: Measure, snapshot: Snapshot) -> float:
     """The metric's value; Invalid unless it is finite."""
     value = measure(snapshot)
-    check("measure", real()(Field(value, f"measure at {snapshot.at_s:g} s")))
+    refuse("measure", real()(Field(value, f"measure at {snapshot.at_s:g} s")))
     return value
 
 

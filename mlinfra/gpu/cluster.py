@@ -21,13 +21,13 @@ from mlinfra.admission.rules import (
     a,
     a_map,
     broken,
-    check,
     dns_subdomain,
     label_key,
     label_value,
     labels,
     one_of,
     quantity_check,
+    refuse,
     tuple_of,
     whole,
 )
@@ -88,7 +88,7 @@ class Taint:
     effect: str = "NoSchedule"
 
     def __post_init__(self) -> None:
-        check(f'taint "{self.key}"', broken(Field(vars(self)), TAINT))
+        refuse(f'taint "{self.key}"', broken(Field(vars(self)), TAINT))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Toleration:
     effect: str = ""
 
     def __post_init__(self) -> None:
-        check(f'toleration "{self.key}"', broken(Field(vars(self)), TOLERATION))
+        refuse(f'toleration "{self.key}"', broken(Field(vars(self)), TOLERATION))
 
     def tolerates(self, taint: Taint) -> bool:
         same_key = self.key in ("", taint.key)
@@ -171,7 +171,7 @@ class GPUNode:
     devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'node "{self.name}"', broken(Field(vars(self)), NODE))
+        refuse(f'node "{self.name}"', broken(Field(vars(self)), NODE))
 
     @cached_property
     def allocatable(self) -> Amounts:
@@ -195,7 +195,7 @@ class PriorityClass:
     description: str = ""
 
     def __post_init__(self) -> None:
-        check(f'PriorityClass "{self.name}"', broken(Field(vars(self)), PRIORITY_CLASS))
+        refuse(f'PriorityClass "{self.name}"', broken(Field(vars(self)), PRIORITY_CLASS))
 
     def manifest(self) -> Manifest:
         said = {"description": self.description} if self.description else {}
@@ -248,7 +248,7 @@ class GPURequest:
     resource: str = GPU
 
     def __post_init__(self) -> None:
-        check(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
+        refuse(f'pod "{self.name}"', broken(Field(vars(self)), REQUEST))
 
     @property
     def priority(self) -> int:

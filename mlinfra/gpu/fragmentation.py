@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlinfra.admission.rules import Field, Invalid, broken, check
+from mlinfra.admission.rules import Field, Invalid, broken, refuse
 from mlinfra.gpu.shapes import DEVICES, NODE_SHAPE, WHOLE, NodeShape, PodShape, TypicalPod
 
 Ints = NDArray[np.integer[Any]]
@@ -80,7 +80,7 @@ class Cluster:
 
     def __init__(self, nodes: Sequence[NodeShape], typical: Sequence[TypicalPod]) -> None:
         for shape in set(nodes):
-            check("node shape", broken(Field(shape._asdict()), NODE_SHAPE))
+            refuse("node shape", broken(Field(shape._asdict()), NODE_SHAPE))
         if not any(node.gpus for node in nodes):
             raise Invalid("cluster", [Field([], "nodes").required("one at least must have GPUs")])
         self.models = sorted({node.gpu_model for node in nodes})

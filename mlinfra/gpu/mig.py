@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from mlinfra.admission.rules import Field, Invalid, Problem, check, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, refuse, whole
 from mlinfra.manifest import Manifest
 from mlinfra.tables import table
 
@@ -178,7 +178,7 @@ def layouts(gpu: str, keys: Sequence[str] = PLAIN) -> Iterator[Layout]:
     A profile of other GPUs is left out; Invalid for a key that none has.
     """
     everywhere = sorted({key for known in _table().values() for key in known})
-    check(gpu, (Field(key, "keys").unsupported(everywhere) for key in keys if key not in everywhere))
+    refuse(gpu, (Field(key, "keys").unsupported(everywhere) for key in keys if key not in everywhere))
     sizes = [profiles(gpu)[key] for key in dict.fromkeys(keys) if key in profiles(gpu)]
     places = [(Instance(p.key, start), p.slices(start), p.media) for p in sizes for start in p.starts]
 
@@ -230,7 +230,7 @@ def parted_config(gpu: str, configs: dict[str, dict[str, int]]) -> Manifest:
 
     Invalid for a cut that no order of creation can make.
     """
-    check("mig-parted configuration", _cut_problems(gpu, configs))
+    refuse("mig-parted configuration", _cut_problems(gpu, configs))
     known = profiles(gpu)
     named = {
         name: [
@@ -268,7 +268,7 @@ def device_class() -> Manifest:
 
 def resource_claim(name: str, profile: MIGProfile, count: int = 1) -> Manifest:
     """A claim for MIG devices of one profile, all of them on one GPU."""
-    check("ResourceClaim", whole(1)(Field(count, "count")))
+    refuse("ResourceClaim", whole(1)(Field(count, "count")))
     chosen = {"cel": {"expression": f"device.attributes['{DRIVER}'].profile == '{profile.name}'"}}
     exactly = {"deviceClassName": "mig.nvidia.com", "allocationMode": "ExactCount", "count": count}
     exactly |= {"selectors": [chosen]}

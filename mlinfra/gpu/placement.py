@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlinfra.admission.rules import Field, broken, check
+from mlinfra.admission.rules import Field, broken, refuse
 from mlinfra.gpu.fragmentation import Cluster, Floats, Ints, kind_of
 from mlinfra.gpu.shapes import DEVICES, POD_SHAPE, WHOLE, NodeShape, PodShape, TypicalPod
 
@@ -186,7 +186,7 @@ def run(
     With `ties` each decision between nodes of equal points is drawn.
     """
     for shape in set(pods):
-        check("pod shape", broken(Field(shape._asdict()), POD_SHAPE))
+        refuse("pod shape", broken(Field(shape._asdict()), POD_SHAPE))
     cluster, outcome, load_milli, mark = Cluster(nodes, typical), Run(), 0, 10
     capacity_milli = cluster.capacity_milli
     rankings = _Rankings(cluster, policy)

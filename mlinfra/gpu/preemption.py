@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mlinfra.admission.rules import Field, check, whole
+from mlinfra.admission.rules import Field, refuse, whole
 from mlinfra.gpu.cluster import GPURequest, NodeInfo, Pod
 from mlinfra.gpu.filters import Refusal, refusal, unavailable
 
@@ -30,7 +30,7 @@ class DisruptionBudget:
     disruptions_allowed: int
 
     def __post_init__(self) -> None:
-        check("disruption budget", whole(0)(Field(self.disruptions_allowed, "disruptions_allowed")))
+        refuse("disruption budget", whole(0)(Field(self.disruptions_allowed, "disruptions_allowed")))
 
     def covers(self, pod: Pod) -> bool:
         labels = pod.request.labels

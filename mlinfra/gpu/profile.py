@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Field, Problem, between, check
+from mlinfra.admission.rules import Field, Problem, between, refuse
 from mlinfra.gpu.cluster import GPU
 from mlinfra.gpu.scoring import (
     BalancedAllocation,
@@ -27,15 +27,15 @@ class Profile:
     percentage_of_nodes_to_score: int = 0
 
     def __post_init__(self) -> None:
-        check("profile", between(0, 100)(Field(self.percentage_of_nodes_to_score, "percentage_of_nodes_to_score")))
-        check(
+        refuse("profile", between(0, 100)(Field(self.percentage_of_nodes_to_score, "percentage_of_nodes_to_score")))
+        refuse(
             "profile",
             (_no_plugin(p) for p in self.plugins if not callable(getattr(p, "score", None)) or isinstance(p, type)),
         )
 
     def manifest(self) -> Manifest:
         """The KubeSchedulerConfiguration with this one profile; Invalid for a plugin that upstream does not have."""
-        check("profile", (_not_upstream(p) for p in self.plugins if p.name not in DEFAULT_PLUGINS))
+        refuse("profile", (_not_upstream(p) for p in self.plugins if p.name not in DEFAULT_PLUGINS))
         strategies = [p.strategy.manifest() for p in self.plugins if isinstance(p, NodeResourcesFit)]
         profile: Manifest = {
             "schedulerName": self.scheduler_name,

@@ -18,8 +18,8 @@ from mlinfra.admission.rules import (
     a,
     a_map,
     broken,
-    check,
     dns_subdomain,
+    refuse,
     whole,
 )
 from mlinfra.gpu.cluster import Amounts, not_found
@@ -46,7 +46,7 @@ class Quota:
     lending_limit: int | None = None
 
     def __post_init__(self) -> None:
-        check("quota", broken(Field(vars(self)), QUOTA))
+        refuse("quota", broken(Field(vars(self)), QUOTA))
 
     @property
     def guaranteed(self) -> int:
@@ -80,7 +80,7 @@ class ClusterQueue:
 
     def __post_init__(self) -> None:
         head = f'ClusterQueue.kueue.x-k8s.io "{self.name}"'
-        check(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), a(Quota))]))
+        refuse(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), a(Quota))]))
         check_manifest(self.manifest())
 
     def lends_to(self, other: ClusterQueue) -> bool:
@@ -122,7 +122,7 @@ class Workload:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        check(f'workload "{self.name}"', broken(Field(vars(self)), WORKLOAD))
+        refuse(f'workload "{self.name}"', broken(Field(vars(self)), WORKLOAD))
 
 
 @dataclass

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from mlinfra.admission.rules import Field, check, real
+from mlinfra.admission.rules import Field, real, refuse
 from mlinfra.gpu import preemption
 from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
@@ -120,7 +120,7 @@ class GPUScheduler:
 
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
         """Try each request once, in order; one that does not fit blocks no other. The (pod, node) pairs bound."""
-        check("schedule", real()(Field(now_s, "now_s")))
+        refuse("schedule", real()(Field(now_s, "now_s")))
         bindings: list[tuple[str, str]] = []
         unschedulable: list[QueuedRequest] = []
         while self._queue:

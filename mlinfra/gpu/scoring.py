@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Protocol
 
-from mlinfra.admission.rules import Field, broken, check
+from mlinfra.admission.rules import Field, broken, refuse
 from mlinfra.admission.scheduler import STRATEGY
 from mlinfra.gpu.cluster import Amounts, GPURequest, NodeInfo, nonzero
 from mlinfra.manifest import Manifest, extended
@@ -29,7 +29,7 @@ class Strategy:
     resources: Mapping[str, int] = field(default_factory=CPU_AND_MEMORY.copy)
 
     def __post_init__(self) -> None:
-        check("NodeResourcesFitArgs", broken(Field({"scoringStrategy": self.manifest()}), STRATEGY))
+        refuse("NodeResourcesFitArgs", broken(Field({"scoringStrategy": self.manifest()}), STRATEGY))
 
     def points(self, used: int, capacity: int) -> int:
         """What one resource scores, from 0 to 100."""

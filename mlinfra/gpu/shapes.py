@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mlinfra.admission.rules import Field, Invalid, Problem, Rules, between, check, tuple_of, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, Rules, between, refuse, tuple_of, whole
 from mlinfra.tables import table
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
@@ -100,7 +100,7 @@ def load(pods: Sequence[PodShape], capacity_milli: int, seed: int | None = None)
 
     Without a seed the list is repeated in its order.
     """
-    check("load", whole(0, 2**63 - 1)(Field(capacity_milli, "capacity_milli")))
+    refuse("load", whole(0, 2**63 - 1)(Field(capacity_milli, "capacity_milli")))
     if not any(pod.total_milli for pod in pods):
         raise Invalid("load", [Field([], "pods").required("one at least must ask for GPUs")])
     chance = None if seed is None else random.Random(seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, check, one_of, whole
+from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, one_of, refuse, whole
 from mlinfra.gpu.cluster import GPU
 from mlinfra.manifest import Manifest
 
@@ -86,7 +86,7 @@ class Sharing:
     fail_requests_greater_than_one: bool = False
 
     def __post_init__(self) -> None:
-        check("sharing", broken(Field(vars(self)), SHARING))
+        refuse("sharing", broken(Field(vars(self)), SHARING))
         if self.technique == "mps" and self.resource != GPU:
             raise Invalid("sharing", [Field(self.resource, "resource").unsupported([GPU])])
 
@@ -97,7 +97,7 @@ class Sharing:
 
     def devices(self, gpus: int) -> dict[str, int]:
         """What a node with so many GPUs then has, for `GPUNode(devices=...)`."""
-        check("sharing", whole(0)(Field(gpus, "gpus")))
+        refuse("sharing", whole(0)(Field(gpus, "gpus")))
         return {self.advertised: gpus * self.replicas}
 
     def memory_gib(self, gpu_gib: float) -> float | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Problem, check
+from mlinfra.admission.rules import Problem, refuse
 
 HOURS_PER_MONTH = 720
 
@@ -26,7 +26,7 @@ class Line:
     def __post_init__(self) -> None:
         given = {"gpu_hours": self.gpu_hours, "dollars_per_gpu_hour": self.dollars_per_gpu_hour}
         wrong = [Problem(name, f"{value}: must be 0 or more") for name, value in given.items() if not _amount(value)]
-        check(f'line "{self.what}"', wrong)
+        refuse(f'line "{self.what}"', wrong)
 
     @property
     def dollars(self) -> float:
@@ -41,7 +41,7 @@ class Bill:
     requests: float
 
     def __post_init__(self) -> None:
-        check("bill", [] if _amount(self.requests) else [Problem("requests", f"{self.requests}: must be 0 or more")])
+        refuse("bill", [] if _amount(self.requests) else [Problem("requests", f"{self.requests}: must be 0 or more")])
 
     @property
     def gpu_hours(self) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra import admission
-from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, check, dns_label, label_value
+from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, dns_label, label_value, refuse
 from mlinfra.helm.engine import HelmFailed, Values, engine
 from mlinfra.manifest import Manifest
 
@@ -69,14 +69,14 @@ class Chart:
     files: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        check("chart", _paths(self.files))
+        refuse("chart", _paths(self.files))
 
     @classmethod
     def inference(cls, name: str = "bert-inference", version: str = "1.2.0", app_version: str = "2.0.0") -> Chart:
         """The course's chart; Invalid when name or version is none."""
         given = Field({"name": name, "version": version, "appVersion": app_version})
-        check("chart", [*_name(given["name"]), *_semantic(given["version"]), *_version(given["appVersion"])])
-        check("chart", label_value(Field(f"{name}-{version.replace('+', '_')}", "metadata.labels[helm.sh/chart]")))
+        refuse("chart", [*_name(given["name"]), *_semantic(given["version"]), *_version(given["appVersion"])])
+        refuse("chart", label_value(Field(f"{name}-{version.replace('+', '_')}", "metadata.labels[helm.sh/chart]")))
         ours = {path: text for path, text in _files().items() if not path.startswith("environments/")}
         about = CHART_YAML.format(name=name, version=version, app_version=app_version)
         return cls({"Chart.yaml": about, "Chart.lock": CHART_LOCK} | ours)
@@ -90,7 +90,7 @@ class Chart:
             said = yaml.safe_load(self.files.get("values.yaml", "")) or {}
         except yaml.YAMLError as error:
             raise Invalid("chart", [Problem("values.yaml", " ".join(str(error).split()))]) from error
-        check("chart", [] if isinstance(said, Mapping) else [Problem("values.yaml", "must be a map")])
+        refuse("chart", [] if isinstance(said, Mapping) else [Problem("values.yaml", "must be a map")])
         return dict(said)
 
     def lint(self, values: Values | None = None) -> list[str]:
@@ -105,8 +105,8 @@ class Chart:
         self, values: Values | None = None, release: str = "bert-inference", namespace: str = "ml-production"
     ) -> dict[str, str]:
         """What Helm makes of each template, by path; Invalid in Helm's words, a line for each bad value."""
-        check("release", [*_release(Field(release, "name")), *_name(Field(namespace, "namespace"))])
-        check("values", _as_json(values or {}))
+        refuse("release", [*_release(Field(release, "name")), *_name(Field(namespace, "namespace"))])
+        refuse("values", _as_json(values or {}))
         try:
             rendered = engine().render(self.folder, values or {}, release, namespace)
         except HelmFailed as refusal:
@@ -164,7 +164,7 @@ def environment(name: str) -> dict[str, Any]:
 
     known = {path: text for path, text in _files().items() if path.startswith("environments/")}
     if f"environments/{name}.yaml" not in known:
-        check("environment", [Field(name, "name").unsupported([Path(path).stem for path in known])])
+        refuse("environment", [Field(name, "name").unsupported([Path(path).stem for path in known])])
     return dict(yaml.safe_load(known[f"environments/{name}.yaml"]))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from mlinfra.admission.rules import Field, Problem, check, whole
+from mlinfra.admission.rules import Field, Problem, refuse, whole
 
 CountOrShare = int | str
 
@@ -34,7 +34,7 @@ class Rollout:
     progress_deadline_s: float = 600.0
 
     def __post_init__(self) -> None:
-        check("rollout", _problems(Field(vars(self))))
+        refuse("rollout", _problems(Field(vars(self))))
 
     def fenceposts(self) -> tuple[int, int]:
         """Pods above and below the count: shares of surge are rounded up, of unavailability down; never both 0."""

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlinfra.admission.rules import Field, Problem, check, whole
+from mlinfra.admission.rules import Field, Problem, refuse, whole
 from mlinfra.manifest import Manifest
 
 MERGE_KEYS = {
@@ -101,7 +101,7 @@ class Managed:
 
         A field that the manager no longer mentions goes, if nobody else owns it, or gets the server's default.
         """
-        check("object", [] if isinstance(new, Mapping) else [Problem("object", "must be a map")])
+        refuse("object", [] if isinstance(new, Mapping) else [Problem("object", "must be a map")])
         said = dict(leaves(new))
         conflicts = {
             other: sorted(path for path in paths & said.keys() if not _agrees(get(self.obj, path), said[path]))
@@ -244,11 +244,11 @@ class History:
 
     def rollback(self, to: int = 0) -> History:
         """The objects of an older revision as a new one; 0 is the one before the newest. Nothing is rendered again."""
-        check("rollback", whole(0)(Field(to, "revision")))
+        refuse("rollback", whole(0)(Field(to, "revision")))
         wanted = to or len(self.revisions) - 1
         found = next((revision for revision in self.revisions if revision.number == wanted), None)
         if found is None:
-            check("rollback", [Problem("revision", f"release has no {wanted} version")])
+            refuse("rollback", [Problem("revision", f"release has no {wanted} version")])
         assert found is not None
         return self._with(f"Rollback to {wanted}", found.objects)
 

@@ -15,7 +15,7 @@ from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, between, broken, check, real
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, between, broken, real, refuse
 from mlinfra.kserve.service import Canary, Container, InferenceService, Model
 from mlinfra.manifest import Manifest
 
@@ -44,7 +44,7 @@ Stage = tuple[Counts, Counts]
 @cache
 def sample_size(base_rate: float, bad_rate: float) -> int:
     """Requests that each of two equal arms needs to tell the rates apart in one look at the end."""
-    check("sample", _rate_problems(base_rate, bad_rate))
+    refuse("sample", _rate_problems(base_rate, bad_rate))
     return math.ceil(_sample_size(base_rate, bad_rate))
 
 
@@ -64,14 +64,14 @@ def _rate_problems(base_rate: float, bad_rate: float) -> Iterator[Problem]:
 @cache
 def largest_sample(base_rate: float, bad_rate: float) -> int:
     """The same with five looks: what an equal arm has at the last of them."""
-    check("sample", _rate_problems(base_rate, bad_rate))
+    refuse("sample", _rate_problems(base_rate, bad_rate))
     return math.ceil(_sample_size(base_rate, bad_rate) * INFLATION)
 
 
 @cache
 def boundary(look: int) -> float:
     """The z from which a look (1 to 5) rolls back: hard to reach at first, close to one single test at the end."""
-    check("boundary", between(1, LOOKS)(Field(look, "look")))
+    refuse("boundary", between(1, LOOKS)(Field(look, "look")))
     return BOUNDARY * math.sqrt(LOOKS / look)
 
 
@@ -178,7 +178,7 @@ class CanaryRollout:
     p99_ms: int = 500
 
     def __post_init__(self) -> None:
-        check("rollout", _problems(self))
+        refuse("rollout", _problems(self))
         self.manifests()
 
     # ------------------------------------------------------------------------------------------- manifests
@@ -226,7 +226,7 @@ class CanaryRollout:
 
         `now_s` counts from its start. Invalid for counts that cannot be, and for a time that goes back.
         """
-        check("observation", _observation_problems(progress, now_s, stable, canary))
+        refuse("observation", _observation_problems(progress, now_s, stable, canary))
         if progress.outcome:
             return progress
         progress = replace(progress, last_s=now_s)
@@ -343,14 +343,14 @@ class Traffic:
     canary_slow_rate: float = 0.002
 
     def __post_init__(self) -> None:
-        check("traffic", broken(Field(vars(self)), TRAFFIC))
+        refuse("traffic", broken(Field(vars(self)), TRAFFIC))
 
 
 def trial(
     rollout: CanaryRollout, traffic: Traffic, seed: int, every_s: float = 60.0
 ) -> Iterator[tuple[float, Progress]]:
     """A rollout under made-up traffic, looked at every so often: times in seconds and where it stands, to its end."""
-    check("trial", real(1)(Field(every_s, "every_s")))
+    refuse("trial", real(1)(Field(every_s, "every_s")))
     draw, progress, now_s, owed = random.Random(seed), Progress(), 0.0, 0.0
     while not progress.outcome:
         now_s += every_s

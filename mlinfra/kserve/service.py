@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mlinfra.admission import check_manifest
 from mlinfra.admission.kserve import API_VERSION, CONTAINER, MODE, MODES, advice
-from mlinfra.admission.rules import Field, check
+from mlinfra.admission.rules import Field, refuse
 from mlinfra.manifest import RESTRICTED, Manifest, Resources
 
 
@@ -152,9 +152,9 @@ class InferenceService:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            check("InferenceService", [Field(self.mode, "mode").unsupported(sorted(MODES))])
+            refuse("InferenceService", [Field(self.mode, "mode").unsupported(sorted(MODES))])
         check_manifest(self.manifest())
-        check(f'InferenceService.serving.kserve.io "{self.name}"', advice(self.manifest()))
+        refuse(f'InferenceService.serving.kserve.io "{self.name}"', advice(self.manifest()))
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"predictor": self.predictor.manifest()}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlinfra.admission import validate
-from mlinfra.admission.rules import check
+from mlinfra.admission.rules import refuse
 from mlinfra.manifest import Manifest
 
 API_VERSION = "argoproj.io/v1alpha1"
@@ -258,7 +258,7 @@ def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
 
 def nested(obj: Manifest) -> list[tuple[int, str, str]]:
     """The run as a tree: depth, what it is (DAG, driver, executor, hook), and the task's name."""
-    check("Workflow", validate(obj))
+    refuse("Workflow", validate(obj))
     templates = {template["name"]: template for template in obj["spec"]["templates"]}
     return [(0, "Workflow", obj["metadata"]["generateName"]), *_nested(templates, obj["spec"]["entrypoint"], 1)]
 
@@ -278,7 +278,7 @@ def _nested(templates: Mapping[str, Manifest], name: str, depth: int) -> Iterato
 
 def pods(obj: Manifest) -> list[str]:
     """The pods of a run in which nothing is cached or skipped, by the tasks that they belong to."""
-    check("Workflow", validate(obj))
+    refuse("Workflow", validate(obj))
     templates = {template["name"]: template for template in obj["spec"]["templates"]}
     return list(_pods(templates, templates[obj["spec"]["entrypoint"]]))
 

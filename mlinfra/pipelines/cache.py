@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.admission.rules import Problem, check
+from mlinfra.admission.rules import Problem, refuse
 from mlinfra.pipelines.graph_rules import argument_problems
 from mlinfra.pipelines.pipeline import Pipeline
 from mlinfra.pipelines.task import PipelineInput, Task, TaskOutput, Value
@@ -36,7 +36,7 @@ class Cache:
 
         Invalid for arguments that the pipeline does not have and values that are missing; the cache stays as it is.
         """
-        check("run", [*argument_problems(pipeline, arguments or {}), *_unsaid(pipeline, values or {})])
+        refuse("run", [*argument_problems(pipeline, arguments or {}), *_unsaid(pipeline, values or {})])
         given = {**pipeline.parameters, **(arguments or {})}
         artifacts: dict[str, dict[str, int]] = {}
         verdicts = {}

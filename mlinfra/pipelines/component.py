@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mlinfra.admission.rules import Field, Invalid, Problem, check
+from mlinfra.admission.rules import Field, Invalid, Problem, refuse
 
 PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]")
 Types = Mapping[str, type | str]
@@ -34,8 +34,8 @@ class Component:
     outputs: Types = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'component "{self.title}"', _shapes(self))
-        check(f'component "{self.title}"', [*_image(self.base_image), *_one_kind(self), *_unused(self)])
+        refuse(f'component "{self.title}"', _shapes(self))
+        refuse(f'component "{self.title}"', [*_image(self.base_image), *_one_kind(self), *_unused(self)])
         try:
             assert self.made
         except Exception as refusal:  # the SDK's own exceptions have no common base

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from random import Random
 
-from mlinfra.admission.rules import Field, Problem, check, circle, real
+from mlinfra.admission.rules import Field, Problem, circle, real, refuse
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def schedule(steps: Sequence[Step], gpus: float = math.inf, parallelism: float =
 
     `parallelism` limits the steps at once, whatever they hold. Invalid when names, the graph or a need is wrong.
     """
-    check("steps", _problems(steps, gpus, parallelism))
+    refuse("steps", _problems(steps, gpus, parallelism))
     spans: dict[str, tuple[float, float]] = {}
     now = 0.0
     while len(spans) < len(steps):
@@ -98,7 +98,7 @@ def critical_path(steps: Sequence[Step]) -> list[str]:
 
 def shortest(steps: Sequence[Step], gpus: float) -> float:
     """Minutes that no schedule beats: the critical path, or the GPU work divided by the GPUs."""
-    check("steps", _problems(steps, gpus, math.inf))
+    refuse("steps", _problems(steps, gpus, math.inf))
     if not any(step.gpus for step in steps):
         return schedule(steps).makespan
     return max(schedule(steps).makespan, sum(step.minutes * step.gpus for step in steps) / gpus)
@@ -106,7 +106,7 @@ def shortest(steps: Sequence[Step], gpus: float) -> float:
 
 def longest_path_first(steps: Sequence[Step]) -> list[Step]:
     """The steps ordered by what still hangs on them: the longest way to the end goes first."""
-    check("steps", _problems(steps, math.inf, math.inf))
+    refuse("steps", _problems(steps, math.inf, math.inf))
     rest: dict[str, float] = {}
     for name in reversed([*TopologicalSorter({step.name: step.after for step in steps}).static_order()]):
         step = next(step for step in steps if step.name == name)
@@ -117,7 +117,7 @@ def longest_path_first(steps: Sequence[Step]) -> list[Step]:
 def downstream(steps: Sequence[Step], edited: Sequence[str]) -> list[str]:
     """The steps that run again after an edit when the cache is right: those edited, and all that stand on them."""
     names = [step.name for step in steps]
-    check("edited", [Problem("edited", f"step '{name}' does not exist") for name in edited if name not in names])
+    refuse("edited", [Problem("edited", f"step '{name}' does not exist") for name in edited if name not in names])
     again = set(edited)
     for step in [step for name in schedule(steps).spans for step in steps if step.name == name]:
         again |= {step.name} if again & set(step.after) else set()
@@ -149,9 +149,9 @@ class Preemptible:
         for name, value in vars(self).items():
             every = name == "checkpoint_every_h"
             if not isinstance(value, int | float) or not (value > 0 if every else 0 <= value < math.inf):
-                check("step", [Problem(name, f"{value}: must be {'greater than 0' if every else '0 or more'}")])
+                refuse("step", [Problem(name, f"{value}: must be {'greater than 0' if every else '0 or more'}")])
         if self.work_h / self.checkpoint_every_h > MOST_CHECKPOINTS:
-            check(
+            refuse(
                 "step", [Problem("checkpoint_every_h", f"{self.checkpoint_every_h}: is too short for {self.work_h} h")]
             )
 
@@ -183,7 +183,7 @@ class Preemptible:
     def sample_h(self, draw: Random) -> float:
         """One course of events, drawn; Invalid when it would not end in a lifetime."""
         if self.expected_h() > LIFETIME_H or self.attempts() > MOST_ATTEMPTS:
-            check("step", [Problem("preemptions_per_h", f"{self.preemptions_per_h}: the step would never end")])
+            refuse("step", [Problem("preemptions_per_h", f"{self.preemptions_per_h}: the step would never end")])
         passed = 0.0
         for segment in self.segments():
             while self.preemptions_per_h and (until := draw.expovariate(self.preemptions_per_h)) < segment:
@@ -195,7 +195,7 @@ class Preemptible:
 def young_interval_h(checkpoint_h: float, preemptions_per_h: float) -> float:
     """The interval between checkpoints that loses least, nearly (Young 1974): the root of 2 x cost / rate."""
     given = {"checkpoint_h": checkpoint_h, "preemptions_per_h": preemptions_per_h}
-    check(
+    refuse(
         "interval",
         [Problem(name, f"{value}: must be greater than 0") for name, value in given.items() if not value > 0],
     )

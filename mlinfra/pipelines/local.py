@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlinfra.admission.rules import Problem, check
+from mlinfra.admission.rules import Problem, refuse
 from mlinfra.pipelines.graph_rules import argument_problems
 from mlinfra.pipelines.pipeline import Pipeline
 from mlinfra.pipelines.task import Value
@@ -76,7 +76,7 @@ def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None 
     With `cache` a task whose component and inputs were seen before (below the same folder) is not run again.
     """
     wrong = [*_not_here(pipeline), *argument_problems(pipeline, arguments or {})]
-    check(f'local run of pipeline "{pipeline.name}"', wrong)
+    refuse(f'local run of pipeline "{pipeline.name}"', wrong)
     folder = folder.resolve()
     before = set(_runs(pipeline, folder))
     said = io.StringIO()

@@ -11,7 +11,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
-from mlinfra.admission.rules import Invalid, Problem, check
+from mlinfra.admission.rules import Invalid, Problem, refuse
 from mlinfra.manifest import Manifest, Resources
 from mlinfra.pipelines.graph_rules import graph_problems
 from mlinfra.pipelines.task import OPERATORS, Argument, Condition, PipelineInput, Task, TaskOutput, Value
@@ -33,7 +33,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         what = f'pipeline "{self.name}"'
-        check(what, graph_problems(self))
+        refuse(what, graph_problems(self))
         try:
             assert self.made
         except Refused as refusal:

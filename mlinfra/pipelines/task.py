@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.admission.rules import Field, Invalid, Problem, check, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, refuse, whole
 from mlinfra.manifest import Resources
 from mlinfra.pipelines.component import Component
 
@@ -42,7 +42,7 @@ class Condition:
     right: str | int | float | bool
 
     def __post_init__(self) -> None:
-        check(
+        refuse(
             "condition",
             [] if self.operator in OPERATORS else [Field(self.operator, "operator").unsupported([*OPERATORS])],
         )
@@ -65,8 +65,8 @@ class Retry:
 
     def __post_init__(self) -> None:
         retry = Field(vars(self))
-        check("retry", [p for name in RETRY for p in whole(0)(retry[name])])
-        check("retry", [] if self.backoff_factor >= 1 else [retry["backoff_factor"].invalid("must be 1 or more")])
+        refuse("retry", [p for name in RETRY for p in whole(0)(retry[name])])
+        refuse("retry", [] if self.backoff_factor >= 1 else [retry["backoff_factor"].invalid("must be 1 or more")])
 
 
 RETRY = ("max_retry_count", "backoff_duration_s", "backoff_max_duration_s")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
-from mlinfra.admission.rules import Field, Problem, check
+from mlinfra.admission.rules import Field, Problem, refuse
 from mlinfra.manifest import Manifest
 
 EPSILON_S = 1e-6
@@ -39,8 +39,8 @@ class AutoscalingConfig:
     aggregation_function: str = "mean"
 
     def __post_init__(self) -> None:
-        check("autoscaling_config", _typed(self))
-        check("autoscaling_config", _problems(self))
+        refuse("autoscaling_config", _typed(self))
+        refuse("autoscaling_config", _problems(self))
 
     def manifest(self) -> Manifest:
         """The fields that differ from Serve's defaults, and always the bounds and the target."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
-from mlinfra.admission.rules import Field, Problem, check, circle
+from mlinfra.admission.rules import Field, Problem, circle, refuse
 from mlinfra.admission.serve import deployment_problems
 from mlinfra.manifest import Manifest
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig
@@ -33,7 +33,7 @@ class Deployment:
     calls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check(f'deployment "{self.name}"', deployment_problems(Field(self.manifest())))
+        refuse(f'deployment "{self.name}"', deployment_problems(Field(self.manifest())))
 
     def manifest(self) -> Manifest:
         said = {
@@ -57,7 +57,7 @@ class Application:
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(f'application "{self.name}"', _graph_problems(self))
+        refuse(f'application "{self.name}"', _graph_problems(self))
 
     @property
     def ingress(self) -> str:

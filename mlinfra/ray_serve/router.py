@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from mlinfra.admission.rules import Field, Invalid, Problem, check, real, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, real, refuse, whole
 
 MOST = 100_000
 
@@ -34,7 +34,7 @@ class Batching:
 
     def __post_init__(self) -> None:
         wait = Field(self.batch_wait_timeout_s, "batch_wait_timeout_s")
-        check("batching", [*whole(1)(Field(self.max_batch_size, "max_batch_size")), *real(0)(wait)])
+        refuse("batching", [*whole(1)(Field(self.max_batch_size, "max_batch_size")), *real(0)(wait)])
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Stage:
     calls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check(f'stage "{self.name}"', _stage_problems(self))
+        refuse(f'stage "{self.name}"', _stage_problems(self))
 
 
 def _stage_problems(stage: Stage) -> Iterator[Problem]:
@@ -70,19 +70,19 @@ def _stage_problems(stage: Stage) -> Iterator[Problem]:
 
 def takes(seconds: float) -> ServiceTime:
     """A service time that is always the same."""
-    check("service time", real(0)(Field(seconds, "seconds")))
+    refuse("service time", real(0)(Field(seconds, "seconds")))
     return lambda size, draw: seconds
 
 
 def exponential(mean_s: float) -> ServiceTime:
     """A service time that varies as much as its mean."""
-    check("service time", real(0)(Field(mean_s, "mean_s")))
+    refuse("service time", real(0)(Field(mean_s, "mean_s")))
     return lambda size, draw: mean_s * draw.expovariate(1.0)
 
 
 def linear(base_s: float, each_s: float) -> ServiceTime:
     """A batch's time: a part for the batch and a part for each request in it."""
-    check("service time", [*real(0)(Field(base_s, "base_s")), *real(0)(Field(each_s, "each_s"))])
+    refuse("service time", [*real(0)(Field(base_s, "base_s")), *real(0)(Field(each_s, "each_s"))])
     return lambda size, draw: base_s + each_s * size
 
 
@@ -96,7 +96,7 @@ class Outcome:
 
     def percentile_s(self, stage: str, fraction: float) -> float:
         """The time that this fraction of a stage's calls stayed within; Invalid for a stage that answered none."""
-        check("percentile", real(0, 1)(Field(fraction, "fraction")))
+        refuse("percentile", real(0, 1)(Field(fraction, "fraction")))
         times = sorted(self._answered(stage))
         return times[max(0, math.ceil(fraction * len(times)) - 1)]
 
@@ -111,8 +111,8 @@ class Outcome:
 
 def simulate(stages: Sequence[Stage], arrivals_s: Sequence[float], seed: int = 0, pick: Pick | None = None) -> Outcome:
     """Requests that arrive at these times at the last stage, the ingress, until all are answered or dropped."""
-    check("stages", _path_problems(stages))
-    check(
+    refuse("stages", _path_problems(stages))
+    refuse(
         "arrivals",
         (problem for i, at_s in enumerate(arrivals_s) for problem in real()(Field(at_s, f"arrivals_s[{i}]"))),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlinfra.admission import validate
-from mlinfra.admission.rules import Problem, check
+from mlinfra.admission.rules import Problem, refuse
 from mlinfra.manifest import Manifest, to_yaml
 from mlinfra.study.manifests import hand_over
 
@@ -58,6 +58,6 @@ def show_text(caption: str, text: str) -> Listing:
 
     documents = [document for document in yaml.safe_load_all(text) if document]
     for document in documents:
-        check(caption, validate(document) if "kind" in document else ())
+        refuse(caption, validate(document) if "kind" in document else ())
     hand_over(documents)
     return Listing(caption, "yaml", text, folded=True)

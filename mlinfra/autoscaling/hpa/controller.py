@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mlinfra.admission.rules import check
+from mlinfra.admission.rules import refuse
 from mlinfra.autoscaling.hpa.behavior import (
     History,
     Stamped,
@@ -116,7 +116,7 @@ def reconcile(
     hpa: HorizontalPodAutoscaler, observation: Observation, history: History, now_s: float, flags: Flags = DEFAULT_FLAGS
 ) -> Decision:
     """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
-    check("observation", reading_problems(hpa.metrics, observation.readings))
+    refuse("observation", reading_problems(hpa.metrics, observation.readings))
     decision = record_initial_recommendation(observation, history, now_s)
     if decision.current == 0 and not scaled_to_zero(hpa, decision, flags):
         return disable_scaling(decision, flags)

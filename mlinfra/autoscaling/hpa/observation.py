@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Field, Invalid, Problem, check, one_of, quantity_check, whole
+from mlinfra.admission.rules import Field, Invalid, Problem, one_of, quantity_check, refuse, whole
 from mlinfra.autoscaling.hpa.metrics import Metric
 from mlinfra.quantity import Quantity
 
@@ -27,7 +27,7 @@ class Container:
     restart_policy: str | None = None
 
     def __post_init__(self) -> None:
-        check(f"container {self.name}", request_problems(self.requests))
+        refuse(f"container {self.name}", request_problems(self.requests))
 
 
 def request_problems(requests: Mapping[str, Quantity] | None) -> Iterator[Problem]:
@@ -51,8 +51,8 @@ class Pod:
     ready_transition_s: float = LONG_AGO_S
 
     def __post_init__(self) -> None:
-        check(f"pod {self.name}", one_of(*PHASES)(Field(self.phase, "status.phase")))
-        check(f"pod {self.name}", request_problems(self.requests))
+        refuse(f"pod {self.name}", one_of(*PHASES)(Field(self.phase, "status.phase")))
+        refuse(f"pod {self.name}", request_problems(self.requests))
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Observation:
     status_replicas: int | None = None  # None: the same as spec_replicas
 
     def __post_init__(self) -> None:
-        check("scale", whole(0)(Field(self.spec_replicas, "spec.replicas")))
+        refuse("scale", whole(0)(Field(self.spec_replicas, "spec.replicas")))
         if self.status_replicas is not None:
-            check("scale", whole(0)(Field(self.status_replicas, "status.replicas")))
+            refuse("scale", whole(0)(Field(self.status_replicas, "status.replicas")))
 
 
 def reading_problems(metrics: Sequence[Metric], readings: Sequence[Reading]) -> Iterator[Problem]:
@@ -109,7 +109,7 @@ class Flags:
     pod_level_resources: bool = True
 
     def __post_init__(self) -> None:
-        check("flags", whole(1)(Field(self.sync_period_s, "sync_period_s")))
+        refuse("flags", whole(1)(Field(self.sync_period_s, "sync_period_s")))
 
 
 DEFAULT_FLAGS = Flags()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlinfra.admission import check_manifest, validate
-from mlinfra.admission.rules import ApiWarning, Field, Problem, check, decoded, one_of, select
+from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse, select
 from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, quantity, shown
@@ -117,7 +117,7 @@ class HorizontalPodAutoscaler:
     @classmethod
     def of(cls, manifest: Manifest) -> HorizontalPodAutoscaler:
         """The object of a manifest, without labels and annotations; Invalid when the API server would refuse it."""
-        check("HorizontalPodAutoscaler", manifest_problems(manifest))
+        refuse("HorizontalPodAutoscaler", manifest_problems(manifest))
         obj = decoded(manifest)
         spec = obj["spec"]
         return cls(

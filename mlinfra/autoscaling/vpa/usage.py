@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Field, Rules, broken, check, real, whole
+from mlinfra.admission.rules import Field, Rules, broken, real, refuse, whole
 from mlinfra.autoscaling.vpa.amounts import scale
 from mlinfra.autoscaling.vpa.histogram import CPU_BUCKETS, DAY_S, MEMORY_BUCKETS, Histogram
 
@@ -30,7 +30,7 @@ class Flags:
     memory_sample_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check("flags", broken(Field(vars(self)), FLAGS))
+        refuse("flags", broken(Field(vars(self)), FLAGS))
 
 
 PERCENTILE = real(0, 1)
