@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "RAY_enable_metrics_collection": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": str(round(1000 * waiting.HANG_S)),
     "RAY_health_check_failure_threshold": "5",
     "RAY_worker_register_timeout_seconds": HANG_S,
     "RAY_raylet_start_wait_time_s": HANG_S,
@@ -33,7 +34,7 @@ ENVIRONMENT = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": HANG_S,
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": HANG_S,
 }
-"""A lost node is noticed soon; a worker or a proxy that is only slow is left alone."""
+"""A lost node, which answers no health check, is noticed soon; what is only slow is left alone."""
 
 
 def namespace() -> list[str]:
