@@ -1,0 +1,53 @@
+"""A canary that decides: the sequential test, the rollout in stages of traffic, and made-up traffic to try it on."""
+
+from mlinfra.kserve.canary.rollout import PROMOTED, ROLLED_BACK, CanaryDecision, CanaryRollout, Progress
+from mlinfra.kserve.canary.sequential import (
+    BOUNDARY,
+    DOUBT,
+    INFLATION,
+    LOOKS,
+    POWER,
+    SIGNIFICANCE,
+    Counts,
+    Evidence,
+    Stage,
+    boundary,
+    breaks,
+    canary_share,
+    effective_sample,
+    evidence,
+    exact_sample_size,
+    largest_sample,
+    sample_size,
+    stage_evidence,
+)
+from mlinfra.kserve.canary.traffic import Traffic, bad, trial
+
+__all__ = [
+    "BOUNDARY",
+    "DOUBT",
+    "INFLATION",
+    "LOOKS",
+    "POWER",
+    "PROMOTED",
+    "ROLLED_BACK",
+    "SIGNIFICANCE",
+    "CanaryDecision",
+    "CanaryRollout",
+    "Counts",
+    "Evidence",
+    "Progress",
+    "Stage",
+    "Traffic",
+    "bad",
+    "boundary",
+    "breaks",
+    "canary_share",
+    "effective_sample",
+    "evidence",
+    "exact_sample_size",
+    "largest_sample",
+    "sample_size",
+    "stage_evidence",
+    "trial",
+]
