@@ -17,7 +17,7 @@ from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
-from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, trial
+from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, sequential, traffic, trial
 
 NEW = replace(BERT, storage_uri="s3://models/bert-classifier/v2")
 SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
@@ -51,13 +51,13 @@ def crossing(drift: float, constant: float, looks: int = 5) -> float:
 
 
 def test_the_boundary_spends_half_of_five_percent_on_each_side() -> None:
-    assert crossing(0.0, canary.BOUNDARY) == pytest.approx(canary.SIGNIFICANCE / 2, abs=1e-4)
+    assert crossing(0.0, sequential.BOUNDARY) == pytest.approx(sequential.SIGNIFICANCE / 2, abs=1e-4)
 
 
 def test_the_larger_sample_restores_the_power() -> None:
     whole = 1.959964 + 0.841621  # the drift of a single test with these errors
-    drift = whole * math.sqrt(canary.INFLATION / canary.LOOKS)
-    assert crossing(drift, canary.BOUNDARY) == pytest.approx(canary.POWER, abs=1e-3)
+    drift = whole * math.sqrt(sequential.INFLATION / sequential.LOOKS)
+    assert crossing(drift, sequential.BOUNDARY) == pytest.approx(sequential.POWER, abs=1e-3)
 
 
 def test_z_is_the_pooled_two_proportion_z() -> None:
@@ -101,13 +101,13 @@ def test_a_limit_breaks_when_the_binomial_tail_says_so(requests: int, data: st.D
         )
         for k in range(bad, requests + 1)
     )
-    assert canary.breaks(limit, bad, requests) == (math.fsum(terms) < canary.DOUBT and bad > limit * requests)
+    assert sequential.breaks(limit, bad, requests) == (math.fsum(terms) < sequential.DOUBT and bad > limit * requests)
 
 
 @pytest.mark.parametrize(("requests", "rate"), [(1, 0.5), (7, 0.2), (400, 0.01), (50, 0.9)])
 def test_made_up_errors_have_the_binomials_mean_and_variance(requests: int, rate: float) -> None:
     draw = random.Random(1)
-    drawn = np.array([canary.bad(requests, rate, draw) for _ in range(20_000)])
+    drawn = np.array([traffic.bad(requests, rate, draw) for _ in range(20_000)])
     assert drawn.min() >= 0
     assert drawn.max() <= requests
     assert drawn.mean() == pytest.approx(requests * rate, rel=0.02)
@@ -294,7 +294,7 @@ def test_evidence_of_all_stages_counts() -> None:
 
 
 def test_a_hopeless_canary_is_told_at_once() -> None:
-    assert canary.breaks(0.01, 2_000_000, 100_000_000)
+    assert sequential.breaks(0.01, 2_000_000, 100_000_000)
 
 
 def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:
@@ -319,8 +319,8 @@ def exact_tail(limit: float, bad: int, requests: int) -> float:
 @pytest.mark.parametrize(("limit", "requests"), [(0.01, 100), (0.2, 50), (0.5, 30), (0.9, 200)])
 def test_the_fewest_that_break_a_limit(limit: float, requests: int) -> None:
     counts = range(requests + 1)
-    fewest = next(n for n in counts if n > limit * requests and exact_tail(limit, n, requests) < canary.DOUBT)
-    assert [canary.breaks(limit, n, requests) for n in counts] == [n >= fewest for n in counts]
+    fewest = next(n for n in counts if n > limit * requests and exact_tail(limit, n, requests) < sequential.DOUBT)
+    assert [sequential.breaks(limit, n, requests) for n in counts] == [n >= fewest for n in counts]
 
 
 def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
@@ -330,7 +330,7 @@ def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
 
 
 def test_what_never_fails_has_no_errors() -> None:
-    assert canary.bad(1000, 0.0, random.Random(1)) == 0
+    assert traffic.bad(1000, 0.0, random.Random(1)) == 0
 
 
 def test_stages_need_not_be_held() -> None:

@@ -225,8 +225,13 @@ def test_a_canary_of_another_model_keeps_the_service_name() -> None:
 
 SERVICE = InferenceService("bert", Predictor(model=BERT, min_replicas=2)).manifest()
 SERVICE["spec"] |= {"canary": [], "transformer": {"containers": [{"name": "a", "image": "a:1"}]}}
-SERVICE["spec"]["predictor"]["autoScaling"] = {"metrics": [{"type": "Resource", "resource": {"name": "cpu"}}]}
+CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}
+SERVICE["spec"]["predictor"]["autoScaling"] = {"metrics": [{"type": "Resource", "resource": CPU}]}
 ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
+
+
+def test_the_service_is_accepted_before_it_is_damaged() -> None:
+    assert validate(SERVICE) == []
 
 
 @settings(max_examples=80, derandomize=True)
@@ -241,3 +246,20 @@ def test_what_is_accepted_can_be_read_and_becomes_objects(path: tuple[Any, ...],
         assert reconcile.reconcile(document)
         assert reconcile.containers(document)
         assert reconcile.hpa("bert", document["spec"]["predictor"])
+
+
+def test_a_null_field_is_one_that_is_not_given() -> None:
+    nulls = damaged(damaged(SERVICE, ("spec", "canary"), None), ("spec", "transformer"), None)
+    assert validate(nulls) == []
+    assert [made.name for made in reconcile.reconcile(nulls) if made.kind == "Deployment"] == ["bert-predictor"]
+    assert [made.name for made in reconcile.reconcile(nulls) if made.kind == "HTTPRoute"] == ["bert-predictor", "bert"]
+    assert reconcile.weights(nulls) == {"bert-predictor": 100}
+    without_storage = damaged(SERVICE, ("spec", "predictor", "model", "storageUri"), None)
+    assert reconcile.containers(without_storage) == ["kserve-container"]
+
+
+def test_the_model_of_a_key_of_old_is_fetched_too() -> None:
+    predictor = {"pytorch": {"storageUri": "s3://models/bert/v1"}}
+    obj = damaged(SERVICE, ("spec", "predictor"), predictor)
+    assert validate(obj) == []
+    assert reconcile.containers(obj) == ["storage-initializer", "kserve-container"]

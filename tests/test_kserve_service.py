@@ -259,6 +259,16 @@ def test_a_service_is_read_back(service: InferenceService) -> None:
     assert InferenceService.of(service.manifest()) == service
 
 
+def test_its_parts_are_read_back() -> None:
+    assert Model.of(BERT.manifest()) == BERT
+    assert Container.of(OWN.manifest()) == OWN
+    for service in GOOD:
+        assert Predictor.of(service.predictor.manifest()) == service.predictor
+    assert KNATIVE.transformer is not None
+    assert Transformer.of(KNATIVE.transformer.manifest()) == KNATIVE.transformer
+    assert Canary.of(STANDARD.canary[0].manifest()) == STANDARD.canary[0]
+
+
 def test_what_a_cluster_shows_is_read() -> None:
     """As `kubectl get -o yaml`: metadata and status of the server, defaults of the webhook, a key of old, no mode."""
     obj = of_the_source_notebook("sklearn", **{"kubectl.kubernetes.io/last-applied-configuration": "{}"})

@@ -243,6 +243,21 @@ def test_what_a_cluster_shows_of_a_ray_service_is_read() -> None:
     assert (service.upgrade, service.workers[0].max_replicas) == ("NewCluster", 2**31 - 1)
 
 
+HEAD = ("spec", "rayClusterConfig", "headGroupSpec", "template", "spec", "containers")
+NEEDED: list[tuple[tuple[Any, ...], Any]] = [
+    (("spec",), None),
+    (("spec", "serveConfigV2"), None),
+    (HEAD, []),
+    ((*HEAD, 0, "image"), None),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), NEEDED, ids=str)
+def test_a_ray_service_without_what_we_need_is_not_read(path: tuple[Any, ...], value: Any) -> None:
+    with pytest.raises(Invalid, match="Required value"):
+        RayService.of(damaged(RAY_SERVICE.manifest(), path, value))
+
+
 def test_a_ray_service_with_two_applications_is_not_read() -> None:
     obj = copy.deepcopy(RAY_SERVICE.manifest())
     entries = [replace(BERT, name=name, route_prefix=f"/{name}").manifest() for name in "xy"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mlinfra.admission.kserve import mode
+from mlinfra.admission.kserve import FRAMEWORKS, mode
 from mlinfra.admission.rules import Invalid, Problem
 from mlinfra.manifest import Manifest
 
@@ -45,9 +45,9 @@ def reconcile(service: Manifest) -> list[Made]:
 def component_names(service: Manifest) -> list[str]:
     """The predictor, its canaries and the transformer, by the name of what runs them."""
     name, spec = service["metadata"]["name"], service["spec"]
-    predictors = [spec["predictor"], *(canary["predictor"] for canary in spec.get("canary", ()))]
+    predictors = [spec["predictor"], *(canary["predictor"] for canary in spec.get("canary") or ())]
     names = [predictor_name(name, predictor) for predictor in predictors]
-    return names + ([f"{name}-transformer"] if "transformer" in spec else [])
+    return names + ([f"{name}-transformer"] if spec.get("transformer") else [])
 
 
 def predictor_name(service: str, predictor: Manifest) -> str:
@@ -76,7 +76,7 @@ def knative_component(name: str) -> list[Made]:
 def http_routes(service: Manifest) -> list[Made]:
     """Standard mode: routes to the predictor and the transformer alone, and one for the service's own name."""
     name = service["metadata"]["name"]
-    transformer = [f"{name}-transformer"] if "transformer" in service["spec"] else []
+    transformer = [f"{name}-transformer"] if service["spec"].get("transformer") else []
     return [Made(1, "HTTPRoute", route) for route in (f"{name}-predictor", *transformer, name)]
 
 
@@ -88,8 +88,10 @@ def istio_routes(service: Manifest) -> list[Made]:
 
 def containers(service: Manifest) -> list[str]:
     """What runs in a pod of the predictor: the model is fetched first, and Knative puts a proxy in front."""
-    uri = service["spec"]["predictor"].get("model", {}).get("storageUri", "pvc://")
-    fetch = [] if uri.startswith("pvc://") else ["storage-initializer"]
+    predictor = service["spec"]["predictor"]
+    model: Manifest = next((predictor[key] for key in (*FRAMEWORKS, "model") if predictor.get(key)), {})
+    mounted = (model.get("storageUri") or "pvc://").startswith("pvc://")
+    fetch = [] if mounted else ["storage-initializer"]
     proxy = [] if mode(service) == "Standard" else ["queue-proxy"]
     return [*fetch, "kserve-container", *proxy]
 
@@ -298,5 +300,5 @@ def canary_replicas(canary: Manifest, stable: Manifest) -> int:
 def weights(service: Manifest) -> dict[str, int]:
     """Percent of the traffic by Deployment in Standard mode: the HTTPRoute's weights."""
     spec, name = service["spec"], service["metadata"]["name"]
-    canaries = {predictor_name(name, entry["predictor"]): entry["trafficPercent"] for entry in spec.get("canary", [])}
+    canaries = {predictor_name(name, entry["predictor"]): entry["trafficPercent"] for entry in spec.get("canary") or ()}
     return {predictor_name(name, spec["predictor"]): 100 - sum(canaries.values())} | canaries

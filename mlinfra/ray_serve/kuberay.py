@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.admission import Problem, accepted, check, refuse
+from mlinfra.admission import Field, Problem, accepted, check, refuse
+from mlinfra.admission.nouns.ray_serve import READ
+from mlinfra.admission.rules import broken
 from mlinfra.manifest import RESTRICTED, Manifest, Resources, to_yaml
 from mlinfra.ray_serve.config import Application, Calls
 
@@ -62,11 +64,12 @@ class RayService:
     def of(cls, manifest: Manifest, calls: Calls | None = None) -> RayService:
         """The object of a manifest with one application, all of whose pods run the head's image."""
         service = accepted(manifest, "RayService", "ray.io/v1", "ray.io/v1alpha1")
+        refuse("RayService", broken(Field(service), READ))
         cluster, strategy = service["spec"]["rayClusterConfig"], service["spec"].get("upgradeStrategy", {})
         head = _ray_container(cluster["headGroupSpec"])
         return cls(
             service["metadata"].get("name", ""),
-            Application.of(_only_application(service["spec"].get("serveConfigV2", "")), calls),
+            Application.of(_only_application(service["spec"]["serveConfigV2"]), calls),
             head["image"],
             Resources.of(head.get("resources", {})),
             tuple(WorkerGroup.of(group) for group in cluster.get("workerGroupSpecs", ())),

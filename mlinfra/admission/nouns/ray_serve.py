@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mlinfra.admission.rules import Check, Field, Problem, circle
+from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, circle
 from mlinfra.admission.serve import deployment_problems
 
 
@@ -64,6 +64,16 @@ def simulation_problems(stages: Sequence[Any], arrivals_s: Sequence[float]) -> I
         if not math.isfinite(at_s):
             yield Field(at_s, f"arrivals_s[{i}]").invalid("must be a finite number")
 
+
+POD = "template.spec.containers"
+READ: Rules = [
+    ("spec", Needed()),
+    ("spec.serveConfigV2", Needed()),
+    (f"spec.rayClusterConfig.headGroupSpec.{POD}", Needed()),
+    (f"spec.rayClusterConfig.headGroupSpec.{POD}[].image", Needed()),
+    (f"spec.rayClusterConfig.workerGroupSpecs[].{POD}", Needed()),
+]
+"""What we need of a RayService to read it; KubeRay itself finds out when it makes the pods."""
 
 RULES: dict[str, Check] = {
     "Application": _application,

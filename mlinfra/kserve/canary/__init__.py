@@ -2,17 +2,9 @@
 
 from mlinfra.kserve.canary.rollout import PROMOTED, ROLLED_BACK, CanaryDecision, CanaryRollout, Progress
 from mlinfra.kserve.canary.sequential import (
-    BOUNDARY,
-    DOUBT,
-    INFLATION,
-    LOOKS,
-    POWER,
-    SIGNIFICANCE,
     Counts,
     Evidence,
-    Stage,
     boundary,
-    breaks,
     canary_share,
     effective_sample,
     evidence,
@@ -21,27 +13,18 @@ from mlinfra.kserve.canary.sequential import (
     sample_size,
     stage_evidence,
 )
-from mlinfra.kserve.canary.traffic import Traffic, bad, trial
+from mlinfra.kserve.canary.traffic import Traffic, trial
 
 __all__ = [
-    "BOUNDARY",
-    "DOUBT",
-    "INFLATION",
-    "LOOKS",
-    "POWER",
     "PROMOTED",
     "ROLLED_BACK",
-    "SIGNIFICANCE",
     "CanaryDecision",
     "CanaryRollout",
     "Counts",
     "Evidence",
     "Progress",
-    "Stage",
     "Traffic",
-    "bad",
     "boundary",
-    "breaks",
     "canary_share",
     "effective_sample",
     "evidence",
