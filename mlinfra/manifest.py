@@ -36,6 +36,14 @@ class Resources:
     requests: Mapping[str, Quantity] = field(default_factory=dict)
     limits: Mapping[str, Quantity] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Resources:
+        return cls(manifest.get("requests", {}), manifest.get("limits", {}))
+
+    def __eq__(self, other: object) -> bool:
+        """Amounts are equal, however they are written."""
+        return isinstance(other, Resources) and self.manifest() == other.manifest()
+
     def manifest(self) -> Manifest:
         """The block as the API server stores it: quantities canonical, empty parts left out."""
         parts = {"limits": self.limits, "requests": self.requests}

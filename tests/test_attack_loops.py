@@ -1,31 +1,24 @@
-"""Hostile numbers at every entry of the autoscalers, the router and the canary: one clear error, or the invariants."""
+"""Hostile numbers at every entry of the autoscalers: one clear error, or the invariants."""
 
 from __future__ import annotations
 
 import math
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kserve_service import BERT, KNATIVE
 
 from mlinfra.admission.rules import Invalid
 from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
-from mlinfra.kserve import CanaryRollout, canary
 from mlinfra.manifest import ObjectReference
-from mlinfra.ray_serve import AutoscalingConfig, router
+from mlinfra.ray_serve import AutoscalingConfig
 from mlinfra.ray_serve.autoscaling import RayAutoscaler
 
 REF, QUEUE, TIMES = ObjectReference("Deployment", "b"), (hpa.External("q", hpa.AverageValue(2)),), [0.0, 0.5, 9.0]
-SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
-ROLLOUT = CanaryRollout(SERVICE, replace(BERT, storage_uri="s3://models/bert-classifier/v2"), "v2")
-ONE = router.Stage("s", router.takes(0.1))
-EMPTY = router.simulate([ONE], [])
-FEW, HOSTILE = canary.Counts(10), (math.nan, math.inf, -1, 0, 0.5, 99)
+HOSTILE = (math.nan, math.inf, -1, 0, 0.5, 99)
 Given = dict[str, Any]
 
 
@@ -54,12 +47,6 @@ def learned(given: Given) -> vpa.Recommendation:
     return vpa.recommend(pod.aggregate)
 
 
-def trial(every_s: float = 60, **given: Any) -> bool:
-    rates = usual(given, per_s=50, stable_error_rate=0.005, canary_error_rate=0.005)
-    shares = [ROLLOUT.percent(progress) for _, progress in canary.trial(ROLLOUT, canary.Traffic(**rates), 1, every_s)]
-    return shares[:-1] == sorted(shares[:-1])
-
-
 def triggered(kind: str, given: Given) -> hpa.HorizontalPodAutoscaler:
     return keda.ScaledObject("b", REF, (keda.Trigger(kind, **given),), 1).hpa()
 
@@ -70,7 +57,7 @@ TABLE: list[tuple[Callable[[Given], Any], str]] = [
     (lambda g: run(**g), "replicas until_s scrape_s lag_s"),
     (lambda g: run(arrivals_s=[g["arrival"]], until_s=None), "arrival"),
     (lambda g: loop.poisson(**usual(g, rate_per_s=lambda t: 0.1, highest_per_s=5, until_s=9)), "highest_per_s until_s"),
-    (lambda g: (run().percentile_s(**g), EMPTY.percentile_s("s", **g)), "fraction"),
+    (lambda g: run().percentile_s(**g), "fraction"),
     (lambda g: run(loop.Fixed(**usual(g, replicas=1))), "replicas"),
     (lambda g: run(by_hpa(**g)), "measured max_replicas"),
     (lambda g: triggered("prometheus", g), "threshold activation_threshold"),
@@ -78,25 +65,14 @@ TABLE: list[tuple[Callable[[Given], Any], str]] = [
     (lambda g: run(by_kpa({}, **g)), "min_scale max_scale_up_rate stable_window_s"),
     (learned, "confidence_interval_s histogram_half_life_s target_percentile upper_bound_percentile"),
     (lambda g: run(RayAutoscaler(AutoscalingConfig(**usual(g, max_replicas=5)))), "min_replicas max_replicas target_ongoing_requests upscaling_factor"),
-    (lambda g: router.simulate([replace(ONE, **g)], TIMES), "replicas max_ongoing_requests workers"),
-    (lambda g: router.simulate([replace(ONE, batching=router.Batching(**g))], TIMES), "max_batch_size batch_wait_timeout_s"),
-    (lambda g: router.simulate([replace(ONE, service_s=router.takes(**g))], TIMES), "seconds"),
-    (lambda g: router.simulate([replace(ONE, service_s=router.exponential(**g))], TIMES), "mean_s"),
-    (lambda g: canary.sample_size(**usual(g, base_rate=0.005, bad_rate=0.01)), "base_rate bad_rate"),
-    (lambda g: trial(**g), "per_s every_s canary_error_rate"),
 ]
 REFUSED: list[Callable[[], Any]] = [
-    lambda: EMPTY.mean_s("nope"), lambda: EMPTY.percentile_s("s", 0.99), lambda: router.simulate([ONE], [0.0, math.nan]),
-    lambda: router.simulate([ONE, replace(ONE, calls=("s",))], [0.0]), lambda: canary.sample_size(0.01, 0.01),
     lambda: loop.poisson(lambda now_s: 50.0, 5.0, 9.0),  # more than the highest rate
-    lambda: ROLLOUT.observe(ROLLOUT.observe(canary.Progress(), 60, FEW, FEW), 30, FEW, FEW),  # a clock that goes back
 ]
 # fmt: on
 
 
 def sound(said: Any) -> bool:
-    if isinstance(said, router.Outcome):
-        return len(said.times_s["s"]) + said.dropped == len(TIMES) and all(t >= 0 for t in said.times_s["s"])
     if isinstance(said, loop.Outcome):
         return all(type(n) is int and n >= 0 for _, n, *_ in said.timeline) and all(w >= 0 for w in said.waits_s)
     if isinstance(said, vpa.Recommendation):
@@ -123,17 +99,6 @@ def test_a_hostile_value_is_taken_or_refused_in_one_clear_error(call: Callable[[
 def test_what_has_no_answer_is_refused(call: Callable[[], Any]) -> None:
     with pytest.raises(Invalid):
         call()
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 700), st.integers(1, 30), st.sampled_from([-1, 1, 5]), st.sampled_from([1, 8]))
-@example(700, 20, 1, 8)
-def test_the_router_loses_no_request(count: int, places: int, queued: int, batch: int) -> None:
-    pre = router.Stage("pre", router.takes(0.005), max_queued_requests=queued)
-    model = router.Stage("model", router.takes(0.5), 1, 100, batching=router.Batching(batch, 0.05))
-    ingress = router.Stage("ingress", router.takes(0.001), 1, places, calls=("pre", "model"))
-    said = router.simulate([pre, model, ingress], [0.0008 * i for i in range(count)])
-    assert len(said.times_s["ingress"]) + said.dropped == count
 
 
 @given(st.lists(st.floats(0, 60), max_size=30).map(sorted), st.integers(0, 3), st.sampled_from([math.inf, 0.0, 5.0]))

@@ -1,4 +1,4 @@
-"""Pipelines, Helm, KServe and Ray Serve under attack: one clear refusal or a sound answer, and nothing in between."""
+"""Pipelines and Helm under attack: one clear refusal or a sound answer, and nothing in between."""
 
 from __future__ import annotations
 
@@ -12,33 +12,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlinfra.admission import kserve as kserve_rules
 from mlinfra.admission import validate
 from mlinfra.admission.argo import pitfalls
 from mlinfra.admission.rules import Invalid
-from mlinfra.course import kserve_server, steps
+from mlinfra.course import steps
 from mlinfra.helm import Chart, chart
 from mlinfra.helm.upgrade import HELM, Managed, three_way_merge
-from mlinfra.kserve import InferenceService, Model, Predictor, reconcile
-from mlinfra.manifest import Resources
 from mlinfra.pipelines import Component, Pipeline, Task, argo
 from mlinfra.pipelines.execution import Step, schedule, shortest
-from mlinfra.ray_serve import config as ray
 
 ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
 QUICK = settings(max_examples=80, derandomize=True)
-CHART, ENDPOINT = Chart.inference(), kserve_server.bert_classifier("c")
+CHART = Chart.inference()
 ECHO = Component("a:1", command=("echo", "{{$.inputs.parameters['a']}}"), inputs={"a": int})
-BERT = Model("huggingface", "s3://a/b", Resources({"cpu": 1}, {"cpu": 2, "nvidia.com/gpu": 1}), protocol_version="v2")
-SERVICE = InferenceService("bert", Predictor(model=BERT, min_replicas=2)).manifest()
-SERVICE["spec"] |= {"canary": [], "transformer": {"containers": [{"name": "a", "image": "a:1"}]}}
-SERVICE["spec"]["predictor"]["autoScaling"] = {"metrics": [{"type": "Resource", "resource": {"name": "cpu"}}]}
 MAIN = {"name": "main", "dag": {"tasks": [{"name": "a", "template": "s"}]}}
 HAND = {"apiVersion": argo.API_VERSION, "kind": "Workflow", "metadata": {"generateName": "x-"}}
 LEAF = {"name": "s", "container": {"image": "a:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}}
 SPEC = {"entrypoint": "main", "templates": [MAIN, LEAF]}
 WORKFLOW = argo.workflow(steps.pipeline().ir()) | {"spec": SPEC}
-SERVE = ray.Application("a", "m:app", (ray.Deployment("A", 2, calls=("B",)), ray.Deployment("B"))).config()
 
 
 def sound(call: Callable[[], object]) -> None:
@@ -56,16 +47,6 @@ def damaged(value: Any) -> Iterator[Any]:
 
 
 @QUICK
-@given(st.sampled_from([*damaged(SERVICE)]))
-def test_what_kserve_accepts_becomes_objects(document: Any) -> None:
-    sound(lambda: kserve_rules.pitfalls(document))
-    if not validate(document):
-        assert reconcile.objects(document)
-        assert reconcile.containers(document)
-        assert reconcile.hpa("bert", document["spec"]["predictor"])
-
-
-@QUICK
 @given(st.sampled_from([*damaged(WORKFLOW)]))
 @example(WORKFLOW | {"spec": SPEC | {"entrypoint": "s"}})
 def test_what_argo_accepts_has_pods(document: Any) -> None:
@@ -77,7 +58,6 @@ def test_what_argo_accepts_has_pods(document: Any) -> None:
 CALLS: dict[str, Callable[[Any], object]] = {
     "step": lambda x: (schedule([Step("a", 1, (), x)], 2), schedule([Step("a", x)]).makespan),
     "gpus": lambda x: (shortest([Step("a", 1, (), 1)], x), schedule([Step("a", 1)], 1, x)),
-    "serve": lambda x: [validate(document) for document in damaged(SERVE) if x is None],
     "values": CHART.render,
 }
 

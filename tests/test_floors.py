@@ -88,17 +88,13 @@ def public_classes() -> Iterator[tuple[str, str]]:
 
 STILL_TWICE = {
     "Autoscaler",
-    "Classifier",
-    "Component",
     "Condition",
     "Container",
-    "Decision",
     "Event",
     "Flags",
     "History",
     "Outcome",
     "Pod",
-    "Replica",
     "Revision",
     "Run",
     "Usage",

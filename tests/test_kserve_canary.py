@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
-from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, trial
+from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, sequential, traffic, trial
 
 NEW = replace(BERT, storage_uri="s3://models/bert-classifier/v2")
 SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
@@ -50,13 +51,13 @@ def crossing(drift: float, constant: float, looks: int = 5) -> float:
 
 
 def test_the_boundary_spends_half_of_five_percent_on_each_side() -> None:
-    assert crossing(0.0, canary.BOUNDARY) == pytest.approx(canary.SIGNIFICANCE / 2, abs=1e-4)
+    assert crossing(0.0, sequential.BOUNDARY) == pytest.approx(sequential.SIGNIFICANCE / 2, abs=1e-4)
 
 
 def test_the_larger_sample_restores_the_power() -> None:
     whole = 1.959964 + 0.841621  # the drift of a single test with these errors
-    drift = whole * math.sqrt(canary.INFLATION / canary.LOOKS)
-    assert crossing(drift, canary.BOUNDARY) == pytest.approx(canary.POWER, abs=1e-3)
+    drift = whole * math.sqrt(sequential.INFLATION / sequential.LOOKS)
+    assert crossing(drift, sequential.BOUNDARY) == pytest.approx(sequential.POWER, abs=1e-3)
 
 
 def test_z_is_the_pooled_two_proportion_z() -> None:
@@ -100,13 +101,13 @@ def test_a_limit_breaks_when_the_binomial_tail_says_so(requests: int, data: st.D
         )
         for k in range(bad, requests + 1)
     )
-    assert canary.breaks(limit, bad, requests) == (math.fsum(terms) < canary.DOUBT and bad > limit * requests)
+    assert sequential.breaks(limit, bad, requests) == (math.fsum(terms) < sequential.DOUBT and bad > limit * requests)
 
 
 @pytest.mark.parametrize(("requests", "rate"), [(1, 0.5), (7, 0.2), (400, 0.01), (50, 0.9)])
 def test_made_up_errors_have_the_binomials_mean_and_variance(requests: int, rate: float) -> None:
     draw = random.Random(1)
-    drawn = np.array([canary.bad(requests, rate, draw) for _ in range(20_000)])
+    drawn = np.array([traffic.bad(requests, rate, draw) for _ in range(20_000)])
     assert drawn.min() >= 0
     assert drawn.max() <= requests
     assert drawn.mean() == pytest.approx(requests * rate, rel=0.02)
@@ -231,8 +232,8 @@ def test_the_weights_of_each_standard_stage() -> None:
         ({"stages": (90, 10, 200)}, "must increase, from 1 at least to 100"),
         ({"stages": ()}, "must increase"),
         ({"stages": (100,)}, "with a stage below 100"),
-        ({"hold_s": math.nan}, "must be greater than or equal to 0"),
-        ({"hold_s": math.inf}, "must be greater than or equal to 0"),
+        ({"hold_s": math.nan}, "hold_s: Invalid value: NaN: must be a number"),
+        ({"hold_s": math.inf}, "must be finite"),
         ({"stages": (10, 50)}, "must increase, from 1 at least to 100"),
         ({"stages": (0, 100)}, "must increase"),
         ({"hold_s": -1}, "must be greater than or equal to 0"),
@@ -266,7 +267,6 @@ def test_what_standard_mode_could_not_promote(changed: dict[str, object], why: s
         (60.0, Counts(90, 91), Counts(10), "stable: Invalid value"),
         (60.0, Counts(90), Counts(10, 0, 11), "must be from 0 to the requests"),
         (60.0, Counts(90), Counts(10, -1), "must be from 0 to the requests"),
-        (60.0, Counts(90), Counts(10, 0.5), "must be whole numbers"),  # type: ignore[arg-type]
         (math.nan, Counts(90), Counts(10), "now_s: Invalid value"),
         (-1.0, Counts(90), Counts(10), "now_s: Invalid value"),
     ],
@@ -294,7 +294,7 @@ def test_evidence_of_all_stages_counts() -> None:
 
 
 def test_a_hopeless_canary_is_told_at_once() -> None:
-    assert canary.breaks(0.01, 2_000_000, 100_000_000)
+    assert sequential.breaks(0.01, 2_000_000, 100_000_000)
 
 
 def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:
@@ -308,3 +308,66 @@ def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:
 def test_bad_traffic(rates: dict[str, float]) -> None:
     with pytest.raises(Invalid, match=r"must be (greater|less) than or equal to"):
         replace(Traffic(10, 0.005, 0.005), **rates)
+
+
+def exact_tail(limit: float, bad: int, requests: int) -> float:
+    return math.fsum(
+        math.comb(requests, k) * limit**k * (1 - limit) ** (requests - k) for k in range(bad, requests + 1)
+    )
+
+
+@pytest.mark.parametrize(("limit", "requests"), [(0.01, 100), (0.2, 50), (0.5, 30), (0.9, 200)])
+def test_the_fewest_that_break_a_limit(limit: float, requests: int) -> None:
+    counts = range(requests + 1)
+    fewest = next(n for n in counts if n > limit * requests and exact_tail(limit, n, requests) < sequential.DOUBT)
+    assert [sequential.breaks(limit, n, requests) for n in counts] == [n >= fewest for n in counts]
+
+
+def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
+    """Cornish and Fisher: skewness / 6 x (z^2 - 1), with skewness = third moment / variance^1.5, here 1 / 2."""
+    skewed = canary.Evidence(0.0, variance=4.0, third_moment=4.0)
+    assert skewed.limit(5) == pytest.approx(2.040 + 0.5 / 6 * (2.040**2 - 1))
+
+
+def test_what_never_fails_has_no_errors() -> None:
+    assert traffic.bad(1000, 0.0, random.Random(1)) == 0
+
+
+def test_stages_need_not_be_held() -> None:
+    assert replace(ROLLOUT, hold_s=0).hold_s == 0
+
+
+def test_the_history_is_told_as_events_and_as_lines() -> None:
+    _, progress = ended(Traffic(2, 0.005, 0.5))
+    reason = "7 errors in 12 requests, more than 1.0 % beyond doubt"
+    assert progress.events == ((60.0, "roll back", "10 %", reason),)
+    assert progress.why() == f"   1.0 min   10 %  roll back: {reason}"
+
+
+# ---------------------------------------------------------------------------------------------------- hostile numbers
+
+HOSTILE = (math.nan, math.inf, -1, 0, 0.5, 99)
+
+
+@pytest.mark.parametrize("name", ["per_s", "canary_error_rate", "every_s"])
+@pytest.mark.parametrize("number", HOSTILE)
+def test_shares_only_grow_whatever_the_traffic(name: str, number: float) -> None:
+    numbers = {"per_s": 50, "canary_error_rate": 0.005, "every_s": 60} | {name: number}
+    with suppress(Invalid):
+        traffic = Traffic(numbers["per_s"], 0.005, numbers["canary_error_rate"])
+        shares = [ROLLOUT.percent(progress) for _, progress in trial(ROLLOUT, traffic, 1, numbers["every_s"])]
+        assert shares[:-1] == sorted(shares[:-1])
+
+
+@pytest.mark.parametrize("rate", [*HOSTILE, 0.01])
+def test_a_sample_is_finite_or_refused(rate: float) -> None:
+    with suppress(Invalid):
+        assert canary.sample_size(0.01, rate) > 0
+        assert 0 <= rate <= 1
+        assert rate != 0.01
+
+
+def test_a_clock_that_goes_back_is_refused() -> None:
+    progress = ROLLOUT.observe(Progress(), 60, Counts(10), Counts(10))
+    with pytest.raises(Invalid, match="now_s: Invalid value: 30: must be greater than or equal to 60"):
+        ROLLOUT.observe(progress, 30, Counts(10), Counts(10))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kserve_service import BERT, KNATIVE, OWN, STANDARD
+from test_kserve_service import BERT, KNATIVE, OWN, STANDARD, damaged, paths
 
+from mlinfra.admission import validate
+from mlinfra.admission.kserve import pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import Canary, InferenceService, Model, Predictor, Transformer, reconcile
 from mlinfra.kserve.reconcile import Revisions
@@ -181,7 +185,7 @@ def test_weights_by_deployment() -> None:
 
 
 def names(service: InferenceService, kind: str) -> list[str]:
-    return [made.name for made in reconcile.objects(service.manifest()) if made.kind == kind]
+    return [made.name for made in reconcile.reconcile(service.manifest()) if made.kind == kind]
 
 
 def test_what_appears_in_each_mode() -> None:
@@ -195,7 +199,7 @@ def test_what_appears_in_each_mode() -> None:
 
 def test_every_object_has_an_owner_above_it() -> None:
     for service in (KNATIVE, STANDARD):
-        depths = [made.depth for made in reconcile.objects(service.manifest())]
+        depths = [made.depth for made in reconcile.reconcile(service.manifest())]
         assert depths[0] == 0
         assert all(0 < below <= above + 1 for above, below in pairwise(depths))
 
@@ -217,3 +221,45 @@ def test_a_canary_of_another_model_keeps_the_service_name() -> None:
     canary = Canary(5, Predictor(model=replace(BERT, storage_uri="s3://models/v3"), name="v3"))
     service = replace(STANDARD, canary=(canary,))
     assert list(reconcile.weights(service.manifest()).values()) == [95, 5]
+
+
+SERVICE = InferenceService("bert", Predictor(model=BERT, min_replicas=2)).manifest()
+SERVICE["spec"] |= {"canary": [], "transformer": {"containers": [{"name": "a", "image": "a:1"}]}}
+CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}
+SERVICE["spec"]["predictor"]["autoScaling"] = {"metrics": [{"type": "Resource", "resource": CPU}]}
+ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
+
+
+def test_the_service_is_accepted_before_it_is_damaged() -> None:
+    assert validate(SERVICE) == []
+
+
+@settings(max_examples=80, derandomize=True)
+@given(st.sampled_from([*paths(SERVICE)][1:]), st.sampled_from(ODD))
+def test_what_is_accepted_can_be_read_and_becomes_objects(path: tuple[Any, ...], value: Any) -> None:
+    document = damaged(SERVICE, path, value)
+    with suppress(Invalid):
+        pitfalls(document)
+    with suppress(Invalid):
+        InferenceService.of(document)
+    if not validate(document):
+        assert reconcile.reconcile(document)
+        assert reconcile.containers(document)
+        assert reconcile.hpa("bert", document["spec"]["predictor"])
+
+
+def test_a_null_field_is_one_that_is_not_given() -> None:
+    nulls = damaged(damaged(SERVICE, ("spec", "canary"), None), ("spec", "transformer"), None)
+    assert validate(nulls) == []
+    assert [made.name for made in reconcile.reconcile(nulls) if made.kind == "Deployment"] == ["bert-predictor"]
+    assert [made.name for made in reconcile.reconcile(nulls) if made.kind == "HTTPRoute"] == ["bert-predictor", "bert"]
+    assert reconcile.weights(nulls) == {"bert-predictor": 100}
+    without_storage = damaged(SERVICE, ("spec", "predictor", "model", "storageUri"), None)
+    assert reconcile.containers(without_storage) == ["kserve-container"]
+
+
+def test_the_model_of_a_key_of_old_is_fetched_too() -> None:
+    predictor = {"pytorch": {"storageUri": "s3://models/bert/v1"}}
+    obj = damaged(SERVICE, ("spec", "predictor"), predictor)
+    assert validate(obj) == []
+    assert reconcile.containers(obj) == ["storage-initializer", "kserve-container"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlinfra.course import classifier, kserve_server
-from mlinfra.course.kserve_server import Classifier, Endpoint
+from mlinfra.course.kserve_server import ClassifierModel, Endpoint
 
 TEXTS = ["the app is great", "support was very rude today", "the search is not slow", ""]
 NAME = "bert-classifier"
@@ -25,7 +25,7 @@ def service() -> Endpoint:
 
 @pytest.fixture(scope="module")
 def predictor() -> Endpoint:
-    model = Classifier("clf")
+    model = ClassifierModel("clf")
     model.load()
     return Endpoint(model)
 
@@ -77,7 +77,7 @@ def test_metadata_and_readiness(service: Endpoint) -> None:
 
 
 def test_a_model_that_is_not_loaded_is_not_ready() -> None:
-    model = Classifier("clf")
+    model = ClassifierModel("clf")
     endpoint = Endpoint(model)
     for path in ("/v1/models/clf", "/v2/models/clf/ready"):
         assert endpoint.get(path).status == 503

@@ -254,6 +254,55 @@ def test_the_old_names_of_the_modes_count() -> None:
     assert said(changed(STANDARD, "metadata annotations", {MODE: "Serverless"})) != []
 
 
+@pytest.mark.parametrize("service", GOOD, ids=lambda service: str(service.mode))
+def test_a_service_is_read_back(service: InferenceService) -> None:
+    assert InferenceService.of(service.manifest()) == service
+
+
+def test_its_parts_are_read_back() -> None:
+    assert Model.of(BERT.manifest()) == BERT
+    assert Container.of(OWN.manifest()) == OWN
+    for service in GOOD:
+        assert Predictor.of(service.predictor.manifest()) == service.predictor
+    assert KNATIVE.transformer is not None
+    assert Transformer.of(KNATIVE.transformer.manifest()) == KNATIVE.transformer
+    assert Canary.of(STANDARD.canary[0].manifest()) == STANDARD.canary[0]
+
+
+def test_what_a_cluster_shows_is_read() -> None:
+    """As `kubectl get -o yaml`: metadata and status of the server, defaults of the webhook, a key of old, no mode."""
+    obj = of_the_source_notebook("sklearn", **{"kubectl.kubernetes.io/last-applied-configuration": "{}"})
+    obj["metadata"] |= {"uid": "5a", "generation": 2, "creationTimestamp": None, "finalizers": ["isvc.finalizers"]}
+    obj["spec"]["predictor"] |= {"minReplicas": 1, "nodeSelector": None}
+    obj["status"] = {"url": "http://bert-classifier.example.com", "conditions": [{"type": "Ready", "status": "True"}]}
+    service = InferenceService.of(obj)
+    served = service.predictor.model
+    assert isinstance(served, Model)
+    assert (service.mode, service.predictor.min_replicas, served.format) == ("Knative", 1, "sklearn")
+    assert served.runtime_version == "latest", "a pitfall is read as it stands"
+    assert InferenceService.of(service.manifest()) == service
+
+
+def test_of_several_containers_kserves_own_is_read() -> None:
+    obj = changed(CUSTOM, "spec predictor containers", [{"name": "side", "image": "b:1"}])
+    assert InferenceService.of(obj).predictor.model == Container("b:1", Resources())
+    obj["spec"]["predictor"]["containers"].append({"name": "kserve-container", "image": "a:1", "args": ["--x"]})
+    assert InferenceService.of(obj).predictor.model == Container("a:1", Resources(), ("--x",))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        ("spec predictor minReplicas", "2", "must be of type integer"),
+        ("kind", "Service", 'kind: Unsupported value: "Service"'),
+        ("apiVersion", "example.com/v1", "apiVersion: Unsupported value"),
+    ],
+)
+def test_what_is_refused_is_not_read(path: str, value: Any, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        InferenceService.of(changed(KNATIVE, path, value))
+
+
 VALUES: tuple[Any, ...] = (None, "x", 5, 1.5, True, [], {}, ["a"], [{}], {"a": "b"})
 
 
@@ -264,14 +313,19 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(child, (*path, key))
 
 
+def damaged(obj: Manifest, path: tuple[Any, ...], value: Any) -> Manifest:
+    """A copy with another value at a path."""
+    damaged_copy = copy.deepcopy(obj)
+    branch: Any = damaged_copy
+    for step in path[:-1]:
+        branch = branch[step]
+    if path:
+        branch[path[-1]] = value
+    return damaged_copy
+
+
 def test_any_value_anywhere_gets_a_verdict_and_no_traceback() -> None:
     for service in GOOD:
         for path in paths(service.manifest()):
             for value in VALUES:
-                obj = copy.deepcopy(service.manifest())
-                branch: Any = obj
-                for step in path[:-1]:
-                    branch = branch[step]
-                if path:
-                    branch[path[-1]] = value
-                    validate(obj)
+                validate(damaged(service.manifest(), path, value))

@@ -61,9 +61,9 @@ def test_decides_as_rays_own_policy(seed: int, monkeypatch: pytest.MonkeyPatch) 
             policy_state=state,
         )
         expected, state = policy(context)
-        found, waiting = autoscaling.decide(ours, waiting, now_s, running, target, requests)
-        assert found == expected
-        target = ours.bounded(found)
+        decision, waiting = autoscaling.decide(ours, waiting, now_s, running, target, requests)
+        assert decision == expected
+        target = ours.bounded(decision)
         running = target if draw.random() < 0.7 else max(0, running + draw.choice([-1, 1]))
 
 
@@ -92,7 +92,7 @@ def _source(draw: random.Random) -> list[tuple[float, float]]:
 
 def test_the_order_of_the_floats_counts() -> None:
     assert (
-        autoscaling.scaled(
+        autoscaling.apply_scaling_factors(
             AutoscalingConfig(1, 99, 1), autoscaling.desired_replicas(AutoscalingConfig(1, 99, 1), 7, 29), 7
         )
         == 30
@@ -110,7 +110,7 @@ def test_a_burst_shorter_than_the_delay_changes_nothing() -> None:
 
 def test_zero_only_from_one_and_with_its_own_delay() -> None:
     config = AutoscalingConfig(0, 5, 1, downscale_delay_s=10, downscale_to_zero_delay_s=60)
-    decision, waiting = autoscaling.decide(config, Waiting(-1, 0.0), 10.0, 5, 5, 0)
+    decision, waiting = autoscaling.decide(config, Waiting("down", 0.0), 10.0, 5, 5, 0)
     assert decision == 1
     _, waiting = autoscaling.decide(config, waiting, 11.0, 1, 1, 0)
     assert autoscaling.decide(config, waiting, 70.0, 1, 1, 0)[0] == 1

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from test_kserve_service import damaged, paths
 from waiting import HANG_S
 
 from mlinfra.admission import serve, validate
 from mlinfra.admission.rules import Invalid
 from mlinfra.admission.serve import RENAMED
-from mlinfra.manifest import Manifest, Resources
+from mlinfra.manifest import Manifest, Resources, to_yaml
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 from mlinfra.ray_serve.kuberay import RayService, WorkerGroup
 
@@ -174,6 +175,95 @@ def test_bad_ray_services(path: str, value: Any, why: str) -> None:
     branch[last] = value
     lines = [str(problem) for problem in validate(obj)]
     assert any(why in line for line in lines), lines
+
+
+@pytest.mark.parametrize("path", [path for path in paths(BERT.config()) if path])
+def test_a_missing_value_anywhere_gets_a_verdict(path: tuple[Any, ...]) -> None:
+    validate(damaged(BERT.config(), path, None))
+
+
+# -------------------------------------------------------------------------------------------------------- read back
+
+
+def test_an_application_is_read_back() -> None:
+    assert Application.of(BERT.manifest()) == BERT
+    chain = Application("x", "a:b", (Deployment("a", calls=("b",)), Deployment("b", calls=("c",)), Deployment("c")))
+    assert Application.of(chain.manifest(), {"a": ["b"], "b": ["c"]}) == chain
+    assert Application.of(chain.manifest()).ingress == "a", "a file does not say who calls whom"
+
+
+def test_a_deployment_and_its_autoscaling_are_read_back() -> None:
+    assert Deployment.of(ENCODER.manifest()) == ENCODER
+    assert Deployment.of(CLASSIFIER.manifest(), CLASSIFIER.calls) == CLASSIFIER
+    config = AutoscalingConfig(0, 9, 3.5, upscaling_factor=0.5, downscale_to_zero_delay_s=5, aggregation_function="max")
+    assert AutoscalingConfig.of(config.manifest()) == config
+
+
+def test_what_the_simulator_does_not_use_is_left_out() -> None:
+    encoder = ENCODER.manifest() | {"user_config": {"a": 1}, "health_check_period_s": 5}
+    encoder["autoscaling_config"] |= {"initial_replicas": None}
+    entry = {"import_path": "a:b", "runtime_env": {}, "deployments": [encoder]}
+    assert Application.of(entry) == Application("default", "a:b", (ENCODER,))
+
+
+REFUSED: dict[str, tuple[Manifest, str]] = {
+    "key of old": ({"import_path": "a:b", "deployments": [of_the_source_notebook("a")]}, "silently dropped"),
+    "no code": ({"name": "a", "deployments": [{"name": "a"}]}, "import_path"),
+    "no deployments": ({"import_path": "a:b"}, "must have one ingress that nobody calls, not none"),
+}
+
+
+@pytest.mark.parametrize(("entry", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_is_not_read(entry: Manifest, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        Application.of(entry)
+
+
+def test_a_ray_service_is_read_back() -> None:
+    assert RayService.of(RAY_SERVICE.manifest()) == RAY_SERVICE
+    by_steps = replace(
+        RAY_SERVICE,
+        upgrade="NewClusterWithIncrementalUpgrade",
+        upgrade_options={
+            "maxSurgePercent": 20,
+            "stepSizePercent": 5,
+            "intervalSeconds": 10,
+            "gatewayClassName": "istio",
+        },
+    )
+    assert RayService.of(by_steps.manifest()) == by_steps
+
+
+def test_what_a_cluster_shows_of_a_ray_service_is_read() -> None:
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    obj["metadata"] |= {"uid": "5a", "generation": 2, "labels": {"team": "nlp"}}
+    obj["status"] = {"serviceStatus": "Running", "activeServiceStatus": {"rayClusterName": "bert-raycluster"}}
+    del obj["spec"]["upgradeStrategy"], obj["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["maxReplicas"]
+    service = RayService.of(obj)
+    assert (service.upgrade, service.workers[0].max_replicas) == ("NewCluster", 2**31 - 1)
+
+
+HEAD = ("spec", "rayClusterConfig", "headGroupSpec", "template", "spec", "containers")
+NEEDED: list[tuple[tuple[Any, ...], Any]] = [
+    (("spec",), None),
+    (("spec", "serveConfigV2"), None),
+    (HEAD, []),
+    ((*HEAD, 0, "image"), None),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), NEEDED, ids=str)
+def test_a_ray_service_without_what_we_need_is_not_read(path: tuple[Any, ...], value: Any) -> None:
+    with pytest.raises(Invalid, match="Required value"):
+        RayService.of(damaged(RAY_SERVICE.manifest(), path, value))
+
+
+def test_a_ray_service_with_two_applications_is_not_read() -> None:
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    entries = [replace(BERT, name=name, route_prefix=f"/{name}").manifest() for name in "xy"]
+    obj["spec"]["serveConfigV2"] = to_yaml({"applications": entries})
+    with pytest.raises(Invalid, match="applications: must be one, not 2"):
+        RayService.of(obj)
 
 
 def test_the_application_answers_in_local_testing_mode_as_plain_torch_does() -> None:

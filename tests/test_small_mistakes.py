@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from test_gpu_preemption import pod
 from test_gpu_quota import admit
 from test_hpa import autoscaler, observe
 from test_keda import LOAD, scaled
-from test_kserve_canary import ROLLOUT
 
 from mlinfra import admission
 from mlinfra.admission import validate
@@ -30,10 +27,8 @@ from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.gpu.scoring import BestFit, balance
 from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
 from mlinfra.helm.upgrade import History
-from mlinfra.kserve import canary
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.execution import Step, longest_path_first
-from mlinfra.ray_serve.router import Outcome, Replica, Stage, shorter_of_two, simulate, takes
 
 # --------------------------------------------------------------------------------------- autoscaling: tests/test_hpa.py
 
@@ -326,56 +321,6 @@ def test_best_fit_and_the_dot_product_by_hand() -> None:
     """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
     assert ranked(placement.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
     assert ranked(placement.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
-
-
-# ---------------------------------------------------------------------------------- kserve: tests/test_kserve_canary.py
-
-
-def exact_tail(limit: float, bad: int, requests: int) -> float:
-    return math.fsum(
-        math.comb(requests, k) * limit**k * (1 - limit) ** (requests - k) for k in range(bad, requests + 1)
-    )
-
-
-@pytest.mark.parametrize(("limit", "requests"), [(0.01, 100), (0.2, 50), (0.5, 30), (0.9, 200)])
-def test_the_fewest_that_break_a_limit(limit: float, requests: int) -> None:
-    counts = range(requests + 1)
-    fewest = next(n for n in counts if n > limit * requests and exact_tail(limit, n, requests) < canary.DOUBT)
-    assert [canary.breaks(limit, n, requests) for n in counts] == [n >= fewest for n in counts]
-
-
-def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
-    """Cornish and Fisher: skewness / 6 x (z^2 - 1), with skewness = third moment / variance^1.5, here 1 / 2."""
-    found = canary.Evidence(0.0, variance=4.0, third_moment=4.0)
-    assert found.limit(5) == pytest.approx(2.040 + 0.5 / 6 * (2.040**2 - 1))
-
-
-def test_what_never_fails_has_no_errors() -> None:
-    assert canary.bad(1000, 0.0, random.Random(1)) == 0
-
-
-def test_stages_need_not_be_held() -> None:
-    assert replace(ROLLOUT, hold_s=0).hold_s == 0
-
-
-# ---------------------------------------------------------------------------------- ray_serve: tests/test_ray_router.py
-
-
-def test_called_stages_follow_one_another() -> None:
-    """1 s in the first, 2 s in the second, then half a second of its own."""
-    stages = [Stage("a", takes(1.0)), Stage("b", takes(2.0)), Stage("front", takes(0.5), calls=("a", "b"))]
-    assert simulate(stages, [0.0]).times_s == {"a": [1.0], "b": [2.0], "front": [3.5]}
-
-
-def test_two_are_drawn_and_not_three() -> None:
-    """Of three the longest queue never wins, and the second wins whenever the shortest is not drawn."""
-    draw, replicas = random.Random(0), [Replica(ongoing) for ongoing in range(3)]
-    assert {shorter_of_two(replicas, draw).ongoing for _ in range(100)} == {0, 1}
-
-
-def test_percentiles_of_a_stage_are_nearest_ranks() -> None:
-    times = Outcome({"s": [4.0, 1.0, 3.0, 2.0]})
-    assert [times.percentile_s("s", p) for p in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0]
 
 
 # ------------------------------------------------------------------------------------- helm: tests/test_helm_upgrade.py

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, refuse
+from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse
 from mlinfra.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
     if of_kind is None:
         return [_unknown_kind(obj)]
     return core.verdict(obj, of_kind)
+
+
+def accepted(obj: Manifest, kind: str, *api_versions: str) -> Manifest:
+    """The object as Go decodes it; Invalid when it is refused, or of another kind. For the `of` of what we model."""
+    refuse(kind, validate(obj))
+    refuse(kind, [*one_of(kind)(Field(obj)["kind"]), *one_of(*api_versions)(Field(obj)["apiVersion"])])
+    of_kind: Manifest = decoded(obj)
+    return of_kind
 
 
 def rule_problems(obj: Manifest) -> list[Problem]:

@@ -157,8 +157,8 @@ def between(low: int, high: int) -> Check:
     return check
 
 
-def real(low: float = -math.inf, high: float = math.inf, infinite: bool = False) -> Check:
-    """The field is a number of that range; finite, unless it may be infinite."""
+def real(low: float = -math.inf, high: float = math.inf, infinite: bool = False, why: str = "") -> Check:
+    """The field is a number of that range, finite unless it may be infinite; `why` as in `whole`."""
 
     def check(field: Field) -> Iterator[Problem]:
         value = field.value
@@ -167,7 +167,7 @@ def real(low: float = -math.inf, high: float = math.inf, infinite: bool = False)
         elif isinstance(value, int) and abs(value) >= 2**63:
             yield Problem(field.path, "must be less than 2^63")
         elif value < low:
-            yield field.invalid(f"must be greater than or equal to {low:g}")
+            yield field.invalid(why or f"must be greater than or equal to {low:g}")
         elif value > high:
             yield field.invalid(f"must be less than or equal to {high:g}")
         elif math.isinf(value) and not infinite:

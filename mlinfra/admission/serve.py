@@ -38,13 +38,19 @@ def deployment_problems(deployment: Field) -> Iterator[Problem]:
     yield from _actor(deployment["ray_actor_options"])
 
 
+def queue_limit(limit: Field) -> Iterator[Problem]:
+    """No limit is -1; a limit of 0 is none that Serve knows."""
+    if limit.value != -1:
+        yield from whole(1, why="max_queued_requests must be -1 (no limit) or a positive integer.")(limit)
+
+
 def _limits(deployment: Field) -> Iterator[Problem]:
     ongoing, queued = deployment["max_ongoing_requests"], deployment["max_queued_requests"]
     target = deployment["autoscaling_config"]["target_ongoing_requests"]
     if ongoing.value is not None:
         yield from whole(1)(ongoing)
-    if queued.value not in (None, -1):
-        yield from whole(1, why="max_queued_requests must be -1 (no limit) or a positive integer.")(queued)
+    if queued.value is not None:
+        yield from queue_limit(queued)
     counted = ongoing.value is None or type(ongoing.value) is int
     if (
         counted

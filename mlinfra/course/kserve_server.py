@@ -41,7 +41,7 @@ warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe 0.21
 logger.addHandler(logging.NullHandler())  # refused requests are logged with a traceback; the caller sees the answer
 
 
-class Classifier(Model):
+class ClassifierModel(Model):
     """The predictor: tokens in, the probability of each label out, in V1 and in the Open Inference Protocol."""
 
     def __init__(self, name: str, weights: Path = classifier.WEIGHTS) -> None:
@@ -105,17 +105,17 @@ def _tensor(request: InferRequest, expected: Mapping[str, Any]) -> list[Any]:
     """The rows of a V2 request's one tensor, whose type and shape must be those of the model's metadata."""
     if len(request.inputs) != 1:
         raise InvalidInput(f"Expected 1 input tensor, got {len(request.inputs)}")
-    given, wanted = request.inputs[0], expected["shape"]
-    if given.datatype != expected["datatype"]:
-        raise InvalidInput(f'Input "{given.name}": expected datatype {expected["datatype"]}, got {given.datatype}')
-    if given.name != expected["name"]:
-        raise InvalidInput(f'Expected an input "{expected["name"]}", got "{given.name}"')
-    if len(given.shape) != len(wanted) or given.shape[0] < 1 or list(given.shape[1:]) != wanted[1:]:
-        raise InvalidInput(f'Input "{given.name}": expected shape {wanted}, got {given.shape}')
+    tensor, shape = request.inputs[0], expected["shape"]
+    if tensor.datatype != expected["datatype"]:
+        raise InvalidInput(f'Input "{tensor.name}": expected datatype {expected["datatype"]}, got {tensor.datatype}')
+    if tensor.name != expected["name"]:
+        raise InvalidInput(f'Expected an input "{expected["name"]}", got "{tensor.name}"')
+    if len(tensor.shape) != len(shape) or tensor.shape[0] < 1 or list(tensor.shape[1:]) != shape[1:]:
+        raise InvalidInput(f'Input "{tensor.name}": expected shape {shape}, got {tensor.shape}')
     try:
-        rows: list[Any] = np.array(given.data, dtype=object).reshape(given.shape).tolist()  # an object is not cast
+        rows: list[Any] = np.array(tensor.data, dtype=object).reshape(tensor.shape).tolist()  # an object is not cast
     except ValueError as error:
-        raise InvalidInput(f'Input "{given.name}": {error}') from error
+        raise InvalidInput(f'Input "{tensor.name}": {error}') from error
     return rows
 
 
@@ -182,13 +182,13 @@ class Endpoint:
 
         with start_blocking_portal() as portal:  # a notebook's own loop is running already
             response = portal.call(call)
-        told = response.json() if "json" in response.headers.get("content-type", "") else response.text
-        return Reply(int(response.status_code), told)
+        body = response.json() if "json" in response.headers.get("content-type", "") else response.text
+        return Reply(int(response.status_code), body)
 
 
 def bert_classifier(name: str = "bert-classifier") -> Endpoint:
     """The course's service: the tokenizer's server in front of the classifier's."""
-    predictor = Classifier(name)
+    predictor = ClassifierModel(name)
     predictor.load()
     front = Tokenizer(name, Endpoint(predictor).transport, f"{name}-predictor")
     front.load()

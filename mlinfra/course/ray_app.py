@@ -56,15 +56,15 @@ class BatchingEncoder(Encoder.func_or_class):
 
     def __init__(self, work_s: float = 0.0) -> None:
         super().__init__(work_s)
-        self.seen: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def sizes(self) -> list[int]:
         """Sizes of the batches so far."""
-        return self.seen
+        return self.batch_sizes
 
     @serve.batch(max_batch_size=BATCH_SIZE, batch_wait_timeout_s=WAIT_S)
     async def __call__(self, rows: list[list[int]]) -> list[list[float]]:
-        self.seen.append(len(rows))
+        self.batch_sizes.append(len(rows))
         await asyncio.sleep(self.work_s)
         return self.encode(rows)
 

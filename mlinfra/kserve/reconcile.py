@@ -14,13 +14,87 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mlinfra.admission.kserve import mode
+from mlinfra.admission.kserve import FRAMEWORKS, mode
 from mlinfra.admission.rules import Invalid, Problem
 from mlinfra.manifest import Manifest
 
 KNATIVE = "autoscaling.knative.dev"
 DROPPED = (f"{KNATIVE}/min-scale", f"{KNATIVE}/max-scale", "kubectl.kubernetes.io/last-applied-configuration")
 DEFAULT_CPU_UTILIZATION = 80
+
+# -------------------------------------------------------------------------------------------- what is in the cluster
+
+
+class Made(NamedTuple):
+    """An object of the cluster, and how many owners stand above it."""
+
+    depth: int
+    kind: str
+    name: str
+
+
+def reconcile(service: Manifest) -> list[Made]:
+    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's."""
+    standard = mode(service) == "Standard"
+    made = [Made(0, "InferenceService", service["metadata"]["name"])]
+    for name in component_names(service):
+        made += raw_component(name) if standard else knative_component(name)
+    return made + (http_routes(service) if standard else istio_routes(service))
+
+
+def component_names(service: Manifest) -> list[str]:
+    """The predictor, its canaries and the transformer, by the name of what runs them."""
+    name, spec = service["metadata"]["name"], service["spec"]
+    predictors = [spec["predictor"], *(canary["predictor"] for canary in spec.get("canary") or ())]
+    names = [predictor_name(name, predictor) for predictor in predictors]
+    return names + ([f"{name}-transformer"] if spec.get("transformer") else [])
+
+
+def predictor_name(service: str, predictor: Manifest) -> str:
+    """The name of the predictor's Deployment, Service and HPA, or of its Knative Service."""
+    return "-".join(filter(None, [service, predictor.get("name"), "predictor"]))
+
+
+def raw_component(name: str) -> list[Made]:
+    """Standard mode: plain Kubernetes objects."""
+    return [Made(1, kind, name) for kind in ("Deployment", "Service", "HorizontalPodAutoscaler")]
+
+
+def knative_component(name: str) -> list[Made]:
+    """Knative mode: a Knative Service, and what Knative makes of it; the first revision has the number 1."""
+    revision = f"{name}-00001"
+    return [
+        Made(1, "Knative Service", name),
+        Made(2, "Route", name),
+        Made(2, "Configuration", name),
+        Made(3, "Revision", revision),
+        Made(4, "PodAutoscaler", revision),
+        Made(4, "Deployment", f"{revision}-deployment"),
+    ]
+
+
+def http_routes(service: Manifest) -> list[Made]:
+    """Standard mode: routes to the predictor and the transformer alone, and one for the service's own name."""
+    name = service["metadata"]["name"]
+    transformer = [f"{name}-transformer"] if service["spec"].get("transformer") else []
+    return [Made(1, "HTTPRoute", route) for route in (f"{name}-predictor", *transformer, name)]
+
+
+def istio_routes(service: Manifest) -> list[Made]:
+    """Knative mode: the service's name inside the cluster, and the way in from outside."""
+    name = service["metadata"]["name"]
+    return [Made(1, "Service", name), Made(1, "VirtualService", name)]
+
+
+def containers(service: Manifest) -> list[str]:
+    """What runs in a pod of the predictor: the model is fetched first, and Knative puts a proxy in front."""
+    predictor = service["spec"]["predictor"]
+    model: Manifest = next((predictor[key] for key in (*FRAMEWORKS, "model") if predictor.get(key)), {})
+    mounted = (model.get("storageUri") or "pvc://").startswith("pvc://")
+    fetch = [] if mounted else ["storage-initializer"]
+    proxy = [] if mode(service) == "Standard" else ["queue-proxy"]
+    return [*fetch, "kserve-container", *proxy]
+
 
 # --------------------------------------------------------------------------------------------------- the runtime
 
@@ -72,15 +146,15 @@ def runtime(model: Manifest) -> Runtime:
 
     No protocol means v1, except for Triton's own format. Versions of formats are not compared.
     """
-    wanted, form = model.get("runtime"), model["modelFormat"]["name"]
-    if wanted:
-        named = [found for found in RUNTIMES if found.name == wanted]
-        return _first(named, f"No ServingRuntimes or ClusterServingRuntimes with the name: {wanted}")
-    protocol = model.get("protocolVersion") or ("v2" if form == "triton" else "v1")
-    able = [found for found in RUNTIMES if form in found.formats and protocol in found.protocols]
-    by_protocol = sorted(able, key=lambda found: min(map(PROTOCOLS.index, found.protocols)))
-    by_priority = sorted(by_protocol, key=lambda found: -found.formats[form])
-    return _first(by_priority, f"no runtime found to support predictor with model type: {{{form} <nil>}}")
+    name, model_format = model.get("runtime"), model["modelFormat"]["name"]
+    if name:
+        named = [each for each in RUNTIMES if each.name == name]
+        return _first(named, f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}")
+    protocol = model.get("protocolVersion") or ("v2" if model_format == "triton" else "v1")
+    supporting = [each for each in RUNTIMES if model_format in each.formats and protocol in each.protocols]
+    by_protocol = sorted(supporting, key=lambda each: min(map(PROTOCOLS.index, each.protocols)))
+    by_priority = sorted(by_protocol, key=lambda each: -each.formats[model_format])
+    return _first(by_priority, f"no runtime found to support predictor with model type: {{{model_format} <nil>}}")
 
 
 def _first(runtimes: list[Runtime], otherwise: str) -> Runtime:
@@ -91,13 +165,13 @@ def _first(runtimes: list[Runtime], otherwise: str) -> Runtime:
 
 def image(model: Manifest) -> str:
     """The image that runs: the runtime's, with the tag of `runtimeVersion`, or else with -gpu for a GPU."""
-    found = runtime(model)
-    if "@sha256:" in found.image:
-        return found.image
+    server = runtime(model)
+    if "@sha256:" in server.image:
+        return server.image
     if version := model.get("runtimeVersion"):
-        return re.sub(r"(:([\w.\-_]*))?$", f":{version}", found.image, count=1)
-    server = any(found.name.endswith(name) for name in GPU_SERVERS)
-    return f"{found.image}-gpu" if server and has_gpu(model) else found.image
+        return re.sub(r"(:([\w.\-_]*))?$", f":{version}", server.image, count=1)
+    has_gpu_image = any(server.name.endswith(name) for name in GPU_SERVERS)
+    return f"{server.image}-gpu" if has_gpu_image and has_gpu(model) else server.image
 
 
 def has_gpu(model: Manifest) -> bool:
@@ -114,16 +188,16 @@ def revision_annotations(component: Manifest, annotations: Mapping[str, str]) ->
 
     `minReplicas` that is not given is written as 1, a maximum of 0 is left out.
     """
-    kept = {name: value for name, value in annotations.items() if name not in DROPPED}
-    low, high = component.get("minReplicas"), component.get("maxReplicas") or None
-    said = {
+    passed_on = {name: value for name, value in annotations.items() if name not in DROPPED}
+    low = component.get("minReplicas")
+    fields = {
         "target": component.get("scaleTarget"),
         "metric": component.get("scaleMetric"),
         "min-scale": 1 if low is None else low,
-        "max-scale": high,
+        "max-scale": component.get("maxReplicas") or None,
     }
-    written = {f"{KNATIVE}/{name}": str(value) for name, value in said.items() if value is not None}
-    return {f"{KNATIVE}/class": "kpa.autoscaling.knative.dev"} | kept | written
+    written = {f"{KNATIVE}/{name}": str(value) for name, value in fields.items() if value is not None}
+    return {f"{KNATIVE}/class": "kpa.autoscaling.knative.dev"} | passed_on | written
 
 
 def traffic(percent: int | None, rolled_out: str, tag_routing: bool = False) -> list[Manifest]:
@@ -187,7 +261,7 @@ def hpa_metrics(component: Manifest) -> Iterator[Manifest]:
     """`getHPAMetrics`: cpu at 80 % by default; memory only with a target; for requests there is no metric at all."""
     if (auto_scaling := component.get("autoScaling")) is not None:
         for metric in auto_scaling.get("metrics") or []:
-            yield from _given_metric(metric.get("resource") or {})
+            yield from _resource_metric(metric.get("resource") or {})
         return
     name, target = component.get("scaleMetric") or "cpu", component.get("scaleTarget")
     if name == "cpu":
@@ -196,16 +270,16 @@ def hpa_metrics(component: Manifest) -> Iterator[Manifest]:
         yield _utilization("memory", target)
 
 
-def _given_metric(resource: Manifest) -> Iterator[Manifest]:
+def _resource_metric(resource: Manifest) -> Iterator[Manifest]:
     """An entry of `autoScaling.metrics`: of cpu the utilization, of memory what its target says."""
     name, target = resource.get("name"), resource.get("target") or {}
     if name == "cpu":
         percent = target.get("averageUtilization")
         yield _utilization("cpu", DEFAULT_CPU_UTILIZATION if percent is None else percent)
     elif name == "memory":
-        kept = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}.get(target.get("type", ""), "")
-        said = {"type": target["type"], kept: target[kept]} if kept in target else {}
-        yield {"type": "Resource", "resource": {"name": name, "target": said}}
+        field = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}.get(target.get("type", ""), "")
+        by_type = {"type": target["type"], field: target[field]} if field in target else {}
+        yield {"type": "Resource", "resource": {"name": name, "target": by_type}}
 
 
 def _utilization(name: str, percent: int) -> Manifest:
@@ -215,68 +289,16 @@ def _utilization(name: str, percent: int) -> Manifest:
 
 def canary_replicas(canary: Manifest, stable: Manifest) -> int:
     """Pods of a canary: its own minimum, or its share of the stable predictor's, rounded up."""
-    given, least = canary["predictor"].get("minReplicas"), stable.get("minReplicas")
-    return (
-        int(given) if given is not None else math.ceil((1 if least is None else least) * canary["trafficPercent"] / 100)
-    )
+    own_minimum, stable_minimum = canary["predictor"].get("minReplicas"), stable.get("minReplicas")
+    if own_minimum is not None:
+        return int(own_minimum)
+    pods: int = 1 if stable_minimum is None else stable_minimum
+    share: int = canary["trafficPercent"]
+    return math.ceil(pods * share / 100)
 
 
 def weights(service: Manifest) -> dict[str, int]:
     """Percent of the traffic by Deployment in Standard mode: the HTTPRoute's weights."""
     spec, name = service["spec"], service["metadata"]["name"]
-    canaries = {predictor_name(name, entry["predictor"]): entry["trafficPercent"] for entry in spec.get("canary", [])}
+    canaries = {predictor_name(name, entry["predictor"]): entry["trafficPercent"] for entry in spec.get("canary") or ()}
     return {predictor_name(name, spec["predictor"]): 100 - sum(canaries.values())} | canaries
-
-
-def predictor_name(service: str, predictor: Manifest) -> str:
-    """The name of the predictor's Deployment, Service and HPA, or of its Knative Service."""
-    return "-".join(filter(None, [service, predictor.get("name"), "predictor"]))
-
-
-# -------------------------------------------------------------------------------------------- what is in the cluster
-
-
-class Made(NamedTuple):
-    """An object of the cluster, and how many owners stand above it."""
-
-    depth: int
-    kind: str
-    name: str
-
-
-def objects(service: Manifest) -> list[Made]:
-    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's."""
-    name, spec = service["metadata"]["name"], service["spec"]
-    canaries = [entry["predictor"] for entry in spec.get("canary", [])]
-    predictors = [predictor_name(name, entry) for entry in (spec["predictor"], *canaries)]
-    front = [f"{name}-transformer"] if "transformer" in spec else []
-    standard = mode(service) == "Standard"
-    made = [found for component in predictors + front for found in _component(component, standard)]
-    routes = [f"{name}-predictor", *front, name] if standard else []
-    ingress = [Made(1, "HTTPRoute", route) for route in routes] or [
-        Made(1, "Service", name),
-        Made(1, "VirtualService", name),
-    ]
-    return [Made(0, "InferenceService", name), *made, *ingress]
-
-
-def _component(name: str, standard: bool) -> list[Made]:
-    """What a predictor or a transformer is made of; Knative gives its first revision the number 1."""
-    if standard:
-        return [Made(1, kind, name) for kind in ("Deployment", "Service", "HorizontalPodAutoscaler")]
-    revision = f"{name}-00001"
-    return [
-        Made(1, "Knative Service", name),
-        Made(2, "Route", name),
-        Made(2, "Configuration", name),
-        Made(3, "Revision", revision),
-        Made(4, "PodAutoscaler", revision),
-        Made(4, "Deployment", f"{revision}-deployment"),
-    ]
-
-
-def containers(service: Manifest) -> list[str]:
-    """What runs in a pod of the predictor: the model is fetched first, and Knative puts a proxy in front."""
-    uri = service["spec"]["predictor"].get("model", {}).get("storageUri", "pvc://")
-    fetch = [] if uri.startswith("pvc://") else ["storage-initializer"]
-    return [*fetch, "kserve-container", *([] if mode(service) == "Standard" else ["queue-proxy"])]

@@ -9,11 +9,12 @@ rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from typing import Annotated, Any
 
-from mlinfra.admission import check_manifest
-from mlinfra.admission.kserve import API_VERSION, CONTAINER, MODE, MODES, advice
-from mlinfra.admission.rules import Field, refuse
+from mlinfra.admission import accepted, check
+from mlinfra.admission.kserve import API_VERSION, CONTAINER, FRAMEWORKS, MODE, MODES, advice, mode
+from mlinfra.admission.rules import one_of, refuse
 from mlinfra.manifest import RESTRICTED, Manifest, Resources
 
 
@@ -29,8 +30,21 @@ class Model:
     runtime: str = ""
     runtime_version: str = ""
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Model:
+        model_format = manifest["modelFormat"]
+        return cls(
+            model_format["name"],
+            manifest.get("storageUri", ""),
+            Resources.of(manifest.get("resources", {})),
+            model_format.get("version", ""),
+            manifest.get("protocolVersion", ""),
+            manifest.get("runtime", ""),
+            manifest.get("runtimeVersion", ""),
+        )
+
     def manifest(self) -> Manifest:
-        said = {
+        optional = {
             "storageUri": self.storage_uri,
             "protocolVersion": self.protocol_version,
             "runtime": self.runtime,
@@ -39,7 +53,7 @@ class Model:
         version = {"version": self.format_version} if self.format_version else {}
         return {
             "modelFormat": {"name": self.format, **version},
-            **{name: value for name, value in said.items() if value},
+            **{name: value for name, value in optional.items() if value},
             "resources": self.resources.manifest(),
             "securityContext": RESTRICTED,
         }
@@ -52,6 +66,10 @@ class Container:
     image: str
     resources: Resources
     args: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Container:
+        return cls(manifest["image"], Resources.of(manifest.get("resources", {})), tuple(manifest.get("args", ())))
 
     def manifest(self) -> Manifest:
         probes = {"readinessProbe": "/v2/health/ready", "livenessProbe": "/v2/health/live"}
@@ -66,8 +84,20 @@ class Container:
         }
 
 
+EXTENSION = {
+    "min_replicas": "minReplicas",
+    "max_replicas": "maxReplicas",
+    "scale_metric": "scaleMetric",
+    "scale_target": "scaleTarget",
+    "container_concurrency": "containerConcurrency",
+    "timeout": "timeout",
+    "canary_traffic_percent": "canaryTrafficPercent",
+}
+"""The plain fields of the extension, by their names in Python."""
+
+
 @dataclass(frozen=True)
-class Component:
+class ComponentExtension:
     """What predictor and transformer share (upstream's ComponentExtensionSpec); None leaves a field out.
 
     `scale_metric` is cpu or memory in Standard mode, concurrency or rps in Knative mode. `timeout` in seconds.
@@ -84,39 +114,62 @@ class Component:
     tolerations: tuple[Manifest, ...] = ()
 
     def manifest(self) -> Manifest:
-        said = {
-            "minReplicas": self.min_replicas,
-            "maxReplicas": self.max_replicas,
-            "scaleMetric": self.scale_metric,
-            "scaleTarget": self.scale_target,
-            "containerConcurrency": self.container_concurrency,
-            "timeout": self.timeout,
-            "canaryTrafficPercent": self.canary_traffic_percent,
-            "nodeSelector": dict(self.node_selector) or None,
-            "tolerations": list(self.tolerations) or None,
-        }
-        return {name: value for name, value in said.items() if value is not None}
+        optional = {name: getattr(self, attribute) for attribute, name in EXTENSION.items()}
+        optional["nodeSelector"] = dict(self.node_selector) or None
+        optional["tolerations"] = list(self.tolerations) or None
+        return {name: value for name, value in optional.items() if value is not None}
+
+
+def extension_fields(component: Manifest) -> dict[str, Any]:
+    """The shared fields of a predictor or transformer, by their names in Python."""
+    fields = {attribute: component[name] for attribute, name in EXTENSION.items() if name in component}
+    fields["node_selector"] = component.get("nodeSelector", {})
+    fields["tolerations"] = tuple(component.get("tolerations", ()))
+    return fields
+
+
+def own_container(component: Manifest) -> Container:
+    """The container with KServe's name, or else the first."""
+    by_name = {container["name"]: container for container in reversed(component["containers"])}
+    return Container.of(by_name.get(CONTAINER, component["containers"][0]))
 
 
 @dataclass(frozen=True)
-class Predictor(Component):
+class Predictor(ComponentExtension):
     """What answers: a model for a runtime, or a container; a `name` tells it from its canaries in Standard mode."""
 
     model: Model | Container = field(kw_only=True)
     name: str = ""
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Predictor:
+        """A key of old, such as `pytorch`, takes the place of `model`, as in the webhook."""
+        model: Model | Container
+        of_old = [framework for framework in FRAMEWORKS if framework in manifest]
+        if of_old:
+            model = Model.of(manifest[of_old[0]] | {"modelFormat": {"name": of_old[0]}})
+        elif "model" in manifest:
+            model = Model.of(manifest["model"])
+        else:
+            model = own_container(manifest)
+        return cls(**extension_fields(manifest), model=model, name=manifest.get("name", ""))
+
     def manifest(self) -> Manifest:
         named = {"name": self.name} if self.name else {}
-        what: Manifest = self.model.manifest()
-        served = {"model": what} if isinstance(self.model, Model) else {"containers": [what]}
+        model: Manifest = self.model.manifest()
+        served = {"model": model} if isinstance(self.model, Model) else {"containers": [model]}
         return named | super().manifest() | served
 
 
 @dataclass(frozen=True)
-class Transformer(Component):
+class Transformer(ComponentExtension):
     """What stands in front of the predictor and turns requests and answers; KServe tells it the predictor's host."""
 
     container: Container = field(kw_only=True)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Transformer:
+        return cls(**extension_fields(manifest), container=own_container(manifest))
 
     def manifest(self) -> Manifest:
         return super().manifest() | {"containers": [self.container.manifest()]}
@@ -128,6 +181,10 @@ class Canary:
 
     traffic_percent: int
     predictor: Predictor
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Canary:
+        return cls(manifest["trafficPercent"], Predictor.of(manifest["predictor"]))
 
     def manifest(self) -> Manifest:
         predictor = self.predictor.manifest()
@@ -147,14 +204,29 @@ class InferenceService:
     predictor: Predictor
     transformer: Transformer | None = None
     canary: tuple[Canary, ...] = ()
-    mode: str = "Standard"
+    mode: Annotated[str, one_of(*MODES)] = "Standard"
     namespace: str = "default"
+    with_pitfalls: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            refuse("InferenceService", [Field(self.mode, "mode").unsupported(sorted(MODES))])
-        check_manifest(self.manifest())
-        refuse(f'InferenceService.serving.kserve.io "{self.name}"', advice(self.manifest()))
+    def __post_init__(self, with_pitfalls: bool) -> None:
+        check(self)
+        if not with_pitfalls:
+            refuse(f'InferenceService "{self.name}"', advice(self.manifest()))
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> InferenceService:
+        """The object of a manifest that KServe accepts, pitfalls or not; without the annotation in Knative mode."""
+        service = accepted(manifest, "InferenceService", API_VERSION)
+        metadata, spec = service["metadata"], service["spec"]
+        return cls(
+            metadata.get("name", ""),
+            Predictor.of(spec["predictor"]),
+            Transformer.of(spec["transformer"]) if "transformer" in spec else None,
+            tuple(Canary.of(entry) for entry in spec.get("canary", ())),
+            mode(service),
+            metadata.get("namespace", "default"),
+            with_pitfalls=True,
+        )
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"predictor": self.predictor.manifest()}

@@ -8,44 +8,55 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from itertools import accumulate, pairwise
-from typing import NamedTuple, Protocol
+from itertools import pairwise
+from typing import Annotated, NamedTuple, Protocol
 
-from mlinfra.admission.rules import Field, Problem, refuse
+from mlinfra.admission import check
+from mlinfra.admission.rules import one_of, real, whole
 from mlinfra.manifest import Manifest
 
 EPSILON_S = 1e-6
 Series = Sequence[tuple[float, float]]
 """Times in seconds and values, each of which holds until the next."""
 
+ABOVE_ZERO, FROM_ZERO = "Input should be greater than 0", "Input should be greater than or equal to 0"
+Positive = Annotated[float, real(math.ulp(0.0), why=ABOVE_ZERO)]
+Delay = Annotated[float, real(0, why=FROM_ZERO)]
+Replicas = Annotated[int, whole(0, why=FROM_ZERO)]
+
 
 @dataclass(frozen=True)
 class AutoscalingConfig:
     """A deployment's `autoscaling_config`; None leaves a factor at 1, and the delay to zero at the other one."""
 
-    min_replicas: int = 1
-    max_replicas: int = 1
-    target_ongoing_requests: float = 2
-    initial_replicas: int | None = None
-    upscale_delay_s: float = 30.0
-    downscale_delay_s: float = 600.0
-    downscale_to_zero_delay_s: float | None = None
-    upscaling_factor: float | None = None
-    downscaling_factor: float | None = None
-    look_back_period_s: float = 30.0
-    metrics_interval_s: float = 10.0
-    aggregation_function: str = "mean"
+    min_replicas: Replicas = 1
+    max_replicas: Annotated[int, whole(1, why=ABOVE_ZERO)] = 1
+    target_ongoing_requests: Positive = 2
+    initial_replicas: Replicas | None = None
+    upscale_delay_s: Delay = 30.0
+    downscale_delay_s: Delay = 600.0
+    downscale_to_zero_delay_s: Delay | None = None
+    upscaling_factor: Positive | None = None
+    downscaling_factor: Positive | None = None
+    look_back_period_s: Positive = 30.0
+    metrics_interval_s: Positive = 10.0
+    aggregation_function: Annotated[str, one_of("mean", "max", "min")] = "mean"
 
     def __post_init__(self) -> None:
-        refuse("autoscaling_config", _typed(self))
-        refuse("autoscaling_config", _problems(self))
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> AutoscalingConfig:
+        """The map of a config file; fields that this policy does not have are left out."""
+        names = {option.name for option in fields(cls)}
+        return cls(**{name: value for name, value in manifest.items() if name in names})
 
     def manifest(self) -> Manifest:
         """The fields that differ from Serve's defaults, and always the bounds and the target."""
         always = ("min_replicas", "max_replicas", "target_ongoing_requests")
-        defaults = vars(type(self)(1, max(1, self.min_replicas)))
+        defaults = {option.name: option.default for option in fields(self)}
         return {name: value for name, value in vars(self).items() if name in always or value != defaults[name]}
 
     def bounded(self, replicas: int) -> int:
@@ -53,80 +64,14 @@ class AutoscalingConfig:
         return max(self.min_replicas, min(self.max_replicas, replicas))
 
 
-def _problems(config: AutoscalingConfig) -> Iterator[Problem]:
-    """The types of the pydantic model, in pydantic's words, then its own comparisons."""
-    for name in (
-        "max_replicas",
-        "target_ongoing_requests",
-        "upscaling_factor",
-        "downscaling_factor",
-        "look_back_period_s",
-        "metrics_interval_s",
-    ):
-        yield from _above(config, name, 0, "greater than 0")
-    for name in (
-        "min_replicas",
-        "initial_replicas",
-        "upscale_delay_s",
-        "downscale_delay_s",
-        "downscale_to_zero_delay_s",
-    ):
-        yield from _above(config, name, -math.ulp(0.0), "greater than or equal to 0")
-    low, first, high = config.min_replicas, config.initial_replicas, config.max_replicas
-    if high < low:
-        yield Problem("max_replicas", f"max_replicas ({high}) must be greater than or equal to min_replicas ({low})!")
-    if first is not None and first < low:
-        yield Problem(
-            "initial_replicas", f"min_replicas ({low}) must be less than or equal to initial_replicas ({first})!"
-        )
-    if first is not None and first > high:
-        yield Problem(
-            "initial_replicas", f"max_replicas ({high}) must be greater than or equal to initial_replicas ({first})!"
-        )
-    if config.aggregation_function not in AGGREGATIONS:
-        yield Field(config.aggregation_function, "aggregation_function").unsupported(sorted(AGGREGATIONS))
-
-
-def _typed(config: AutoscalingConfig) -> Iterator[Problem]:
-    """Numbers, and whole ones for counts; None where the field may be left out."""
-    for known in fields(config):
-        value, counted = getattr(config, known.name), "replicas" in known.name
-        if known.name == "aggregation_function" or (value is None and known.default is None):
-            continue
-        number = isinstance(value, int if counted else int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
-            yield Field(value, known.name).invalid(f"Input should be a valid {'integer' if counted else 'number'}")
-
-
-def _above(config: AutoscalingConfig, name: str, low: float, why: str) -> Iterator[Problem]:
-    value = getattr(config, name)
-    if value is not None and not value > low:
-        yield Field(value, name).invalid(f"Input should be {why}")
-
-
 # ------------------------------------------------------------------------------------------------------- the policy
 
 
 class Waiting(NamedTuple):
-    """A direction that decisions have had (1 up, -1 down, 0 neither), and since when."""
+    """The direction that decisions have had without acting ("up", "down" or neither), and since when."""
 
-    direction: int = 0
-    since_s: float | None = None
-
-
-def desired_replicas(config: AutoscalingConfig, running: int, total_requests: float) -> float:
-    """Replicas at which each would have its target; the order of the floats is Serve's."""
-    return running * (total_requests / (config.target_ongoing_requests * running))
-
-
-def scaled(config: AutoscalingConfig, desired: float, running: int) -> int:
-    """The count on the way to the desired one, by the factor of the direction; downwards one at least."""
-    if running == 0:
-        return math.ceil(desired)
-    factor = (config.upscaling_factor if desired > running else config.downscaling_factor) or 1.0
-    count = math.ceil(running + factor * (desired - running))
-    stuck = math.ceil(desired) < running and count == running
-    return count - 1 if stuck else count
+    direction: str = ""
+    since_s: float = 0.0
 
 
 def decide(
@@ -134,29 +79,63 @@ def decide(
 ) -> tuple[int, Waiting]:
     """The new target before its bounds, and what is being waited for.
 
-    `running` replicas there are, `target` were asked for. From zero the first request acts at once.
+    `running` replicas there are, `target` were asked for.
     """
-    if running == 0 and total_requests > 0:
+    if running == 0:
+        return cold_start(config, waiting, target, total_requests)
+    desired = desired_replicas(config, running, total_requests)
+    count = apply_scaling_factors(config, desired, running)
+    return apply_delay_logic(config, waiting, now_s, target, max(0, count))
+
+
+def cold_start(config: AutoscalingConfig, waiting: Waiting, target: int, total_requests: float) -> tuple[int, Waiting]:
+    """The first request acts at once; replicas that were asked for before are still coming."""
+    if total_requests > 0:
         return max(math.ceil(config.upscaling_factor or 1.0), target), waiting
-    desired = scaled(config, desired_replicas(config, running, total_requests) if running else target, running)
-    if running == 0 and desired > 0:
-        return desired, waiting
-    return _delayed(config, waiting, now_s, target, max(0, desired))
+    if target > 0:
+        return target, waiting
+    return 0, Waiting()
 
 
-def _delayed(
+def desired_replicas(config: AutoscalingConfig, running: int, total_requests: float) -> float:
+    """Replicas at which each would have its target; the order of the floats is Serve's."""
+    return running * (total_requests / (config.target_ongoing_requests * running))
+
+
+def apply_scaling_factors(config: AutoscalingConfig, desired: float, running: int) -> int:
+    """The count on the way to the desired one, by the factor of the direction; downwards one at least."""
+    if running == 0:
+        return math.ceil(desired)
+    factor = config.upscaling_factor if desired > running else config.downscaling_factor
+    count = math.ceil(running + (factor or 1.0) * (desired - running))
+    stuck = math.ceil(desired) < running and count == running
+    return count - 1 if stuck else count
+
+
+def apply_delay_logic(
     config: AutoscalingConfig, waiting: Waiting, now_s: float, target: int, desired: int
 ) -> tuple[int, Waiting]:
-    """Acts once one direction has lasted for its delay; to zero only from one, and with a delay of its own."""
-    direction = (desired > target) - (desired < target)
-    if direction == 0:
-        return target, Waiting()
-    since_s = waiting.since_s if waiting.direction == direction and waiting.since_s is not None else now_s
-    delay_s = config.upscale_delay_s if direction > 0 else config.downscale_delay_s
-    if direction < 0 and target == 1:
-        delay_s = delay_s if config.downscale_to_zero_delay_s is None else config.downscale_to_zero_delay_s
-    elif direction < 0:
-        desired = max(1, desired)
+    """The desired count once its direction has lasted for its delay; the old target until then."""
+    if desired > target:
+        return act_after("up", config.upscale_delay_s, waiting, now_s, target, desired)
+    if desired < target and target == 1:
+        return act_after("down", delay_to_zero_s(config), waiting, now_s, target, desired)
+    if desired < target:  # to zero only from one
+        return act_after("down", config.downscale_delay_s, waiting, now_s, target, max(1, desired))
+    return target, Waiting()
+
+
+def delay_to_zero_s(config: AutoscalingConfig) -> float:
+    """A delay of its own, or that of other steps down."""
+    own_s = config.downscale_to_zero_delay_s
+    return config.downscale_delay_s if own_s is None else own_s
+
+
+def act_after(
+    direction: str, delay_s: float, waiting: Waiting, now_s: float, target: int, desired: int
+) -> tuple[int, Waiting]:
+    """Another direction starts its clock anew; acting clears it."""
+    since_s = waiting.since_s if waiting.direction == direction else now_s
     if now_s - since_s + EPSILON_S >= delay_s:
         return desired, Waiting()
     return target, Waiting(direction, since_s)
@@ -175,9 +154,9 @@ def total_requests(series: Sequence[Series], now_s: float, function: str = "mean
         return 0.0
     total = merged(reported)
     start_s, last_s = total[0][0], total[-1][0]
-    aligned_s = max(source[0][0] for source in reported)
-    if len(reported) > 1 and aligned_s <= last_s:
-        start_s = max(aligned_s, start_s)
+    all_reported_s = max(source[0][0] for source in reported)
+    if len(reported) > 1 and all_reported_s <= last_s:
+        start_s = max(all_reported_s, start_s)
     return AGGREGATIONS[function](total, start_s, max(now_s, last_s + 1e-3))
 
 
@@ -190,8 +169,11 @@ def merged(sources: Sequence[Series]) -> Series:
         for (_, before), (time_s, value) in pairwise([(0.0, 0.0), *source]):
             if value != before:
                 changes[math.floor(time_s * 100 + 0.5) / 100] += value - before
-    times = sorted(changes)
-    return list(zip(times, accumulate(changes[time_s] for time_s in times), strict=True)) or [(sources[0][0][0], 0.0)]
+    total, sums = 0.0, []
+    for time_s in sorted(changes):
+        total += changes[time_s]
+        sums.append((time_s, total))
+    return sums or [(sources[0][0][0], 0.0)]
 
 
 def _mean(total: Series, start_s: float, end_s: float) -> float:
@@ -200,10 +182,10 @@ def _mean(total: Series, start_s: float, end_s: float) -> float:
     for time_s, value in total:
         if time_s <= start_s:
             held = value
-    inside = [(start_s, held), *((time_s, value) for time_s, value in total if time_s > start_s), (end_s, 0.0)]
-    return math.fsum(value * (until_s - time_s) for (time_s, value), (until_s, _) in pairwise(inside)) / (
-        end_s - start_s
-    )
+    inside = [point for point in total if point[0] > start_s]
+    steps = pairwise([(start_s, held), *inside, (end_s, 0.0)])
+    area = math.fsum(value * (until_s - time_s) for (time_s, value), (until_s, _) in steps)
+    return area / (end_s - start_s)
 
 
 def _maximum(total: Series, start_s: float, end_s: float) -> float:

@@ -6,13 +6,13 @@ leaves some values to the deployment itself; those are ours to name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
-from mlinfra.admission.rules import Field, Problem, circle, refuse
-from mlinfra.admission.serve import deployment_problems
+from mlinfra.admission import check, refuse, validate
+from mlinfra.admission.rules import decoded
 from mlinfra.manifest import Manifest
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig
 
@@ -33,22 +33,42 @@ class Deployment:
     calls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse(f'deployment "{self.name}"', deployment_problems(Field(self.manifest())))
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest, calls: Sequence[str] = ()) -> Deployment:
+        """An entry of the file; whom it calls stands in the code."""
+        return cls(
+            manifest["name"],
+            manifest.get("num_replicas"),
+            manifest.get("max_ongoing_requests"),
+            manifest.get("max_queued_requests"),
+            manifest.get("ray_actor_options", {}),
+            AutoscalingConfig.of(manifest["autoscaling_config"]) if "autoscaling_config" in manifest else None,
+            tuple(calls),
+        )
 
     def manifest(self) -> Manifest:
-        said = {
+        optional = {
             "num_replicas": self.num_replicas,
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
             "ray_actor_options": dict(self.ray_actor_options) or None,
             "autoscaling_config": self.autoscaling_config and self.autoscaling_config.manifest(),
         }
-        return {"name": self.name} | {name: value for name, value in said.items() if value is not None}
+        return {"name": self.name} | {name: value for name, value in optional.items() if value is not None}
+
+
+Calls = Mapping[str, Sequence[str]]
+"""Whom each deployment calls; a config file does not say it."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """Deployments that call each other by handles, from one ingress down; `import_path` names the code."""
+    """Deployments that call each other by handles, from one ingress down; `import_path` names the code.
+
+    The deployments stand in the order in which Serve builds them: who is called comes first, the ingress last.
+    """
 
     name: str
     import_path: str
@@ -57,43 +77,40 @@ class Application:
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        refuse(f'application "{self.name}"', _graph_problems(self))
+        check(self)
+        by_name = {deployment.name: deployment for deployment in self.deployments}
+        order = TopologicalSorter({name: deployment.calls for name, deployment in by_name.items()}).static_order()
+        object.__setattr__(self, "deployments", tuple(by_name[name] for name in order))
+
+    @classmethod
+    def of(cls, manifest: Manifest, calls: Calls | None = None) -> Application:
+        """An entry of `applications`; without `calls` the last deployment is taken to call the others."""
+        refuse("application", validate({"applications": [manifest]}))
+        application = decoded(manifest)
+        entries = application.get("deployments", [])
+        names = [entry["name"] for entry in entries]
+        if calls is None:
+            calls = dict.fromkeys(names[-1:], names[:-1])
+        return cls(
+            application.get("name", "default"),
+            application["import_path"],
+            tuple(Deployment.of(entry, calls.get(entry["name"], ())) for entry in entries),
+            application.get("route_prefix", "/"),
+            application.get("args", {}),
+        )
+
+    def manifest(self) -> Manifest:
+        """The entry of the config file."""
+        args = {"args": dict(self.args)} if self.args else {}
+        deployments = [deployment.manifest() for deployment in self.deployments]
+        head = {"name": self.name, "route_prefix": self.route_prefix, "import_path": self.import_path}
+        return head | args | {"deployments": deployments}
+
+    def config(self, host: str = "127.0.0.1", port: int = 8000) -> Manifest:
+        """The config file that `serve deploy` takes."""
+        return {"http_options": {"host": host, "port": port}, "applications": [self.manifest()]}
 
     @property
     def ingress(self) -> str:
         """The deployment that nobody calls."""
-        return _roots(self)[0]
-
-    def order(self) -> list[str]:
-        """The deployments in the order in which Serve builds them: who is called comes first."""
-        return list(TopologicalSorter({each.name: each.calls for each in self.deployments}).static_order())
-
-    def config(self, host: str = "127.0.0.1", port: int = 8000) -> Manifest:
-        """The config file that `serve deploy` takes; the ingress is the last deployment."""
-        by_name = {each.name: each for each in self.deployments}
-        application: Manifest = {"name": self.name, "route_prefix": self.route_prefix, "import_path": self.import_path}
-        application |= {"args": dict(self.args)} if self.args else {}
-        application["deployments"] = [by_name[name].manifest() for name in self.order()]
-        return {"http_options": {"host": host, "port": port}, "applications": [application]}
-
-
-def _roots(application: Application) -> list[str]:
-    called = {name for each in application.deployments for name in each.calls}
-    return [each.name for each in application.deployments if each.name not in called]
-
-
-def _graph_problems(application: Application) -> Iterator[Problem]:
-    names = [each.name for each in application.deployments]
-    for twice in sorted({name for name in names if names.count(name) > 1}):
-        yield Problem("deployments", f'Duplicate value: "{twice}"')
-    for each in application.deployments:
-        for name in each.calls:
-            if name not in names:
-                known = ", ".join(names)
-                yield Problem(
-                    f"deployments[{each.name}].calls", f"Deployment '{name}' does not exist. Available: {known}"
-                )
-    if callers := circle({each.name: each.calls for each in application.deployments}):
-        yield Problem("deployments", f"{' calls '.join(callers)}: a handle cannot be bound in a circle")
-    elif len(roots := _roots(application)) != 1:
-        yield Problem("deployments", f"must have one ingress that nobody calls, not {', '.join(roots) or 'none'}")
+        return self.deployments[-1].name

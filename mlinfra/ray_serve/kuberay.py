@@ -6,11 +6,15 @@ is refused by the controller, in an event. `serveConfigV2` is checked by nobody 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from mlinfra.admission import check_manifest
+from mlinfra.admission import Field, Problem, accepted, check, refuse
+from mlinfra.admission.nouns.ray_serve import READ
+from mlinfra.admission.rules import broken
 from mlinfra.manifest import RESTRICTED, Manifest, Resources, to_yaml
-from mlinfra.ray_serve.config import Application
+from mlinfra.ray_serve.config import Application, Calls
 
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080, "serve": 8000}
 
@@ -23,6 +27,11 @@ class WorkerGroup:
     resources: Resources
     min_replicas: int = 0
     max_replicas: int = 1
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> WorkerGroup:
+        low, high = manifest.get("minReplicas", 0), manifest.get("maxReplicas", 2**31 - 1)
+        return cls(manifest["groupName"], Resources.of(_ray_container(manifest).get("resources", {})), low, high)
 
     def manifest(self, image: str) -> Manifest:
         return {
@@ -46,9 +55,28 @@ class RayService:
     workers: tuple[WorkerGroup, ...]
     upgrade: str = "NewCluster"
     ray_version: str = "2.60.0"
+    upgrade_options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_manifest(self.manifest())
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest, calls: Calls | None = None) -> RayService:
+        """The object of a manifest with one application, all of whose pods run the head's image."""
+        service = accepted(manifest, "RayService", "ray.io/v1", "ray.io/v1alpha1")
+        refuse("RayService", broken(Field(service), READ))
+        cluster, strategy = service["spec"]["rayClusterConfig"], service["spec"].get("upgradeStrategy", {})
+        head = _ray_container(cluster["headGroupSpec"])
+        return cls(
+            service["metadata"].get("name", ""),
+            Application.of(_only_application(service["spec"]["serveConfigV2"]), calls),
+            head["image"],
+            Resources.of(head.get("resources", {})),
+            tuple(WorkerGroup.of(group) for group in cluster.get("workerGroupSpecs", ())),
+            strategy.get("type", "NewCluster"),
+            cluster.get("rayVersion", ""),
+            strategy.get("clusterUpgradeOptions"),
+        )
 
     def manifest(self) -> Manifest:
         cluster = {
@@ -60,9 +88,10 @@ class RayService:
             },
             "workerGroupSpecs": [group.manifest(self.image) for group in self.workers],
         }
+        options = {} if self.upgrade_options is None else {"clusterUpgradeOptions": dict(self.upgrade_options)}
         spec = {
             "serveConfigV2": to_yaml(self.application.config(host="0.0.0.0")),
-            "upgradeStrategy": {"type": self.upgrade},
+            "upgradeStrategy": {"type": self.upgrade} | options,
             "rayClusterConfig": cluster,
         }
         return {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": self.name}, "spec": spec}
@@ -79,3 +108,21 @@ def _pod(name: str, image: str, resources: Resources, ports: dict[str, int]) -> 
     if ports:
         container["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     return {"spec": {"containers": [container]}}
+
+
+def _ray_container(group: Manifest) -> Manifest:
+    """Ray runs in the first container of a pod."""
+    container: Manifest = group["template"]["spec"]["containers"][0]
+    return container
+
+
+def _only_application(serve_config: str) -> Manifest:
+    """The application of a config file that has one; Invalid when it has none, or several."""
+    import yaml
+
+    applications = (yaml.safe_load(serve_config) or {}).get("applications", [])
+    if len(applications) != 1:
+        why = f"applications: must be one, not {len(applications)}"
+        refuse("RayService", [Problem("spec.serveConfigV2", why)])
+    application: Manifest = applications[0]
+    return application

@@ -9,32 +9,37 @@ the age of cached queue lengths (the router knows them), locality, back-off whil
 from __future__ import annotations
 
 import heapq
-import math
 import random
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
+from typing import Annotated, Any
 
-from mlinfra.admission.rules import Field, Invalid, Problem, real, refuse, whole
-
-MOST = 100_000
+from mlinfra.admission import AtLeastOne, NotNegative, check
+from mlinfra.admission.nouns.ray_serve import simulation_problems
+from mlinfra.admission.rules import Field, one_of, real, refuse, whole
+from mlinfra.admission.serve import queue_limit
+from mlinfra.simulation import Event, Simulation, percentile
 
 ServiceTime = Callable[[int, random.Random], float]
 """Seconds for a batch of a size."""
+
+ABOVE_ZERO = "must be greater than 0"
 
 
 @dataclass(frozen=True)
 class Batching:
     """`@serve.batch`: the largest batch, and how long its first request waits for others (seconds)."""
 
-    max_batch_size: int = 10
-    batch_wait_timeout_s: float = 0.01
+    max_batch_size: AtLeastOne = 10
+    batch_wait_timeout_s: NotNegative = 0.01
 
     def __post_init__(self) -> None:
-        wait = Field(self.batch_wait_timeout_s, "batch_wait_timeout_s")
-        refuse("batching", [*whole(1)(Field(self.max_batch_size, "max_batch_size")), *real(0)(wait)])
+        check(self)
+
+
+ONE_BY_ONE = Batching(1, 0.0)
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,15 @@ class Stage:
 
     name: str
     service_s: ServiceTime
-    replicas: int = 1
-    max_ongoing_requests: int = 5
-    max_queued_requests: int = -1
-    workers: int = 1
-    batching: Batching | None = None
+    replicas: Annotated[int, whole(1, 100_000, ABOVE_ZERO)] = 1
+    max_ongoing_requests: Annotated[int, whole(1, why=ABOVE_ZERO)] = 5
+    max_queued_requests: Annotated[int, queue_limit] = -1
+    workers: Annotated[int, whole(1, why=ABOVE_ZERO)] = 1
+    batching: Batching = ONE_BY_ONE
     calls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse(f'stage "{self.name}"', _stage_problems(self))
-
-
-def _stage_problems(stage: Stage) -> Iterator[Problem]:
-    for name, most in {"replicas": MOST, "max_ongoing_requests": 2**31 - 1, "workers": 2**31 - 1}.items():
-        yield from whole(1, most, "must be greater than 0")(Field(getattr(stage, name), name))
-    yield from whole(-1)(Field(stage.max_queued_requests, "max_queued_requests"))
-    if stage.max_queued_requests != -1 and stage.max_queued_requests < 1:
-        why = "max_queued_requests must be -1 (no limit) or a positive integer."
-        yield Field(stage.max_queued_requests, "max_queued_requests").invalid(why)
+        check(self)
 
 
 def takes(seconds: float) -> ServiceTime:
@@ -86,66 +82,39 @@ def linear(base_s: float, each_s: float) -> ServiceTime:
     return lambda size, draw: base_s + each_s * size
 
 
-@dataclass
-class Outcome:
-    """Seconds from the call of a stage to its answer, in the order of the answers, and the calls that were dropped."""
+@dataclass(frozen=True, kw_only=True)
+class RouterSimulation(Simulation):
+    """From the call of a stage to its answer, in the order of the answers; `latencies_s` are those of the ingress.
 
-    times_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    batches: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    dropped: int = 0
+    What was dropped has no latency. The events tell, for each stage, of the first request that waited in the router
+    and of the first that was dropped.
+    """
 
-    def percentile_s(self, stage: str, fraction: float) -> float:
-        """The time that this fraction of a stage's calls stayed within; Invalid for a stage that answered none."""
-        refuse("percentile", real(0, 1)(Field(fraction, "fraction")))
-        times = sorted(self._answered(stage))
-        return times[max(0, math.ceil(fraction * len(times)) - 1)]
+    by_stage: Mapping[str, Sequence[float]]
+    batches: Mapping[str, Sequence[int]]
+    dropped: int
 
-    def mean_s(self, stage: str) -> float:
-        return math.fsum(self._answered(stage)) / len(self._answered(stage))
-
-    def _answered(self, stage: str) -> list[float]:
-        if stage not in self.times_s:
-            raise Invalid("outcome", [Field(stage, "stage").invalid("answered nothing")])
-        return self.times_s[stage]
+    def latency_s(self, fraction: float, stage: str | None = None) -> float | None:
+        """The latency that this share of a stage's answers did not exceed, the ingress's without a stage."""
+        if stage is None:
+            return super().latency_s(fraction)
+        refuse("latency_s", one_of(*self.by_stage)(Field(stage, "stage")))
+        return percentile(self.by_stage[stage], fraction)
 
 
-def simulate(stages: Sequence[Stage], arrivals_s: Sequence[float], seed: int = 0, pick: Pick | None = None) -> Outcome:
+def simulate(
+    stages: Sequence[Stage], arrivals_s: Sequence[float], seed: int = 0, pick: Pick | None = None
+) -> RouterSimulation:
     """Requests that arrive at these times at the last stage, the ingress, until all are answered or dropped."""
-    refuse("stages", _path_problems(stages))
-    refuse(
-        "arrivals",
-        (problem for i, at_s in enumerate(arrivals_s) for problem in real()(Field(at_s, f"arrivals_s[{i}]"))),
-    )
-    return _Simulation(stages, random.Random(seed), pick or shorter_of_two).run(arrivals_s)
+    refuse("simulation", simulation_problems(stages, arrivals_s))
+    return RouterRun(stages, random.Random(seed), pick or shorter_of_two).run(arrivals_s)
 
 
-def _path_problems(stages: Sequence[Stage]) -> Iterator[Problem]:
-    """Stages are listed as Serve builds them: who is called comes first."""
-    known: list[str] = []
-    for stage in stages:
-        for name in stage.calls:
-            if name not in known:
-                yield Problem(f"stages[{stage.name}].calls", f'Invalid value: "{name}": must be a stage listed before')
-        if stage.name in known:
-            yield Problem("stages", f'Duplicate value: "{stage.name}"')
-        known.append(stage.name)
-    if not stages:
-        yield Problem("stages", "Required value: at least one stage")
-
-
-# --------------------------------------------------------------------------------------------------- the simulation
+# ------------------------------------------------------------------------------------------------ choosing a replica
 
 
 @dataclass
-class Call:
-    """A request at one stage, and whom to tell when it is answered (True) or dropped."""
-
-    at_s: float
-    done: Callable[[bool], None]
-
-
-@dataclass
-class Replica:
+class RunningReplica:
     """What one replica holds: the requests that it has accepted, and of them those that wait for its workers."""
 
     ongoing: int = 0
@@ -154,115 +123,183 @@ class Replica:
     closed: deque[list[Call]] = field(default_factory=deque)
 
 
-Pick = Callable[[list[Replica], random.Random], Replica]
+Pick = Callable[[list[RunningReplica], random.Random], RunningReplica]
 
 
-def shorter_of_two(replicas: list[Replica], draw: random.Random) -> Replica:
+def shorter_of_two(replicas: list[RunningReplica], draw: random.Random) -> RunningReplica:
     """Power of two choices: of two drawn at random the one with fewer ongoing requests, the first in a tie."""
-    return min(draw.sample(replicas, min(2, len(replicas))), key=lambda replica: replica.ongoing)
+    candidates = draw.sample(replicas, min(2, len(replicas)))
+    return min(candidates, key=lambda replica: replica.ongoing)
 
 
-def any_one(replicas: list[Replica], draw: random.Random) -> Replica:
+def any_one(replicas: list[RunningReplica], draw: random.Random) -> RunningReplica:
     """Random choice, for comparison."""
     return draw.choice(replicas)
 
 
-class _Simulation:
-    """One run: the clock, the events, and per stage the replicas and the router's queue."""
+# --------------------------------------------------------------------------------------------------- the simulation
+
+
+class Router:
+    """A stage while it runs: its replicas, the requests that wait for one of them, and what came of the others."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.replicas = [RunningReplica() for _ in range(stage.replicas)]
+        self.pending: deque[Call] = deque()
+        self.fulfilling = False
+        self.latencies_s: list[float] = []
+        self.batches: list[int] = []
+        self.dropped, self.first_dropped_s = 0, 0.0
+        self.most_pending, self.first_pending_s = 0, 0.0
+
+    def available_replicas(self) -> list[RunningReplica]:
+        """Those with room for another request."""
+        return [replica for replica in self.replicas if replica.ongoing < self.stage.max_ongoing_requests]
+
+    def queue_is_full(self) -> bool:
+        return 0 <= self.stage.max_queued_requests <= len(self.pending)
+
+    def note_pending(self, now_s: float) -> None:
+        """Remember the first request that had to wait, and how many waited at most."""
+        if not self.most_pending:
+            self.first_pending_s = now_s
+        self.most_pending = max(self.most_pending, len(self.pending))
+
+    def note_dropped(self, now_s: float) -> None:
+        if not self.dropped:
+            self.first_dropped_s = now_s
+        self.dropped += 1
+
+    def events(self) -> list[Event]:
+        """What a reader should know of the stage, if anything happened."""
+        name, events = self.stage.name, []
+        if self.most_pending:
+            message = f"the first to wait for a replica; {self.most_pending} wait at most"
+            events.append(Event(self.first_pending_s, "Queued", name, message))
+        if self.dropped:
+            message = f"the first of {self.dropped}; max_queued_requests is {self.stage.max_queued_requests}"
+            events.append(Event(self.first_dropped_s, "Dropped", name, message))
+        return events
+
+
+@dataclass
+class Call:
+    """A request at one stage: since when, on behalf of which call, on which replica, and whom it has called so far."""
+
+    router: Router
+    at_s: float
+    caller: Call | None
+    replica: RunningReplica = field(init=False)
+    answers: int = 0
+
+
+class RouterRun:
+    """One run: the clock, what is due when, and the stages. The steps stand in the order of a request's way."""
 
     def __init__(self, stages: Sequence[Stage], draw: random.Random, pick: Pick) -> None:
-        self.stages, self.ingress = {stage.name: stage for stage in stages}, stages[-1].name
-        self.replicas = {stage.name: [Replica() for _ in range(stage.replicas)] for stage in stages}
-        self.queues: dict[str, deque[Call]] = {stage.name: deque() for stage in stages}
-        self.draw, self.pick, self.outcome, self.now_s = draw, pick, Outcome(), 0.0
-        self.events: list[tuple[float, int, Callable[[], None]]] = []
-        self.order, self.routing = count(), set[str]()
+        self.routers = {stage.name: Router(stage) for stage in stages}
+        self.ingress = self.routers[stages[-1].name]
+        self.draw, self.pick, self.now_s = draw, pick, 0.0
+        self.due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.order = count()
 
-    def run(self, arrivals_s: Sequence[float]) -> Outcome:
+    def run(self, arrivals_s: Sequence[float]) -> RouterSimulation:
+        """One step after the other, in the order of time; of two at one time the one that was planned first."""
         for at_s in arrivals_s:
-            self._at(at_s, lambda: self._call(self.ingress, lambda answered: None))
-        while self.events:
-            self.now_s, _, act = heapq.heappop(self.events)
-            act()
-        return self.outcome
+            self._at(at_s, self._assign_request, self.ingress, None)
+        while self.due:
+            self.now_s, _, step, arguments = heapq.heappop(self.due)
+            step(*arguments)
+        return self._result()
 
-    def _at(self, time_s: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self.events, (time_s, next(self.order), act))
+    def _at(self, time_s: float, step: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self.due, (time_s, next(self.order), step, arguments))
 
-    def _call(self, name: str, done: Callable[[bool], None]) -> None:
-        """The router: a replica with room at once, else the queue, unless that is full."""
-        stage, queue = self.stages[name], self.queues[name]
-        if 0 <= stage.max_queued_requests <= len(queue) and not self._free(name):
-            self.outcome.dropped += 1
-            done(False)
+    def _assign_request(self, router: Router, caller: Call | None) -> None:
+        """Into the router's queue, and on to a replica when one has room; dropped when the queue is full, too."""
+        if router.queue_is_full() and not router.available_replicas():
+            router.note_dropped(self.now_s)
+            self._return_to(caller, answered=False)
             return
-        queue.append(Call(self.now_s, done))
-        self._route(name)
+        router.pending.append(Call(router, self.now_s, caller))
+        self._fulfill_pending_requests(router)
 
-    def _free(self, name: str) -> list[Replica]:
-        most = self.stages[name].max_ongoing_requests
-        return [replica for replica in self.replicas[name] if replica.ongoing < most]
-
-    def _route(self, name: str) -> None:
-        """The oldest request first, as long as there is room."""
-        if name in self.routing:  # a request that was dropped on its way: the loop above it goes on
+    def _fulfill_pending_requests(self, router: Router) -> None:
+        """The oldest request first, as long as a replica has room."""
+        if router.fulfilling:  # a request was dropped on its way: the loop that sent it goes on
             return
-        self.routing.add(name)
-        queue = self.queues[name]
-        while queue and (free := self._free(name)):
-            replica = self.pick(free, self.draw)
-            replica.ongoing += 1
-            self._ask(name, replica, queue.popleft(), self.stages[name].calls)
-        self.routing.remove(name)
+        router.fulfilling = True
+        while router.pending and (replicas := router.available_replicas()):
+            call = router.pending.popleft()
+            call.replica = self.pick(replicas, self.draw)
+            call.replica.ongoing += 1
+            self._handle_request(call)
+        router.fulfilling = False
+        if router.pending:
+            router.note_pending(self.now_s)
 
-    def _ask(self, name: str, replica: Replica, call: Call, rest: tuple[str, ...]) -> None:
-        """The called stages one after the other, then the stage's own work."""
-        if not rest:
-            self._work(name, replica, call)
-            return
+    def _handle_request(self, call: Call) -> None:
+        """On the replica: the called stages one after the other, then the stage's own work."""
+        calls = call.router.stage.calls
+        if call.answers < len(calls):
+            self._assign_request(self.routers[calls[call.answers]], call)
+        else:
+            self._join_batch(call)
 
-        def answered(well: bool) -> None:
-            if well:
-                self._ask(name, replica, call, rest[1:])
-            else:
-                self._leave(name, replica, call, well=False)
-
-        self._call(rest[0], answered)
-
-    def _work(self, name: str, replica: Replica, call: Call) -> None:
-        """Into the batch that is forming; it closes when it is full, or when its first request has waited enough."""
-        batching = self.stages[name].batching or Batching(1, 0.0)
-        replica.forming.append(call)
-        batch = replica.forming
+    def _join_batch(self, call: Call) -> None:
+        """The batch closes when it is full, or when its first request has waited long enough."""
+        batching, batch = call.router.stage.batching, call.replica.forming
+        batch.append(call)
         if len(batch) >= batching.max_batch_size:
-            self._close(name, replica, batch)
+            self._close_batch(call.router, call.replica, batch)
         elif len(batch) == 1:
-            self._at(self.now_s + batching.batch_wait_timeout_s, lambda: self._close(name, replica, batch))
+            self._at(self.now_s + batching.batch_wait_timeout_s, self._close_batch, call.router, call.replica, batch)
 
-    def _close(self, name: str, replica: Replica, batch: list[Call]) -> None:
+    def _close_batch(self, router: Router, replica: RunningReplica, batch: list[Call]) -> None:
+        """It waits for a worker and does not grow any more; one that was full has closed before its time."""
         if batch is replica.forming:
             replica.forming = []
             replica.closed.append(batch)
-            self._start(name, replica)
+            self._start_batches(router, replica)
 
-    def _start(self, name: str, replica: Replica) -> None:
-        while replica.closed and replica.busy < self.stages[name].workers:
+    def _start_batches(self, router: Router, replica: RunningReplica) -> None:
+        """The oldest batch first, as long as a worker is free."""
+        while replica.closed and replica.busy < router.stage.workers:
             batch = replica.closed.popleft()
             replica.busy += 1
-            self.outcome.batches[name].append(len(batch))
-            takes_s = self.stages[name].service_s(len(batch), self.draw)
-            self._at(self.now_s + takes_s, partial(self._finish, name, replica, batch))
+            router.batches.append(len(batch))
+            takes_s = router.stage.service_s(len(batch), self.draw)
+            self._at(self.now_s + takes_s, self._finish_batch, router, replica, batch)
 
-    def _finish(self, name: str, replica: Replica, batch: list[Call]) -> None:
+    def _finish_batch(self, router: Router, replica: RunningReplica, batch: list[Call]) -> None:
         replica.busy -= 1
         for call in batch:
-            self._leave(name, replica, call, well=True)
-        self._start(name, replica)
+            self._leave(call, answered=True)
+        self._start_batches(router, replica)
 
-    def _leave(self, name: str, replica: Replica, call: Call, well: bool) -> None:
+    def _leave(self, call: Call, answered: bool) -> None:
         """The answer goes to the caller, and the place to the next in the queue."""
-        replica.ongoing -= 1
-        if well:
-            self.outcome.times_s[name].append(self.now_s - call.at_s)
-        call.done(well)
-        self._route(name)
+        call.replica.ongoing -= 1
+        if answered:
+            call.router.latencies_s.append(self.now_s - call.at_s)
+        self._return_to(call.caller, answered)
+        self._fulfill_pending_requests(call.router)
+
+    def _return_to(self, caller: Call | None, answered: bool) -> None:
+        """The caller goes on with its next call, or fails with the one that was dropped."""
+        if caller is not None and answered:
+            caller.answers += 1
+            self._handle_request(caller)
+        elif caller is not None:
+            self._leave(caller, answered=False)
+
+    def _result(self) -> RouterSimulation:
+        routers = self.routers.values()
+        return RouterSimulation(
+            latencies_s=self.ingress.latencies_s,
+            events=sorted(event for router in routers for event in router.events()),
+            by_stage={router.stage.name: router.latencies_s for router in routers},
+            batches={router.stage.name: router.batches for router in routers},
+            dropped=sum(router.dropped for router in routers),
+        )

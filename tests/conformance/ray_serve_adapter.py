@@ -43,7 +43,9 @@ def policy_trace(case: Case) -> Case:
 
 def scaling_factor(case: Case) -> Case:
     factors = {name: case[name] for name in ("upscaling_factor", "downscaling_factor")}
-    return {"replicas": autoscaling.scaled(AutoscalingConfig(**factors), case["desired"], case["current"])}
+    return {
+        "replicas": autoscaling.apply_scaling_factors(AutoscalingConfig(**factors), case["desired"], case["current"])
+    }
 
 
 def bounds(case: Case) -> Case:

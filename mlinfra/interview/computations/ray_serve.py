@@ -24,7 +24,7 @@ def ray_targets() -> Numbers:
 
     def replicas(upscaling_factor: float | None) -> int:
         config = autoscaling.AutoscalingConfig(1, 100, 2, upscaling_factor=upscaling_factor)
-        return autoscaling.scaled(config, autoscaling.desired_replicas(config, 5, 46), 5)
+        return autoscaling.apply_scaling_factors(config, autoscaling.desired_replicas(config, 5, 46), 5)
 
     without_factor = replicas(None)
     named = {
@@ -56,7 +56,7 @@ def dynamic_batching() -> Numbers:
         batching = router.Batching(16, wait_s)
         model = router.Stage("m", router.linear(0.008, 0.0015), 1, max_ongoing_requests, batching=batching)
         arrivals_s = [i / per_s for i in range(1200)]
-        return 1000 * router.simulate([model], arrivals_s).percentile_s("m", 0.99)
+        return 1000 * (router.simulate([model], arrivals_s).latency_s(0.99) or math.inf)
 
     at_most = {batch: round(batch / (0.008 + 0.0015 * batch)) for batch in (1, 8, 16, 32)}
     named = {
