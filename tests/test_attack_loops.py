@@ -33,22 +33,22 @@ def usual(given: Given, **parts: Any) -> Given:
     return parts | given
 
 
-def run(scaler: loop.Autoscaler | None = None, **given: Any) -> loop.Outcome:
+def run(scaler: loop.Autoscaler | None = None, **given: Any) -> loop.LoopSimulation:
     parts: Given = {"arrivals_s": TIMES, "service": loop.Service(0.7, activator=True), "until_s": 60}
     return loop.simulate(**parts | {"scaler": scaler or loop.Fixed(2)} | given)
 
 
 def by_hpa(measured: Any = 5, tolerance: Any = 0.1, **given: Any) -> loop.ByHPA:
     scaler = hpa.HorizontalPodAutoscaler("b", REF, **usual(given, max_replicas=5, metrics=QUEUE))
-    return loop.ByHPA(scaler, lambda seen: measured, hpa.Flags(tolerance=tolerance))
+    return loop.ByHPA(scaler, lambda seen: measured, hpa.ControllerFlags(tolerance=tolerance))
 
 
 def by_kpa(revision: Given, **config: Any) -> loop.ByKPA:
-    return loop.ByKPA(knative.Autoscaler(knative.Revision(**revision), knative.Config(**config)))
+    return loop.ByKPA(knative.KPA(knative.Revision(**revision), knative.Config(**config)))
 
 
 def learned(given: Given) -> vpa.Recommendation:
-    pod = vpa.Container(vpa.Aggregate(vpa.Flags(**given)))
+    pod = vpa.ContainerState(vpa.AggregateContainerState(vpa.RecommenderFlags(**given)))
     for minute in range(3 * 288):
         pod.add_cpu(1000 if minute % 25 == 0 else 200, minute * 300.0)
     return vpa.recommend(pod.aggregate)
@@ -97,7 +97,7 @@ REFUSED: list[Callable[[], Any]] = [
 def sound(said: Any) -> bool:
     if isinstance(said, router.Outcome):
         return len(said.times_s["s"]) + said.dropped == len(TIMES) and all(t >= 0 for t in said.times_s["s"])
-    if isinstance(said, loop.Outcome):
+    if isinstance(said, loop.LoopSimulation):
         return all(type(n) is int and n >= 0 for _, n, *_ in said.timeline) and all(w >= 0 for w in said.waits_s)
     if isinstance(said, vpa.Recommendation):
         return all(a <= b <= c for a, b, c in zip(said.lower_bound, said.target, said.upper_bound, strict=True))
@@ -138,7 +138,7 @@ def test_the_router_loses_no_request(count: int, places: int, queued: int, batch
 
 @given(st.lists(st.floats(0, 60), max_size=30).map(sorted), st.integers(0, 3), st.sampled_from([math.inf, 0.0, 5.0]))
 def test_the_loop_keeps_its_requests_and_bounds(load: list[float], which: int, timeout: float) -> None:
-    def once() -> loop.Outcome:
+    def once() -> loop.LoopSimulation:
         scaled = keda.ScaledObject("b", REF, (keda.Trigger("p", threshold=2),), 1, 5)
         kpa, ray = by_kpa({"container_concurrency": 1, "min_scale": 1, "max_scale": 5}), AutoscalingConfig(1, 5, 1)
         scalers: list[loop.Autoscaler] = [

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlinfra import admission, manifest
+from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
@@ -84,3 +85,29 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
 def test_the_cooldown_must_be_over() -> None:
     for age_s, after in ((300, 4), (300.1, 0)):
         assert keda.request_scale(scaled(), keda.Status(4, False, last_active_age_s=age_s)) == after
+
+
+def test_cpu_and_memory_together_cannot_wake_from_zero_either() -> None:
+    memory = keda.Trigger("memory", threshold=60, metric_type="Utilization")
+    with pytest.raises(admission.Invalid, match="only cpu/memory triggers"):
+        scaled(triggers=(LOAD, memory))
+
+
+def test_the_minimum_may_equal_the_maximum() -> None:
+    """`CheckReplicaCountBoundsAreValid`: less than or equal."""
+    assert scaled(min_replica_count=5, max_replica_count=5).hpa().min_replicas == 5
+
+
+def test_a_maximum_that_is_not_given_is_100() -> None:
+    for low, problems in ((100, 0), (101, 1)):
+        obj = scaled(min_replica_count=1).manifest()
+        obj["spec"]["minReplicaCount"] = low
+        del obj["spec"]["maxReplicaCount"]
+        assert len(validate(obj)) == problems
+
+
+def test_before_the_first_activity_the_initial_cooldown_must_be_over() -> None:
+    """Creation plus the cooldown must lie before now."""
+    for age_s, after in ((60, 4), (60.1, 0)):
+        seen = keda.Status(4, False, created_age_s=age_s)
+        assert keda.request_scale(scaled(initial_cooldown_period=60), seen) == after
