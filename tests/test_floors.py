@@ -87,21 +87,15 @@ def public_classes() -> Iterator[tuple[str, str]]:
 
 
 STILL_TWICE = {
-    "Autoscaler",
     "Classifier",
     "Component",
     "Condition",
-    "Container",
     "Decision",
     "Event",
-    "Flags",
-    "History",
     "Outcome",
-    "Pod",
     "Replica",
     "Revision",
     "Run",
-    "Usage",
 }
 """Names that two modules give to a class, until each is named by what it is."""
 

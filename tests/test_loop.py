@@ -270,6 +270,26 @@ def test_percentiles_are_nearest_ranks() -> None:
     assert [four.latency_s(p) for p in (0.0, 0.25, 0.5, 0.51, 0.99, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0, 4.0]
 
 
+def test_what_happened_is_told_in_the_order_of_time() -> None:
+    cold = loop.Service(1.0, cold_start=loop.ColdStart(load_s=12))
+    outcome = loop.simulate([0.0, 1.0], cold, Plan([2, 3, 1, 1]), 1, until_s=39)
+    assert [str(event) for event in outcome.events] == [
+        "t=0 s  SuccessfulRescale  autoscaler: New size: 2, from 1",
+        "t=10 s  SuccessfulRescale  autoscaler: New size: 3, from 2",
+        "t=12 s  Ready  replica-1: 12 s after it was created",
+        "t=20 s  SuccessfulRescale  autoscaler: New size: 1, from 3",
+        "t=20 s  Removed  replica-1: drained",
+        "t=20 s  Removed  replica-2: before it was ready",
+    ]
+    assert outcome.why().splitlines()[0] == "t=0 s  SuccessfulRescale  autoscaler: New size: 2, from 1"
+
+
+def test_a_decision_that_cannot_be_is_refused() -> None:
+    for desired in (10**9, -1):
+        with pytest.raises(admission.Invalid, match=f"decision is invalid: replicas: Invalid value: {desired}"):
+            loop.simulate([0.0], ONE, Plan([desired]), 1)
+
+
 def test_a_flap_is_a_turn_not_a_change() -> None:
     assert outcome_with([], [1, 2, 2, 3, 5]).flaps == 0
     assert outcome_with([], [1, 3, 3, 2, 4, 4, 1]).flaps == 3

@@ -8,6 +8,7 @@ Follows KEDA 2.20.2: `pkg/scaling/executor/scale_scaledobjects.go`, `apis/keda/v
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -31,7 +32,7 @@ class Trigger:
     metric_type: str = "AverageValue"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", str(self.threshold))
+        object.__setattr__(self, "threshold", plain(self.threshold))
         check(self)
 
     @classmethod
@@ -67,6 +68,12 @@ class Trigger:
         if "containerName" in self.metadata:
             return hpa.ContainerResource(self.type, target, self.metadata["containerName"])
         return hpa.Resource(self.type, target)
+
+
+def plain(threshold: Quantity) -> Quantity:
+    """A whole number as one, anything else as text: in a manifest 8 and "8" are the same."""
+    text = str(threshold)
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
 
 
 def target_field(kind: str) -> str:

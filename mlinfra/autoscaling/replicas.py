@@ -71,7 +71,7 @@ class Fleet:
     """All replicas of a run. The slots of the ready ones are a heap: the first is free first."""
 
     def __init__(self, service: Service, replicas: int) -> None:
-        self.service, self.at_start = service, replicas
+        self.service, self.at_start, self.desired = service, replicas, replicas
         self.replicas = [Replica(0.0, 0.0) for _ in range(replicas)]
         self.slots: list[Slot] = [(0.0, i) for i in range(replicas) for _ in range(service.concurrency)]
         self.starting: list[int] = []
@@ -101,7 +101,10 @@ class Fleet:
 
     def scale(self, desired: int, now_s: float) -> None:
         """Start the missing replicas, or drain the surplus: those first that became ready last."""
+        if desired == self.desired:
+            return
         refuse("decision", replica_bounds(self.service.activator)(Field(desired, "replicas")))
+        self.desired = desired
         alive = [i for i, replica in enumerate(self.replicas) if replica.drained_s == math.inf]
         for _ in range(desired - len(alive)):
             self.start(now_s)

@@ -17,14 +17,13 @@ def requests(noun: Field) -> Iterator[Problem]:
         yield from quantity_check()(request)
 
 
-def readings(observation: Field, metrics: Sequence[Any]) -> Iterator[Problem]:
-    """One reading for each metric, of the kind that its API gives."""
-    answers = observation["readings"].value
-    if len(answers) != len(metrics):
-        yield Field(len(answers), "readings").invalid(f"must be one reading for each of {len(metrics)} metrics")
-    for metric, answer in zip(metrics, answers, strict=False):
-        if answer is not None and not isinstance(answer, metric.reading_type):
-            yield Field(answer, f"{metric.name}.reading").invalid(f"must be {metric.reading_words}")
+def misfits(metrics: Sequence[Any], readings: Sequence[Any]) -> Iterator[Problem]:
+    """Where there is not one reading for each metric, of the kind that its API gives."""
+    if len(readings) != len(metrics):
+        yield Field(len(readings), "readings").invalid(f"must be one reading for each of {len(metrics)} metrics")
+    for metric, reading in zip(metrics, readings, strict=False):
+        if reading is not None and not isinstance(reading, metric.reading_type):
+            yield Field(reading, f"{metric.name}.reading").invalid(f"must be {metric.reading_words}")
 
 
 def revision(noun: Field) -> Iterator[Problem]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mlinfra.admission import Field, refuse
-from mlinfra.admission.nouns.autoscaling import readings
+from mlinfra.admission import refuse
+from mlinfra.admission.nouns.autoscaling import misfits
 from mlinfra.autoscaling.hpa.behavior import (
     ScaleHistory,
     Stamped,
@@ -121,7 +121,7 @@ def reconcile(
     flags: ControllerFlags = DEFAULT_FLAGS,
 ) -> Decision:
     """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
-    refuse("observation", readings(Field(vars(observation)), hpa.metrics))
+    refuse("observation", misfits(hpa.metrics, observation.readings))
     decision = record_initial_recommendation(observation, history, now_s)
     if decision.current == 0 and not scaled_to_zero(hpa, decision, flags):
         return disable_scaling(decision, flags)
