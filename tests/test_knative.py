@@ -221,9 +221,14 @@ def test_annotations_of_old_are_read_and_others_left_alone() -> None:
         ("minScale", "-1", "minScale: expected 0 <= -1 <= 2147483647"),
         ("class", "vpa.autoscaling.knative.dev", 'class: invalid value "vpa.autoscaling.knative.dev"'),
         ("metric", "cpu", 'metric: invalid value "cpu"'),
+        (
+            "target",
+            70,
+            "target: json: cannot unmarshal into Go struct field ObjectMeta.metadata.annotations of type string: quote it",
+        ),
     ],
 )
-def test_annotations_are_refused_in_knatives_words(name: str, text: str, message: str) -> None:
+def test_annotations_are_refused_in_knatives_words(name: str, text: Any, message: str) -> None:
     with pytest.raises(admission.Invalid, match=re.escape(message)):
         knative.Revision.of({f"autoscaling.knative.dev/{name}": text})
 

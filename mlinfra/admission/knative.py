@@ -209,14 +209,20 @@ def annotation_problems(annotations: Field) -> Iterator[Problem]:
     problems = [*_class_problems(annotations)]
     for name, (parse, objection) in ANNOTATIONS.items():
         field = annotation(annotations, name)
-        if field.value is None:
-            continue
-        try:
-            words = objection(parse(field.value), field.value)
-        except ValueError:
-            words = f'invalid value "{field.value}"'
-        problems += [Problem(field.path, words)] if words else []
+        if field.value is not None:
+            words = _objection(field.value, parse, objection)
+            problems += [Problem(field.path, words)] if words else []
     yield from problems or _scale_problems(annotations, annotation_values(annotations.value or {}))
+
+
+def _objection(text: Any, parse: Callable[[str], Any], objection: Callable[[Any, str], str]) -> str:
+    """What is wrong with one annotation; a number that YAML reads without quotes does not get as far as Knative."""
+    if not isinstance(text, str):
+        return "json: cannot unmarshal into Go struct field ObjectMeta.metadata.annotations of type string: quote it"
+    try:
+        return objection(parse(text), text)
+    except ValueError:
+        return f'invalid value "{text}"'
 
 
 def _class_problems(annotations: Field) -> Iterator[Problem]:
@@ -267,8 +273,10 @@ def texts(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def text(name: str, value: Any) -> str:
     """Whole numbers without a point, times in seconds."""
-    if isinstance(value, bool | str):
-        return value if isinstance(value, str) else str(value).lower()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{go_number(value)}{'s' if name.endswith('_s') else ''}"
 
 

@@ -98,7 +98,7 @@ class ControllerFlags:
 DEFAULT_FLAGS = ControllerFlags()
 
 
-@lru_cache(maxsize=256, typed=True)
+@lru_cache(maxsize=256, typed=True)  # a loop asks for the same pods at every pass
 def running_pods(count: int, **requests: Quantity) -> tuple[ObservedPod, ...]:
     """`count` ready pods of one container each, with these requests."""
     containers = (ContainerRequests("server", requests),)
