@@ -52,9 +52,12 @@ def test_the_way_to_zero_takes_a_window_and_a_grace_period() -> None:
     """Idle from second 0: one pod for the 60 s window, one more for the 30 s grace, then none."""
     activity, pods = knative.Activity(True, 0.0), {}
     for second in range(0, 120, 2):
-        pods[second], activity = knative.handle_scale_to_zero(0, activity, second, knative.Revision())
+        pods[second], activity = knative.handle_scale_to_zero(0, activity, second, knative.Revision(), knative.Config())
     assert next(second for second in pods if pods[second] == 0) == 90
-    assert knative.handle_scale_to_zero(3, activity, 120, knative.Revision()) == (3, knative.Activity(True, 120))
+    assert knative.handle_scale_to_zero(3, activity, 120, knative.Revision(), knative.Config()) == (
+        3,
+        knative.Activity(True, 120),
+    )
 
 
 def test_a_minimum_keeps_a_pod() -> None:
@@ -126,7 +129,7 @@ def test_the_maximum_cuts_what_the_tick_asks_for() -> None:
 
 def test_the_deciders_defaults_are_the_clusters() -> None:
     """config-autoscaler: 70 % of 100 requests, burst 211, panic at 200 %, up 1000-fold, down by half, 60 s."""
-    assert knative.decider(knative.Revision()) == knative.Decider(70, 100)
+    assert knative.decider(knative.Revision(), knative.Config()) == knative.Decider(70, 100)
     assert knative.Decider(70, 100) == knative.Decider(70, 100, 211, 2, 1000, 2, 60, 0, 0, True)
 
 
@@ -344,6 +347,6 @@ def test_only_knatives_own_config_map_is_looked_at() -> None:
 
 def test_a_revisions_own_threshold_and_retention_count() -> None:
     own = knative.Revision(panic_threshold_percentage=300, scale_to_zero_pod_retention_s=100)
-    assert knative.decider(own).panic_threshold == 3
+    assert knative.decider(own, knative.Config()).panic_threshold == 3
     idle = knative.Activity(False, 0.0)
-    assert [knative.handle_scale_to_zero(0, idle, t, own)[0] for t in (30, 99, 100)] == [1, 1, 0]
+    assert [knative.handle_scale_to_zero(0, idle, t, own, knative.Config())[0] for t in (30, 99, 100)] == [1, 1, 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mlinfra.admission.knative import annotation_problems, annotations_of
 from mlinfra.admission.rules import Check, Field, Problem, broken, quantity_check, real, whole
 
 MAX_SLOTS = 100_000
@@ -28,6 +27,8 @@ def misfits(metrics: Sequence[Any], readings: Sequence[Any]) -> Iterator[Problem
 
 def revision(noun: Field) -> Iterator[Problem]:
     """What Knative's webhook says of the annotations."""
+    from mlinfra.admission.knative import annotation_problems, annotations_of
+
     yield from annotation_problems(Field(annotations_of(noun.value)))
 
 

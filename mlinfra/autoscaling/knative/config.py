@@ -66,9 +66,6 @@ class Config:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": texts(settings)}
 
 
-DEFAULT_CONFIG = Config()
-
-
 @dataclass(frozen=True)
 class Revision:
     """What one revision asks for, by `containerConcurrency` and annotations; None leaves it to the cluster."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mlinfra.autoscaling.knative.bucketing import BUCKET_S
-from mlinfra.autoscaling.knative.config import DEFAULT_CONFIG, Config, Revision
+from mlinfra.autoscaling.knative.config import Config, Revision
 
 TARGET_MIN = 0.01
 Number = TypeVar("Number", int, float)
@@ -32,7 +32,7 @@ class Decider:
     reachable: bool = True
 
 
-def decider(revision: Revision, config: Config = DEFAULT_CONFIG) -> Decider:
+def decider(revision: Revision, config: Config) -> Decider:
     """The decider of a revision in a cluster (`MakeDecider`)."""
     target, total = metric_target(revision, config)
     panic_percentage = either(revision.panic_threshold_percentage, config.panic_threshold_percentage)
@@ -54,7 +54,7 @@ def either(annotation: Number | None, default: Number) -> Number:
     return default if annotation is None else annotation
 
 
-def metric_target(revision: Revision, config: Config = DEFAULT_CONFIG) -> tuple[float, float]:
+def metric_target(revision: Revision, config: Config) -> tuple[float, float]:
     """Target and total per pod: what a pod can take, and the share of it that is aimed at."""
     if revision.metric == "rps":
         total, utilization = config.rps_target_default, config.target_utilization
@@ -70,14 +70,14 @@ def metric_target(revision: Revision, config: Config = DEFAULT_CONFIG) -> tuple[
     return max(TARGET_MIN, total * utilization), total
 
 
-def panic_window_s(revision: Revision, config: Config = DEFAULT_CONFIG) -> float:
+def panic_window_s(revision: Revision, config: Config) -> float:
     """Length of the panic window: a share of the stable window, to the second, one at least."""
     stable_s = either(revision.window_s, config.stable_window_s)
     percentage = either(revision.panic_window_percentage, config.panic_window_percentage)
     return max(BUCKET_S, math.floor(stable_s * percentage / 100 + 0.5))
 
 
-def initial_scale(revision: Revision, config: Config = DEFAULT_CONFIG) -> int:
+def initial_scale(revision: Revision, config: Config) -> int:
     """Pods that a new revision starts with; 0 only where the cluster allows it."""
     if revision.initial_scale == 0 and not config.allow_zero_initial_scale:
         return config.initial_scale

@@ -12,7 +12,7 @@ from mlinfra.admission import Count, Field, check, refuse
 from mlinfra.admission.rules import real
 from mlinfra.autoscaling.knative.autoscaler import Scale, State, scale
 from mlinfra.autoscaling.knative.bucketing import Window
-from mlinfra.autoscaling.knative.config import DEFAULT_CONFIG, Config, Revision
+from mlinfra.autoscaling.knative.config import Config, Revision
 from mlinfra.autoscaling.knative.decider import decider, either, panic_window_s
 
 
@@ -56,7 +56,7 @@ class KPA:
         return replace(tick, desired=pods)
 
 
-def scale_bounds(revision: Revision, config: Config = DEFAULT_CONFIG) -> tuple[int, int]:
+def scale_bounds(revision: Revision, config: Config) -> tuple[int, int]:
     """Minimum and maximum; 0 is no maximum. An annotation of 0 counts: it overrides the cluster's."""
     return either(revision.min_scale, config.min_scale), either(revision.max_scale, config.max_scale)
 
@@ -69,7 +69,7 @@ def apply_bounds(low: int, high: int, pods: int) -> int:
 
 
 def handle_scale_to_zero(
-    desired: int, activity: Activity, now_s: float, revision: Revision, config: Config = DEFAULT_CONFIG
+    desired: int, activity: Activity, now_s: float, revision: Revision, config: Config
 ) -> tuple[int, Activity]:
     """Pods to run when none is desired: one until the revision has been active for a stable window
     and while the activator takes over (the grace period, or the pod retention where longer), then none."""

@@ -72,7 +72,7 @@ def llm_signal() -> Numbers:
 def knative_burst() -> Numbers:
     """Pods that Knative asks for in its first tick, with 500 requests in flight and none ready."""
     autoscaler = knative.KPA()
-    target, total = knative.metric_target(autoscaler.revision)
+    target, total = knative.metric_target(autoscaler.revision, autoscaler.config)
     for second in range(3):
         autoscaler.record(second, 500)
     tick = autoscaler.desired(now_s=2, ready_pods=0)
