@@ -86,18 +86,12 @@ def public_classes() -> Iterator[tuple[str, str]]:
                 yield node.name, module(path)
 
 
-STILL_TWICE = {
-    "Autoscaler",
+STILL_TWICE: set[str] = {
     "Condition",
-    "Container",
     "Event",
-    "Flags",
-    "History",
     "Outcome",
-    "Pod",
     "Revision",
     "Run",
-    "Usage",
 }
 """Names that two modules give to a class, until each is named by what it is."""
 

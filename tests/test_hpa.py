@@ -51,9 +51,9 @@ def test_replicas_stay_in_bounds_whatever_the_load(
 
 @given(behaviors, loads)
 def test_a_pass_changes_nothing_but_its_result(behavior: hpa.Behavior | None, load: list[int]) -> None:
-    scaler, history = autoscaler(behavior=behavior), hpa.History()
+    scaler, history = autoscaler(behavior=behavior), hpa.ScaleHistory()
     first = hpa.reconcile(scaler, observe(4, load[0]), history, 0)
-    assert history == hpa.History()
+    assert history == hpa.ScaleHistory()
     assert first == hpa.reconcile(scaler, observe(4, load[0]), history, 0)
 
 
@@ -62,7 +62,7 @@ def test_whole_fleet_follows_the_formula(pods: int, percent: int, target: int) -
     """All pods ready and reporting, no history: ceil(pods x ratio) outside the tolerance, nothing inside."""
     scaler = autoscaler(max_replicas=10_000, metrics=(hpa.Resource("cpu", hpa.Utilization(target)),))
     seen = observe(pods, pods * 5 * percent)
-    proposal = hpa.propose(scaler, seen, 0, hpa.Flags())[0]
+    proposal = hpa.propose(scaler, seen, 0, hpa.ControllerFlags())[0]
     ratio = percent / target
     assert isinstance(proposal, hpa.Proposal)
     assert proposal.replicas == (pods if 0.9 <= ratio <= 1.1 else math.ceil(ratio * pods))
@@ -73,7 +73,7 @@ def test_a_silent_pod_damps_in_both_directions(usage: list[int], data: st.DataOb
     """Losing one pod's metric never moves the count further from where it is."""
     pods = hpa.running_pods(len(usage), cpu="500m")
     samples = {pod.name: hpa.Sample(milli) for pod, milli in zip(pods, usage, strict=True)}
-    view = hpa.View(len(pods), len(pods), pods, 0, hpa.Tolerances(0.1, 0.1), hpa.Flags())
+    view = hpa.View(len(pods), len(pods), pods, 0, hpa.Tolerances(0.1, 0.1), hpa.ControllerFlags())
     average = hpa.AverageValue("300m")
     silent = data.draw(st.sampled_from(sorted(samples)))
     heard = {name: sample for name, sample in samples.items() if name != silent}
@@ -86,7 +86,7 @@ def test_a_failing_metric_blocks_only_the_way_down() -> None:
     scaler = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(60)), hpa.Pods("rps", hpa.AverageValue(10))))
     for percent, desired in ((90, 6), (20, 4)):
         seen = observe(4, 4 * 5 * percent)
-        decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.History(), 0)
+        decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.ScaleHistory(), 0)
         assert decision.desired == desired
         assert decision.failure is not None
         assert decision.failure.reason == "FailedGetPodsMetric"
@@ -94,7 +94,7 @@ def test_a_failing_metric_blocks_only_the_way_down() -> None:
 
 
 def test_conditions_read_as_kubectl_describe_shows_them() -> None:
-    decision = hpa.reconcile(autoscaler(), observe(4, 4 * 500), hpa.History(), 0)
+    decision = hpa.reconcile(autoscaler(), observe(4, 4 * 500), hpa.ScaleHistory(), 0)
     assert [(c.type, c.status, c.reason) for c in decision.conditions()] == [
         ("AbleToScale", True, "SucceededRescale"),
         ("ScalingActive", True, "ValidMetricFound"),
@@ -208,33 +208,36 @@ def test_a_bad_object_is_refused_in_the_api_servers_words(wrong: dict[str, Any],
 
 def reconciled(metric: hpa.Metric, reading: hpa.Reading) -> Callable[[], Any]:
     pods = hpa.running_pods(2, cpu="500m")
-    return lambda: hpa.reconcile(autoscaler(metrics=(metric,)), hpa.Observation(2, pods, (reading,)), hpa.History(), 0)
+    return lambda: hpa.reconcile(
+        autoscaler(metrics=(metric,)), hpa.Observation(2, pods, (reading,)), hpa.ScaleHistory(), 0
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: hpa.Sample(10**400), "must be an integer of 64 bits"),
-        (lambda: hpa.Pod("p", phase="pending"), 'status.phase: Unsupported value: "pending"'),
-        (lambda: hpa.Pod("p", requests={"cpu": "x"}), "resources.requests[cpu]"),
+        (lambda: hpa.Sample(10**400), "milli: Invalid value: 1000"),
+        (lambda: hpa.Sample(2**63), "must be less than or equal to 9223372036854775807"),
+        (lambda: hpa.ObservedPod("p", phase="pending"), 'phase: Unsupported value: "pending"'),
+        (lambda: hpa.ObservedPod("p", requests={"cpu": "x"}), "requests[cpu]"),
         (
             lambda: autoscaler(behavior=hpa.Behavior(hpa.ScalingRules((hpa.ScalingPolicy("Pods", 0, 15),)))),
             "policies[0].value: Invalid value: 0: must be greater than zero",
         ),
         (
-            lambda: hpa.simulate(autoscaler(), lambda t, n: observe(n, 1), 1, 60, hpa.Flags(sync_period_s=0)),
+            lambda: hpa.simulate(autoscaler(), lambda t, n: observe(n, 1), 1, 60, hpa.ControllerFlags(sync_period_s=0)),
             "sync_period_s",
         ),
-        (lambda: hpa.Observation(-1, (), ()), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        (lambda: hpa.Observation(-1, (), ()), "spec_replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
-            lambda: hpa.Container("c", {"memory": "4GB"}),
-            'resources.requests[memory]: Invalid value: "4GB": quantities must',
+            lambda: hpa.ContainerRequests("c", {"memory": "4GB"}),
+            'requests[memory]: Invalid value: "4GB": quantities must',
         ),
         (reconciled(EVERY_SOURCE[3], 7), "reading: Invalid value: 7: must be a sample for each pod"),
         (reconciled(EVERY_SOURCE[4], [7]), "reading: Invalid value: [7]: must be one whole number of thousandths"),
         (reconciled(EVERY_SOURCE[5], 7), "reading: Invalid value: 7: must be a list of whole thousandths"),
         (
-            lambda: hpa.reconcile(autoscaler(), hpa.Observation(1, (), ()), hpa.History(), 0),
+            lambda: hpa.reconcile(autoscaler(), hpa.Observation(1, (), ()), hpa.ScaleHistory(), 0),
             "readings: Invalid value: 0: must be one reading for each of 1 metrics",
         ),
     ],
@@ -263,8 +266,8 @@ def test_a_metric_that_says_nothing_is_a_condition_not_an_error() -> None:
         assert words in decision.scaling_active.message
 
 
-def recommended(age_s: float) -> hpa.History:
-    return hpa.History(recommendations=(hpa.Stamped(9, -age_s),))
+def recommended(age_s: float) -> hpa.ScaleHistory:
+    return hpa.ScaleHistory(recommendations=(hpa.Stamped(9, -age_s),))
 
 
 def test_the_downscale_window_is_five_minutes() -> None:
@@ -279,14 +282,14 @@ def test_the_downscale_window_is_five_minutes() -> None:
 def test_a_missing_pod_uses_all_of_its_request_or_the_target(target: int, replicas: int) -> None:
     """Three of four pods use 10 %, the fourth counts with 100 % or a target above: 32 % of four pods, at 150 % 45 %."""
     pods = hpa.running_pods(4, cpu="500m")
-    view = hpa.View(4, 4, pods, 0, hpa.Tolerances(0.1, 0.1), hpa.Flags())
+    view = hpa.View(4, 4, pods, 0, hpa.Tolerances(0.1, 0.1), hpa.ControllerFlags())
     metric = hpa.Resource("cpu", hpa.Utilization(target))
     proposal = hpa.compute_replicas_for_metric(metric, hpa.evenly(150, pods[:3]), view)
     assert proposal.replicas == replicas
 
 
 def test_the_pods_own_request_counts_and_the_containers_for_the_rest() -> None:
-    pod = hpa.Pod("p", (hpa.Container("c", {"cpu": 1, "memory": "1Gi"}),), requests={"memory": "2Gi"})
+    pod = hpa.ObservedPod("p", (hpa.ContainerRequests("c", {"cpu": 1, "memory": "1Gi"}),), requests={"memory": "2Gi"})
     assert hpa.calculate_requests([pod], "memory") == {"p": 2 * 2**30 * 1000}
     assert hpa.calculate_requests([pod], "cpu") == {"p": 1000}
     with pytest.raises(hpa.MetricError, match="missing pod-level request for nvidia"):
@@ -301,6 +304,19 @@ def test_a_negative_external_sum_is_taken_for_an_overflow_per_pod() -> None:
 
 def test_waking_to_the_minimum_says_so() -> None:
     scaler = autoscaler(min_replicas=2, metrics=(hpa.External("q", hpa.Value(4)),), behavior=hpa.Behavior())
-    decision = hpa.reconcile(scaler, hpa.Observation(0, (), ([0],)), hpa.History(scaled_to_zero=True), 0)
+    decision = hpa.reconcile(scaler, hpa.Observation(0, (), ([0],)), hpa.ScaleHistory(scaled_to_zero=True), 0)
     assert decision.desired == 2
     assert "reason: Current number of replicas below Spec.MinReplicas" in decision.why()
+
+
+def test_a_failing_metric_does_not_block_a_pass_that_keeps_the_count() -> None:
+    """`computeReplicasForMetrics` gives up only where the valid proposals are below the current count."""
+    scaler = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(60)), hpa.Pods("rps", hpa.AverageValue(10))))
+    seen = observe(4, 4 * 5 * 60)
+    decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.ScaleHistory(), 0)
+    assert decision.scaling_active is not None
+    assert (decision.desired, decision.scaling_active.status, decision.scaling_active.reason) == (
+        4,
+        True,
+        "ValidMetricFound",
+    )

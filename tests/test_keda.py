@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlinfra import admission, manifest
+from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
@@ -70,6 +71,18 @@ def test_idle_replicas() -> None:
         ({"min_replica_count": 2, "idle_replica_count": 2}, "IdleReplicaCount=2 must be less than MinReplicaCount=2"),
         ({"triggers": ()}, "spec.triggers: Required value"),
         ({"triggers": (LOAD,)}, "only cpu/memory triggers"),
+        (
+            {"triggers": (keda.Trigger("cpu", {}, "62.5", metric_type="Utilization"),), "min_replica_count": 1},
+            'value: Invalid value: "62.5": must be a whole number of percent',
+        ),
+        (
+            {"triggers": (keda.Trigger("cpu", {}, 60, metric_type="Value"),), "min_replica_count": 1},
+            "unsupported metric type, allowed values are 'Utilization' or 'AverageValue'",
+        ),
+        (
+            {"triggers": (keda.Trigger("cron", metric_type="Utilization"),)},
+            "'Utilization' metric type is unsupported for external metrics",
+        ),
         ({"triggers": (keda.Trigger("kafka", metric_type="Average"),)}, 'metricType: Unsupported value: "Average"'),
         ({"polling_interval": 0}, "spec.pollingInterval: Invalid value: 0: must be greater than or equal to 1"),
         ({"cooldown_period": -1}, "spec.cooldownPeriod: Invalid value: -1"),
@@ -84,3 +97,106 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
 def test_the_cooldown_must_be_over() -> None:
     for age_s, after in ((300, 4), (300.1, 0)):
         assert keda.request_scale(scaled(), keda.Status(4, False, last_active_age_s=age_s)) == after
+
+
+def test_cpu_and_memory_together_cannot_wake_from_zero_either() -> None:
+    memory = keda.Trigger("memory", threshold=60, metric_type="Utilization")
+    with pytest.raises(admission.Invalid, match="only cpu/memory triggers"):
+        scaled(triggers=(LOAD, memory))
+
+
+def test_the_minimum_may_equal_the_maximum() -> None:
+    """`CheckReplicaCountBoundsAreValid`: less than or equal."""
+    assert scaled(min_replica_count=5, max_replica_count=5).hpa().min_replicas == 5
+
+
+def test_a_maximum_that_is_not_given_is_100() -> None:
+    for low, problems in ((100, 0), (101, 1)):
+        obj = scaled(min_replica_count=1).manifest()
+        obj["spec"]["minReplicaCount"] = low
+        del obj["spec"]["maxReplicaCount"]
+        assert len(validate(obj)) == problems
+
+
+def test_before_the_first_activity_the_initial_cooldown_must_be_over() -> None:
+    """Creation plus the cooldown must lie before now."""
+    for age_s, after in ((60, 4), (60.1, 0)):
+        seen = keda.Status(4, False, created_age_s=age_s)
+        assert keda.request_scale(scaled(initial_cooldown_period=60), seen) == after
+
+
+def test_a_container_of_its_own_name_is_watched_alone() -> None:
+    own = keda.Trigger("cpu", {"containerName": "app"}, 60, metric_type="Utilization")
+    assert scaled(triggers=(own,), min_replica_count=1).hpa().metrics == (
+        hpa.ContainerResource("cpu", hpa.Utilization(60), "app"),
+    )
+
+
+triggers = st.builds(
+    keda.Trigger,
+    st.sampled_from(["prometheus", "kafka"]),
+    st.sampled_from([{}, {"query": "q"}]),
+    st.sampled_from([1, 8, "2.8", 0.5, 10_000_000]),
+    st.floats(0, 1e9),
+    st.sampled_from(["AverageValue", "Value"]),
+) | st.builds(
+    keda.Trigger,
+    st.just("cpu"),
+    threshold=st.integers(1, 300),
+    metric_type=st.sampled_from(["Utilization", "AverageValue"]),
+)
+
+
+@given(
+    st.lists(triggers, min_size=1, max_size=3).map(tuple),
+    st.integers(1, 5),
+    st.none() | st.just(0),
+    st.integers(1, 600),
+    st.sampled_from([None, hpa.Behavior(), hpa.Behavior(hpa.ScalingRules(tolerance="0.05"))]),
+)
+def test_a_manifest_is_read_as_it_is_written(
+    sources: tuple[keda.Trigger, ...], low: int, idle: int | None, period: int, behavior: hpa.Behavior | None
+) -> None:
+    written = scaled(
+        triggers=sources, min_replica_count=low, idle_replica_count=idle, polling_interval=period, behavior=behavior
+    )
+    assert keda.ScaledObject.of(written.manifest()) == written
+
+
+def stored(**spec: Any) -> manifest.Manifest:
+    trigger = {"type": "prometheus", "metadata": {"query": "q", "threshold": "8"}}
+    metadata = {"name": "bert", "uid": "1", "finalizers": ["finalizer.keda.sh"]}
+    base: dict[str, Any] = {"scaleTargetRef": {"name": "bert-classifier"}, "triggers": [trigger]}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata,
+        "spec": base | spec,
+        "status": {"hpaName": "keda-hpa-bert"},
+    }
+
+
+def test_what_kubectl_shows_is_read_and_the_defaults_filled_in() -> None:
+    assert keda.ScaledObject.of(stored(pollingInterval=None)) == scaled(
+        triggers=(keda.Trigger("prometheus", {"query": "q"}, 8),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"triggers": [{"type": "kafka", "metadata": {"lagThreshold": "5"}}]},
+            "spec.triggers[0].metadata.threshold: Required value",
+        ),
+        (
+            {"triggers": [{"type": "cron", "metadata": {"threshold": "5", "activationThreshold": "few"}}]},
+            'activationThreshold: Invalid value: "few"',
+        ),
+        ({"triggers": [{"type": "cron", "metadata": {"threshold": 5}}]}, "in body must be of type string"),
+        ({"minReplicas": 1}, 'unknown field "spec.minReplicas"'),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        keda.ScaledObject.of(stored(**change))

@@ -14,10 +14,12 @@ import pytest
 import simpy
 from hypothesis import given
 from hypothesis import strategies as st
+from test_hpa import autoscaler
 
 from mlinfra import admission, manifest
 from mlinfra.autoscaling import hpa, keda, knative, loop
 from mlinfra.course import data
+from mlinfra.helm.bill import Line
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 
@@ -144,7 +146,7 @@ def test_the_bill_adds_up() -> None:
     assert outcome.gpu_hours == 8
     assert outcome.dollars == 24
     assert outcome.dollars_per_million == pytest.approx(24e6 / 3601)
-    assert outcome.percentile_s(0.5) == 1.0
+    assert outcome.latency_s(0.5) == 1.0
 
 
 def scalers() -> dict[str, Callable[[], loop.Autoscaler]]:
@@ -152,7 +154,7 @@ def scalers() -> dict[str, Callable[[], loop.Autoscaler]]:
     trigger = keda.Trigger("prometheus", {"query": "in_flight"}, 3)
     return {
         "hpa": lambda: loop.ByHPA(hpa.HorizontalPodAutoscaler("b", BERT, 20, 1, goal), lambda s: s.in_flight),
-        "kpa": lambda: loop.ByKPA(knative.Autoscaler(knative.Revision(container_concurrency=4, max_scale=20))),
+        "kpa": lambda: loop.ByKPA(knative.KPA(knative.Revision(container_concurrency=4, max_scale=20))),
         "keda": lambda: loop.ByKEDA(
             keda.ScaledObject("b", BERT, (trigger,), max_replica_count=20), lambda s: s.in_flight
         ),
@@ -220,7 +222,7 @@ def test_bad_input_is_one_clear_error(call: Callable[[], Any], message: str) -> 
 
 def test_an_empty_history_gives_an_empty_outcome() -> None:
     outcome = loop.simulate([], ONE, loop.Fixed(1))
-    assert (outcome.percentile_s(0.99), outcome.errors, outcome.attained(1)) == (None, 0, 0.0)
+    assert (outcome.latency_s(0.99), outcome.errors, outcome.attained(1)) == (None, 0, 0.0)
 
 
 def test_who_gave_up_is_no_longer_in_the_queue_even_without_replicas() -> None:
@@ -258,14 +260,34 @@ def test_what_still_starts_is_given_up_first() -> None:
     assert outcome.replica_s == 59 + 2 * 10
 
 
-def outcome_with(latencies_s: list[float], desired: list[int]) -> loop.Outcome:
+def outcome_with(latencies_s: list[float], desired: list[int]) -> loop.LoopSimulation:
     timeline = [(float(t), count, count, 0) for t, count in enumerate(desired)]
-    return loop.Outcome(latencies_s, [], 0.0, timeline, ONE)
+    return loop.LoopSimulation(latencies_s=latencies_s, waits_s=[], replica_s=0.0, timeline=timeline, service=ONE)
 
 
 def test_percentiles_are_nearest_ranks() -> None:
     four = outcome_with([4.0, 1.0, 3.0, 2.0], [])
-    assert [four.percentile_s(p) for p in (0.0, 0.25, 0.5, 0.51, 0.99, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0, 4.0]
+    assert [four.latency_s(p) for p in (0.0, 0.25, 0.5, 0.51, 0.99, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0, 4.0]
+
+
+def test_what_happened_is_told_in_the_order_of_time() -> None:
+    cold = loop.Service(1.0, cold_start=loop.ColdStart(load_s=12))
+    outcome = loop.simulate([0.0, 1.0], cold, Plan([2, 3, 1, 1]), 1, until_s=39)
+    assert [str(event) for event in outcome.events] == [
+        "t=0 s  SuccessfulRescale  autoscaler: New size: 2, from 1",
+        "t=10 s  SuccessfulRescale  autoscaler: New size: 3, from 2",
+        "t=12 s  Ready  replica-1: 12 s after it was created",
+        "t=20 s  SuccessfulRescale  autoscaler: New size: 1, from 3",
+        "t=20 s  Removed  replica-1: drained",
+        "t=20 s  Removed  replica-2: before it was ready",
+    ]
+    assert outcome.why().splitlines()[0] == "t=0 s  SuccessfulRescale  autoscaler: New size: 2, from 1"
+
+
+def test_a_decision_that_cannot_be_is_refused() -> None:
+    for desired in (10**9, -1):
+        with pytest.raises(admission.Invalid, match=f"decision is invalid: replicas: Invalid value: {desired}"):
+            loop.simulate([0.0], ONE, Plan([desired]), 1)
 
 
 def test_a_flap_is_a_turn_not_a_change() -> None:
@@ -278,9 +300,8 @@ def snapshot_at(second: float, in_flight: int, ready: int = 0) -> loop.Snapshot:
 
 
 def test_the_kpa_decides_on_its_ticks_alone() -> None:
-    kpa = loop.ByKPA(knative.Autoscaler())
-    assert kpa.decide(1.0, snapshot_at(1, 500), 0) == 0
-    assert kpa.decide(2.0, snapshot_at(2, 500), 0) == 8
+    kpa = loop.ByKPA(knative.KPA())
+    assert [kpa.decide(float(t), snapshot_at(t, 500), 0) for t in (0, 1, 2)] == [8, 0, 8]
 
 
 def sleeping(**given: Any) -> loop.ByKEDA:
@@ -311,3 +332,22 @@ def test_keda_in_the_loop_has_one_trigger() -> None:
     two = keda.ScaledObject("b", BERT, (keda.Trigger("cron"), keda.Trigger("kafka")))
     with pytest.raises(admission.Invalid, match="triggers: Invalid value: 2: must be one trigger"):
         loop.ByKEDA(two, lambda s: s.in_flight)
+
+
+def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:
+    assert loop.ColdStart().total_s == 0
+    assert loop.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
+
+
+def test_an_hpa_in_the_loop_reads_exact_thousandths() -> None:
+    """6 in flight at 3 a pod are 2 pods; a little more would be 3."""
+    goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
+    scaler = loop.ByHPA(autoscaler(metrics=goal), lambda seen: seen.in_flight)
+    assert scaler.decide(0.0, loop.Snapshot(0.0, 1, 6, 0, 0.0, 1.0), 1) == 2
+
+
+def test_an_hpa_on_cpu_in_the_loop() -> None:
+    """Pods request one core: 4 busy cores in 4 pods are 100 %, twice the target."""
+    by_cpu = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(50)),))
+    scaler = loop.ByHPA(by_cpu, lambda seen: seen.busy * seen.ready)
+    assert scaler.decide(0.0, loop.Snapshot(0.0, 4, 0, 4, 0.0, 1.0), 4) == 8

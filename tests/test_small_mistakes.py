@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from test_gpu_preemption import pod
 from test_gpu_quota import admit
-from test_hpa import autoscaler, observe
-from test_keda import LOAD, scaled
 
 from mlinfra import admission
-from mlinfra.admission import validate
-from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
 from mlinfra.course import steps
 from mlinfra.gpu import fragmentation, placement, shapes
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
@@ -29,129 +25,6 @@ from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
 from mlinfra.helm.upgrade import History
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.execution import Step, longest_path_first
-
-# --------------------------------------------------------------------------------------- autoscaling: tests/test_hpa.py
-
-
-def test_a_failing_metric_does_not_block_a_pass_that_keeps_the_count() -> None:
-    """`computeReplicasForMetrics` gives up only where the valid proposals are below the current count."""
-    scaler = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(60)), hpa.Pods("rps", hpa.AverageValue(10))))
-    seen = observe(4, 4 * 5 * 60)
-    decision = hpa.reconcile(scaler, hpa.Observation(4, seen.pods, (*seen.readings, None)), hpa.History(), 0)
-    assert decision.scaling_active is not None
-    assert (decision.desired, decision.scaling_active.status, decision.scaling_active.reason) == (
-        4,
-        True,
-        "ValidMetricFound",
-    )
-
-
-# -------------------------------------------------------------------------------------- autoscaling: tests/test_keda.py
-
-
-def test_cpu_and_memory_together_cannot_wake_from_zero_either() -> None:
-    memory = keda.Trigger("memory", threshold=60, metric_type="Utilization")
-    with pytest.raises(admission.Invalid, match="only cpu/memory triggers"):
-        scaled(triggers=(LOAD, memory))
-
-
-def test_the_minimum_may_equal_the_maximum() -> None:
-    """`CheckReplicaCountBoundsAreValid`: less than or equal."""
-    assert scaled(min_replica_count=5, max_replica_count=5).hpa().min_replicas == 5
-
-
-def test_a_maximum_that_is_not_given_is_100() -> None:
-    for low, problems in ((100, 0), (101, 1)):
-        obj = scaled(min_replica_count=1).manifest()
-        obj["spec"]["minReplicaCount"] = low
-        del obj["spec"]["maxReplicaCount"]
-        assert len(validate(obj)) == problems
-
-
-def test_before_the_first_activity_the_initial_cooldown_must_be_over() -> None:
-    """Creation plus the cooldown must lie before now."""
-    for age_s, after in ((60, 4), (60.1, 0)):
-        seen = keda.Status(4, False, created_age_s=age_s)
-        assert keda.request_scale(scaled(initial_cooldown_period=60), seen) == after
-
-
-# ----------------------------------------------------------------------------------- autoscaling: tests/test_knative.py
-
-
-def test_the_deciders_defaults_are_the_clusters() -> None:
-    """config-autoscaler: 70 % of 100 requests, burst 211, panic at 200 %, up 1000-fold, down by half, 60 s."""
-    assert knative.decider(knative.Revision()) == knative.Decider(70, 100)
-    assert knative.Decider(70, 100) == knative.Decider(70, 100, 211, 2, 1000, 2, 60, 0, 0, True)
-
-
-def test_a_revision_that_starts_with_a_pod_counts_its_window_from_second_zero() -> None:
-    """60 s of the stable window and 30 s of grace."""
-    scaler, pods = knative.Autoscaler(ready_pods=1), {}
-    for second in range(100):
-        scaler.record(second, 0)
-        if second % 2 == 0:
-            pods[second] = scaler.desired(second, ready_pods=1).desired
-    assert next(second for second in pods if pods[second] == 0) == 90
-
-
-def test_scales_are_int32() -> None:
-    """`strconv.ParseInt(v, 10, 32)`."""
-    assert knative.Revision(max_scale=2**31 - 1).max_scale == 2**31 - 1
-    with pytest.raises(admission.Invalid, match="max_scale: Invalid value: 2147483648"):
-        knative.Revision(max_scale=2**31)
-
-
-def test_the_rate_down_divides_as_a_double_does() -> None:
-    """math.Floor(11 / 1.1) is 10; whole division of the doubles would give 9."""
-    spec = knative.Decider(10, 14, max_scale_down_rate=1.1)
-    assert knative.scale(spec, knative.State(), 0.0, 11, 1.0, 1.0).desired == 10
-
-
-# --------------------------------------------------------------------------------------- autoscaling: tests/test_vpa.py
-
-
-def test_the_reference_is_the_half_life_nearest_to_the_first_sample() -> None:
-    """`Round(halfLife)`: 0.7 days round up to one, and the sample weighs 2^-0.3."""
-    histogram = vpa.Histogram(vpa.CPU_BUCKETS)
-    histogram.add(1.0, 1.0, 0.7 * vpa.DAY_S)
-    assert histogram.reference_s == vpa.DAY_S
-    assert histogram.total == pytest.approx(2**-0.3)
-
-
-def test_a_policy_without_bounds_changes_nothing() -> None:
-    for amounts in (vpa.Amounts(0, 0), vpa.Amounts(25, 2**28), vpa.Amounts(vpa.MAX_AMOUNT, vpa.MAX_AMOUNT)):
-        wanted = vpa.Recommendation(amounts, amounts, amounts, 1.0)
-        assert vpa.ContainerPolicy().clamp(wanted) == wanted
-
-
-def test_a_sample_of_nothing_counts() -> None:
-    """`isValid`: usage of zero is usage; only a negative one is refused."""
-    container = vpa.Container(vpa.Aggregate())
-    assert [container.add_cpu(milli, at_s) for at_s, milli in enumerate((0, -1, 0))] == [True, False, True]
-    assert [container.add_memory(used, at_s) for at_s, used in enumerate((0, -1, 0))] == [True, False, True]
-
-
-# ----------------------------------------------------------------------------------- autoscaling: tests/test_loop.py
-
-
-def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:
-    assert loop.ColdStart().total_s == 0
-    assert loop.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
-
-
-def test_an_hpa_in_the_loop_reads_exact_thousandths() -> None:
-    """6 in flight at 3 a pod are 2 pods; a little more would be 3."""
-    goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
-    scaler = loop.ByHPA(autoscaler(metrics=goal), lambda seen: seen.in_flight)
-    assert scaler.decide(0.0, loop.Snapshot(0.0, 1, 6, 0, 0.0, 1.0), 1) == 2
-
-
-def test_an_hpa_on_cpu_in_the_loop() -> None:
-    """Pods request one core: 4 busy cores in 4 pods are 100 %, twice the target."""
-    by_cpu = autoscaler(metrics=(hpa.Resource("cpu", hpa.Utilization(50)),))
-    scaler = loop.ByHPA(by_cpu, lambda seen: seen.busy * seen.ready)
-    assert scaler.decide(0.0, loop.Snapshot(0.0, 4, 0, 4, 0.0, 1.0), 4) == 8
-
 
 # --------------------------------------------------------------------------------------- gpu: tests/test_gpu_scoring.py
 

@@ -43,9 +43,9 @@ def test_a_value_lies_in_its_bucket(value: float) -> None:
     assert value <= vpa.CPU_BUCKETS.start(bucket + 1) * (1 + 1e-9)
 
 
-def steady(days: int, milli: int = 400) -> vpa.Aggregate:
-    usage = vpa.Aggregate()
-    container = vpa.Container(usage)
+def steady(days: int, milli: int = 400) -> vpa.AggregateContainerState:
+    usage = vpa.AggregateContainerState()
+    container = vpa.ContainerState(usage)
     for minute in range(days * 1440):
         container.add_cpu(milli, minute * 60.0)
     return usage
@@ -60,7 +60,7 @@ def test_bounds_close_in_on_the_target_as_history_grows() -> None:
 
 
 def test_without_history_everything_is_possible() -> None:
-    nothing = vpa.recommend(vpa.Aggregate())
+    nothing = vpa.recommend(vpa.AggregateContainerState())
     assert nothing.target == nothing.lower_bound == vpa.Amounts(25, 250 * 2**20)
     assert nothing.upper_bound == vpa.Amounts(vpa.MAX_AMOUNT, vpa.MAX_AMOUNT)
 
@@ -100,3 +100,88 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
 def test_a_minimum_may_equal_its_maximum() -> None:
     fixed = vpa.ContainerPolicy(min_allowed={"cpu": 1}, max_allowed={"cpu": "1000m"})
     assert validate(vpa.VerticalPodAutoscaler("bert", BERT, container_policies=(fixed,)).manifest()) == []
+
+
+def test_the_reference_is_the_half_life_nearest_to_the_first_sample() -> None:
+    """`Round(halfLife)`: 0.7 days round up to one, and the sample weighs 2^-0.3."""
+    histogram = vpa.Histogram(vpa.CPU_BUCKETS)
+    histogram.add(1.0, 1.0, 0.7 * vpa.DAY_S)
+    assert histogram.reference_s == vpa.DAY_S
+    assert histogram.total == pytest.approx(2**-0.3)
+
+
+def test_a_policy_without_bounds_changes_nothing() -> None:
+    for amounts in (vpa.Amounts(0, 0), vpa.Amounts(25, 2**28), vpa.Amounts(vpa.MAX_AMOUNT, vpa.MAX_AMOUNT)):
+        wanted = vpa.Recommendation(amounts, amounts, amounts, 1.0)
+        assert vpa.ContainerPolicy().clamp(wanted) == wanted
+
+
+def test_a_sample_of_nothing_counts() -> None:
+    """`isValid`: usage of zero is usage; only a negative one is refused."""
+    container = vpa.ContainerState(vpa.AggregateContainerState())
+    assert [container.add_cpu(milli, at_s) for at_s, milli in enumerate((0, -1, 0))] == [True, False, True]
+    assert [container.add_memory(used, at_s) for at_s, used in enumerate((0, -1, 0))] == [True, False, True]
+
+
+policies = st.builds(
+    vpa.ContainerPolicy,
+    st.sampled_from(["*", "server"]),
+    st.dictionaries(st.sampled_from(["cpu", "memory"]), st.sampled_from([1, "500m", 0.5, "1Gi"])),
+    controlled_resources=st.sampled_from([("cpu",), ("memory",), ("cpu", "memory")]),
+    controlled_values=st.sampled_from(["RequestsAndLimits", "RequestsOnly"]),
+    mode=st.sampled_from(["Auto", "Off"]),
+)
+
+
+@given(st.sampled_from(["Off", "Initial", "Recreate"]), st.lists(policies, max_size=2).map(tuple))
+def test_a_manifest_is_read_as_it_is_written(mode: str, containers: tuple[vpa.ContainerPolicy, ...]) -> None:
+    scaler = vpa.VerticalPodAutoscaler("bert", BERT, mode, containers)
+    assert vpa.VerticalPodAutoscaler.of(scaler.manifest()) == scaler
+
+
+def test_what_kubectl_shows_is_read_and_the_defaults_filled_in() -> None:
+    stored = {
+        "apiVersion": "autoscaling.k8s.io/v1",
+        "kind": "VerticalPodAutoscaler",
+        "metadata": {"name": "bert", "uid": "1", "creationTimestamp": "2026-08-01T00:00:00Z"},
+        "spec": {
+            "targetRef": BERT.manifest(),
+            "updatePolicy": None,
+            "resourcePolicy": {"containerPolicies": [{"containerName": "*"}]},
+        },
+        "status": {"conditions": []},
+    }
+    assert vpa.VerticalPodAutoscaler.of(stored) == vpa.VerticalPodAutoscaler(
+        "bert", BERT, container_policies=(vpa.ContainerPolicy(),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2"}, "is invalid"),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "spec": None}, 'Unsupported value: "ConfigMap"'),
+        (
+            {"spec": {"targetRef": BERT.manifest(), "updatePolicy": {"updateMode": "Sometimes"}}},
+            'Unsupported value: "Sometimes"',
+        ),
+        ({"spec": {"targetRef": BERT.manifest(), "updatePolicies": {}}}, 'unknown field "spec.updatePolicies"'),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(change: manifest.Manifest, message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        vpa.VerticalPodAutoscaler.of(vpa.VerticalPodAutoscaler("bert", BERT).manifest() | change)
+
+
+def test_in_mode_off_nothing_is_set() -> None:
+    assert vpa.ContainerPolicy("sidecar", mode="Off").controlled(vpa.Amounts(100, 2**30)) == {}
+    with pytest.raises(admission.Invalid, match='Unsupported value: "Sometimes": supported values: "Auto", "Off"'):
+        vpa.VerticalPodAutoscaler("bert", BERT, container_policies=(vpa.ContainerPolicy(mode="Sometimes"),))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"target_percentile": 1.5}, {"histogram_half_life_s": 0}, {"oom_bump_up_ratio": 0.9}]
+)
+def test_flags_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(admission.Invalid, match=next(iter(wrong))):
+        vpa.RecommenderFlags(**wrong)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mlinfra.admission.autoscaler import AUTOSCALER
 from mlinfra.admission.common import config_key, path_segment
+from mlinfra.admission.knative import config_autoscaler
 from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
 from mlinfra.admission.pods import POD, untrimmed
 from mlinfra.admission.rules import (
@@ -42,7 +43,7 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
     ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),
-    ("v1", "ConfigMap"): Kind(dns_subdomain, [("data", config_key)], ()),
+    ("v1", "ConfigMap"): Kind(dns_subdomain, [("data", config_key), ("", config_autoscaler)], ()),
     ("apps/v1", "Deployment"): Kind(dns_subdomain, below("spec", DEPLOYMENT), TEMPLATE),
     ("batch/v1", "Job"): Kind(dns_subdomain, below("spec", JOB), TEMPLATE),
     ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mlinfra.admission.custom import CustomKind
@@ -25,6 +26,19 @@ def _replica_bounds(spec: Field) -> Iterator[Problem]:
         )
 
 
+def _target(trigger: Field) -> Iterator[Problem]:
+    """`GetMetricTargetType` and `cpu_memory_scaler.go`: the target's type, and that a utilization is a whole number."""
+    kind, value = trigger["metricType"], trigger["metadata"]["value"]
+    if trigger["type"].value not in RESOURCE_TRIGGERS:
+        if kind.value == "Utilization":
+            why = "metric type is unsupported for external metrics, allowed values are 'Value' or 'AverageValue'"
+            yield kind.invalid(f"'Utilization' {why}")
+    elif kind.value == "Value":
+        yield kind.invalid("unsupported metric type, allowed values are 'Utilization' or 'AverageValue'")
+    elif kind.value == "Utilization" and not re.fullmatch("[0-9]+", str(value.value)):
+        yield value.invalid("must be a whole number of percent")
+
+
 RULES: Rules = [
     ("spec.scaleTargetRef.name", Needed()),
     ("spec.triggers", Needed("at least one trigger")),
@@ -37,5 +51,7 @@ RULES: Rules = [
     ("spec.cooldownPeriod", whole(0)),
     ("spec.initialCooldownPeriod", whole(0)),
 ]
-KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)], "scaledobject")
+KIND = CustomKind(
+    "keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds), ("spec.triggers[]", _target)], "scaledobject"
+)
 KINDS = {KIND.kind: KIND}

@@ -39,6 +39,7 @@ RULES: Rules = [
     (f"{_POLICY}.minAllowed[]", _quantities),
     (f"{_POLICY}.maxAllowed[]", _quantities),
     (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
+    (f"{_POLICY}.mode", one_of("Auto", "Off")),
     (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
 ]
 KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)], "vpa", warn=_auto)

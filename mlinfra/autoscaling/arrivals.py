@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from mlinfra.admission.rules import Field, Invalid, real, refuse
+from mlinfra.admission import Field, Invalid, refuse
+from mlinfra.admission.rules import real
 
 
 def spread(counts: Sequence[int], bin_s: float, seed: int = 0) -> list[float]:

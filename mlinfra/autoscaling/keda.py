@@ -8,13 +8,15 @@ Follows KEDA 2.20.2: `pkg/scaling/executor/scale_scaledobjects.go`, `apis/keda/v
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.admission import check_manifest
+from mlinfra.admission import Field, Finite, Problem, check, refuse
+from mlinfra.admission.go_values import go_number, number
 from mlinfra.admission.keda import RESOURCE_TRIGGERS
-from mlinfra.admission.rules import Field, real, refuse
 from mlinfra.autoscaling import hpa
+from mlinfra.autoscaling.decoding import accepted
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity
 
@@ -26,18 +28,31 @@ class Trigger:
     type: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     threshold: Quantity = 1
-    activation_threshold: float = 0.0
+    activation_threshold: Finite = 0.0
     metric_type: str = "AverageValue"
 
     def __post_init__(self) -> None:
-        refuse(f'trigger "{self.type}"', real()(Field(self.activation_threshold, "activation_threshold")))
+        object.__setattr__(self, "threshold", plain(self.threshold))
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Trigger:
+        """The trigger, its target and activation taken out of the metadata."""
+        kind, metadata = manifest["type"], manifest["metadata"]
+        own = {target_field(kind), "activationThreshold"}
+        return cls(
+            kind,
+            {name: text for name, text in metadata.items() if name not in own},
+            metadata[target_field(kind)],
+            float(metadata.get("activationThreshold", 0)),
+            manifest.get("metricType", "AverageValue"),
+        )
 
     def manifest(self) -> Manifest:
-        if self.type in RESOURCE_TRIGGERS:
-            said = {"value": str(self.threshold)}
-        else:
-            said = {"threshold": str(self.threshold), "activationThreshold": f"{self.activation_threshold:g}"}
-        return {"type": self.type, "metricType": self.metric_type, "metadata": {**self.metadata, **said}}
+        target = {target_field(self.type): str(self.threshold)}
+        if self.type not in RESOURCE_TRIGGERS:
+            target["activationThreshold"] = go_number(self.activation_threshold)
+        return {"type": self.type, "metricType": self.metric_type, "metadata": {**self.metadata, **target}}
 
     def active(self, value: float) -> bool:
         """Whether the value wakes the workload: strictly above the activation threshold."""
@@ -45,12 +60,25 @@ class Trigger:
 
     def metric(self, index: int) -> hpa.Metric:
         """The metric of the HPA that KEDA writes for this trigger."""
-        if self.type in RESOURCE_TRIGGERS:
-            percent = self.metric_type == "Utilization"
-            target = hpa.Utilization(int(self.threshold)) if percent else hpa.AverageValue(self.threshold)
-            return hpa.Resource(self.type, target)
-        goal = hpa.Value(self.threshold) if self.metric_type == "Value" else hpa.AverageValue(self.threshold)
-        return hpa.External(f"s{index}-{self.type}", goal)
+        if self.type not in RESOURCE_TRIGGERS:
+            goal = hpa.Value(self.threshold) if self.metric_type == "Value" else hpa.AverageValue(self.threshold)
+            return hpa.External(f"s{index}-{self.type}", goal)
+        percent = self.metric_type == "Utilization"
+        target = hpa.Utilization(int(self.threshold)) if percent else hpa.AverageValue(self.threshold)
+        if "containerName" in self.metadata:
+            return hpa.ContainerResource(self.type, target, self.metadata["containerName"])
+        return hpa.Resource(self.type, target)
+
+
+def plain(threshold: Quantity) -> Quantity:
+    """A whole number as one, anything else as text: in a manifest 8 and "8" are the same."""
+    text = str(threshold)
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
+
+
+def target_field(kind: str) -> str:
+    """The entry of the metadata that holds the target."""
+    return "value" if kind in RESOURCE_TRIGGERS else "threshold"
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,27 @@ class ScaledObject:
     behavior: hpa.Behavior | None = None
 
     def __post_init__(self) -> None:
-        check_manifest(self.manifest())
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ScaledObject:
+        """The object of a manifest; Invalid when it would be refused, or a trigger names its target otherwise."""
+        obj = accepted(manifest, "ScaledObject")
+        refuse("ScaledObject", trigger_problems(obj))
+        spec = obj["spec"]
+        behavior = spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
+        return cls(
+            obj["metadata"].get("name", ""),
+            ObjectReference.of({"apiVersion": "apps/v1", "kind": "Deployment"} | spec["scaleTargetRef"]),
+            tuple(Trigger.of(trigger) for trigger in spec["triggers"]),
+            spec.get("minReplicaCount", 0),
+            spec.get("maxReplicaCount", 100),
+            spec.get("idleReplicaCount"),
+            spec.get("pollingInterval", 30),
+            spec.get("cooldownPeriod", 300),
+            spec.get("initialCooldownPeriod", 0),
+            None if behavior is None else hpa.Behavior.of(behavior),
+        )
 
     def manifest(self) -> Manifest:
         spec: Manifest = {
@@ -100,9 +148,26 @@ class ScaledObject:
         )
 
 
+def trigger_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Targets that are no numbers, or stand under a name that only this scaler gives them."""
+    for trigger in Field(manifest)["spec"]["triggers"].each():
+        target = trigger["metadata"][target_field(trigger["type"].value)]
+        if target.value is None:
+            yield target.required("no other name of a trigger's target is read")
+        activation = trigger["metadata"]["activationThreshold"]
+        yield from () if activation.value is None else is_number(activation)
+
+
+def is_number(field: Field) -> Iterator[Problem]:
+    try:
+        number(field.value)
+    except ValueError as error:
+        yield field.invalid(str(error))
+
+
 @dataclass(frozen=True)
 class Status:
-    """What a poll finds: the count, whether a trigger is active or failed, and since when the last one was not."""
+    """What a poll reads: the count, whether a trigger is active or failed, and since when none was active."""
 
     replicas: int
     active: bool
@@ -111,21 +176,33 @@ class Status:
     created_age_s: float = math.inf
 
 
-def request_scale(scaled: ScaledObject, seen: Status) -> int:
-    """Replicas after one poll, as far as KEDA itself decides; between 1 and the maximum the HPA does."""
-    low, idle = scaled.min_replica_count, scaled.idle_replica_count
-    if seen.active:
-        asleep = seen.replicas == 0 or (idle is not None and seen.replicas < low)
-        return max(1, low) if asleep else seen.replicas
-    if seen.error:
-        return seen.replicas
-    if (idle is not None and seen.replicas > idle) or (seen.replicas > 0 and low == 0):
-        return (idle or 0) if _cooled_down(scaled, seen) else seen.replicas
-    return max(seen.replicas, low) if idle is None else seen.replicas
+def request_scale(scaled: ScaledObject, status: Status) -> int:
+    """Replicas after one poll (`RequestScale`), as far as KEDA itself decides; from 1 to the maximum the HPA does."""
+    replicas, low, idle = status.replicas, scaled.min_replica_count, scaled.idle_replica_count
+    if status.active:
+        asleep = replicas == 0 or (idle is not None and replicas < low)
+        return scale_from_zero_or_idle(scaled) if asleep else replicas
+    if status.error:
+        return replicas
+    if (idle is not None and replicas > idle) or (low == 0 and replicas > 0):
+        return scale_to_zero_or_idle(scaled, status)
+    return max(replicas, low) if idle is None else replicas
 
 
-def _cooled_down(scaled: ScaledObject, seen: Status) -> bool:
+def scale_from_zero_or_idle(scaled: ScaledObject) -> int:
+    """The minimum, and one replica at least."""
+    return max(1, scaled.min_replica_count)
+
+
+def scale_to_zero_or_idle(scaled: ScaledObject, status: Status) -> int:
+    """The idle count, or zero, once the cooldown is over; until then the count stays."""
+    if not cooldown_is_over(scaled, status):
+        return status.replicas
+    return scaled.idle_replica_count or 0
+
+
+def cooldown_is_over(scaled: ScaledObject, status: Status) -> bool:
     """After the last activity the cooldown counts; before the first, the initial one since creation."""
-    if seen.last_active_age_s is None:
-        return seen.created_age_s > scaled.initial_cooldown_period
-    return seen.last_active_age_s > scaled.cooldown_period
+    if status.last_active_age_s is None:
+        return status.created_age_s > scaled.initial_cooldown_period
+    return status.last_active_age_s > scaled.cooldown_period

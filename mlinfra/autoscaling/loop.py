@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise, takewhile
 
-from mlinfra.admission.rules import Field, Rules, broken, real, refuse
+from mlinfra.admission import Field, refuse
+from mlinfra.admission.nouns.autoscaling import loop_settings
 from mlinfra.autoscaling.arrivals import check_arrivals, poisson, spread
 from mlinfra.autoscaling.queue import Queue, fifo_waits
 from mlinfra.autoscaling.replicas import ColdStart, Fleet, Service
-from mlinfra.autoscaling.scalers import Autoscaler, ByHPA, ByKEDA, ByKPA, Fixed, Measure, Snapshot
+from mlinfra.autoscaling.scalers import Autoscaler, ByHPA, ByKEDA, ByKPA, Every, Fixed, Measure, Snapshot
+from mlinfra.simulation import Event, Simulation
 
 __all__ = [
     "Autoscaler",
@@ -23,8 +25,8 @@ __all__ = [
     "ByKPA",
     "ColdStart",
     "Fixed",
+    "LoopSimulation",
     "Measure",
-    "Outcome",
     "Service",
     "Snapshot",
     "fifo_waits",
@@ -33,29 +35,22 @@ __all__ = [
     "spread",
 ]
 
-MIN_SCRAPE_S = 0.001
-PARAMETERS: Rules = [("until_s", real()), ("scrape_s", real(MIN_SCRAPE_S)), ("lag_s", real(0))]
+Timeline = list[tuple[float, int, int, int]]
+"""Time, desired replicas, ready replicas, requests in flight."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A run: latency of every request (infinite for an error), and what it took to serve them."""
+@dataclass(frozen=True, kw_only=True)
+class LoopSimulation(Simulation):
+    """A run: latency of every request (infinite for an error), what happened, and what it took to serve them."""
 
-    latencies_s: list[float]
     waits_s: list[float]
     replica_s: float
-    timeline: list[tuple[float, int, int, int]]  # time, desired, ready, in flight
+    timeline: Timeline
     service: Service
 
     @property
     def errors(self) -> int:
         return sum(latency == math.inf for latency in self.latencies_s)
-
-    def percentile_s(self, fraction: float) -> float | None:
-        """Latency that this share of the requests did not exceed (the nearest rank); None without requests."""
-        refuse("percentile", real(0, 1)(Field(fraction, "fraction")))
-        ranked = sorted(self.latencies_s)
-        return ranked[max(0, math.ceil(fraction * len(ranked)) - 1)] if ranked else None
 
     def attained(self, slo_s: float) -> float:
         """Share of the requests that were answered within the objective."""
@@ -90,38 +85,37 @@ def simulate(
     until_s: float | None = None,
     scrape_s: float = 1.0,
     lag_s: float = 0.0,
-) -> Outcome:
+) -> LoopSimulation:
     """The loop over the arrivals: scrape every `scrape_s`, decide every `scaler.interval_s` on what is `lag_s` old.
 
     It runs until the last arrival, or `until_s`. The requests that wait then are still served, by the replicas that
     there are, and nobody pays for that time.
     """
-    check_parameters(arrivals_s, service, replicas, until_s, scrape_s, lag_s)
+    check_arrivals(arrivals_s)
+    settings = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
+    refuse("loop", loop_settings(Field({**settings, "activator": service.activator})))
     queue, fleet, desired = Queue(arrivals_s, service), Fleet(service, replicas), replicas
+    decisions, end_s = Every(scaler.interval_s), last_second(arrivals_s, until_s)
     snapshots: list[Snapshot] = []
-    timeline, tick_s, end_s = [], 0.0, last_second(arrivals_s, until_s)
+    timeline: Timeline = []
     for now_s in scrape_times(scrape_s, end_s):
         serve(queue, fleet, now_s)
         queue.time_out(now_s)
         snapshots.append(scrape(queue, fleet, now_s, scrape_s))
-        if now_s >= tick_s - 1e-9:
+        if decisions.due(now_s):
             desired = scaler.decide(now_s, delayed(snapshots, lag_s), desired)
-            refuse("decision", service.replica_bounds()(Field(desired, "replicas")))
             fleet.scale(desired, now_s)
-            tick_s += scaler.interval_s
         timeline.append((now_s, desired, snapshots[-1].ready, snapshots[-1].in_flight))
     serve(queue, fleet, math.inf)
     queue.fail_rest()
-    return Outcome(queue.latencies_s(), queue.waits_s(), fleet.replica_s(end_s), timeline, service)
-
-
-def check_parameters(
-    arrivals_s: Sequence[float], service: Service, replicas: int, until_s: float | None, scrape_s: float, lag_s: float
-) -> None:
-    """Invalid for times that are not finite or in order, and for a count that the service cannot start with."""
-    check_arrivals(arrivals_s)
-    parameters = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
-    refuse("loop", broken(Field(parameters), [("replicas", service.replica_bounds()), *PARAMETERS]))
+    return LoopSimulation(
+        latencies_s=queue.latencies_s(),
+        events=sorted([*rescales(replicas, timeline), *fleet.events(end_s)], key=lambda event: event.at_s),
+        waits_s=queue.waits_s(),
+        replica_s=fleet.replica_s(end_s),
+        timeline=timeline,
+        service=service,
+    )
 
 
 def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:
@@ -164,3 +158,12 @@ def delayed(snapshots: list[Snapshot], lag_s: float) -> Snapshot:
     visible = (snapshot for snapshot in reversed(snapshots) if snapshot.at_s <= newest.at_s - lag_s)
     before_the_first = replace(snapshots[0], arrivals_per_s=0.0)
     return replace(next(visible, before_the_first), ready=newest.ready)
+
+
+def rescales(replicas: int, timeline: Timeline) -> Iterator[Event]:
+    """The autoscaler's changes of the desired count, from the one at the start."""
+    before = replicas
+    for at_s, desired, _, _ in timeline:
+        if desired != before:
+            yield Event(at_s, "SuccessfulRescale", "autoscaler", f"New size: {desired}, from {before}")
+            before = desired

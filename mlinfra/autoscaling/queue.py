@@ -7,7 +7,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import heapreplace
 
-from mlinfra.admission.rules import Field, refuse, whole
+from mlinfra.admission import Field, refuse
+from mlinfra.admission.rules import whole
 from mlinfra.autoscaling.arrivals import check_arrivals
 from mlinfra.autoscaling.replicas import Service, Slot
 

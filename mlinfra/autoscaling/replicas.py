@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappush
+from typing import Annotated
 
-from mlinfra.admission.rules import Check, Field, Rules, broken, real, refuse, whole
-
-MAX_SLOTS = 100_000
+from mlinfra.admission import AtLeastOne, Field, NotNegative, check, refuse
+from mlinfra.admission.nouns.autoscaling import MAX_SLOTS, replica_bounds
+from mlinfra.admission.rules import real, whole
+from mlinfra.simulation import Event
 
 
 @dataclass(frozen=True)
 class ColdStart:
     """Where the time goes until a new replica serves."""
 
-    node_s: float = 0.0
-    image_s: float = 0.0
-    weights_s: float = 0.0
-    load_s: float = 0.0
-    warm_up_s: float = 0.0
+    node_s: NotNegative = 0.0
+    image_s: NotNegative = 0.0
+    weights_s: NotNegative = 0.0
+    load_s: NotNegative = 0.0
+    warm_up_s: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        refuse("cold start", (problem for name in vars(self) for problem in real(0)(Field(vars(self))[name])))
+        check(self)
 
     @property
     def total_s(self) -> float:
@@ -37,35 +40,19 @@ class Service:
     With an activator the requests wait for the first replica, so there may be none.
     """
 
-    service_s: float
-    concurrency: int = 1
-    max_batch: int = 1
-    per_item_s: float = 0.0
-    timeout_s: float = math.inf
+    service_s: NotNegative
+    concurrency: Annotated[int, whole(1, MAX_SLOTS)] = 1
+    max_batch: AtLeastOne = 1
+    per_item_s: NotNegative = 0.0
+    timeout_s: Annotated[float, real(0, infinite=True)] = math.inf
     cold_start: ColdStart = ColdStart()
-    gpus: float = 1.0
-    dollars_per_gpu_hour: float = 3.0
+    gpus: NotNegative = 1.0
+    dollars_per_gpu_hour: NotNegative = 3.0
     activator: bool = False
 
     def __post_init__(self) -> None:
-        refuse("service", broken(Field(vars(self)), SERVICE))
+        check(self)
 
-    def replica_bounds(self) -> Check:
-        """How many replicas there may be."""
-        if self.activator:
-            return whole(0, MAX_SLOTS)
-        return whole(1, MAX_SLOTS, "must be at least 1 without an activator")
-
-
-SERVICE: Rules = [
-    ("service_s", real(0)),
-    ("concurrency", whole(1, MAX_SLOTS)),
-    ("max_batch", whole(1)),
-    ("per_item_s", real(0)),
-    ("timeout_s", real(0, infinite=True)),
-    ("gpus", real(0)),
-    ("dollars_per_gpu_hour", real(0)),
-]
 
 Slot = tuple[float, int]
 """When the slot is free, and the index of its replica."""
@@ -84,7 +71,7 @@ class Fleet:
     """All replicas of a run. The slots of the ready ones are a heap: the first is free first."""
 
     def __init__(self, service: Service, replicas: int) -> None:
-        self.service = service
+        self.service, self.at_start, self.desired = service, replicas, replicas
         self.replicas = [Replica(0.0, 0.0) for _ in range(replicas)]
         self.slots: list[Slot] = [(0.0, i) for i in range(replicas) for _ in range(service.concurrency)]
         self.starting: list[int] = []
@@ -114,6 +101,10 @@ class Fleet:
 
     def scale(self, desired: int, now_s: float) -> None:
         """Start the missing replicas, or drain the surplus: those first that became ready last."""
+        if desired == self.desired:
+            return
+        refuse("decision", replica_bounds(self.service.activator)(Field(desired, "replicas")))
+        self.desired = desired
         alive = [i for i, replica in enumerate(self.replicas) if replica.drained_s == math.inf]
         for _ in range(desired - len(alive)):
             self.start(now_s)
@@ -135,6 +126,17 @@ class Fleet:
             self.starting.remove(i)
         self.slots = [slot for slot in self.slots if slot[1] != i]
         heapify(self.slots)
+
+    def events(self, end_s: float) -> Iterator[Event]:
+        """Replicas that became ready (not those that were there at the start), and replicas that were removed."""
+        for i, replica in enumerate(self.replicas):
+            was_ready = replica.ready_s <= replica.drained_s
+            if i >= self.at_start and was_ready and replica.ready_s <= end_s:
+                after_s = replica.ready_s - replica.created_s
+                yield Event(replica.ready_s, "Ready", f"replica-{i}", f"{after_s:g} s after it was created")
+            if replica.drained_s <= end_s:
+                why = "drained" if was_ready else "before it was ready"
+                yield Event(replica.drained_s, "Removed", f"replica-{i}", why)
 
     def replica_s(self, end_s: float) -> float:
         """Replica-seconds to pay for until the end."""

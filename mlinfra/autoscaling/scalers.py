@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlinfra.admission.rules import Field, Invalid, real, refuse
+from mlinfra.admission import Field, check, refuse
+from mlinfra.admission.rules import real
 from mlinfra.autoscaling import hpa, keda, knative
 
 
@@ -42,6 +43,20 @@ class Autoscaler(Protocol):
 
 
 @dataclass
+class Every:
+    """A timer that is due once a period, the first time at second 0."""
+
+    period_s: float
+    next_s: float = 0.0
+
+    def due(self, now_s: float) -> bool:
+        if now_s < self.next_s - 1e-9:
+            return False
+        self.next_s += self.period_s
+        return True
+
+
+@dataclass
 class Fixed:
     """So many replicas, whatever happens."""
 
@@ -58,11 +73,11 @@ class ByHPA:
 
     scaler: hpa.HorizontalPodAutoscaler
     measure: Measure
-    flags: hpa.Flags = field(default_factory=hpa.Flags)
+    flags: hpa.ControllerFlags = field(default_factory=hpa.ControllerFlags)
 
     def __post_init__(self) -> None:
         self.interval_s: float = self.flags.sync_period_s
-        self.history = hpa.History()
+        self.history = hpa.ScaleHistory()
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
         observation = self.observe(now_s, snapshot, replicas)
@@ -90,20 +105,18 @@ def read(measure: Measure, snapshot: Snapshot) -> float:
 class ByKPA:
     """Knative's autoscaler over the requests in flight: it records every second and decides at every tick."""
 
-    scaler: knative.Autoscaler
+    scaler: knative.KPA
     interval_s: float = knative.BUCKET_S
 
     def __post_init__(self) -> None:
-        self.recorded_s, self.ticks = -math.inf, 0
+        self.ticks, self.recorded_s = Every(knative.TICK_S), -math.inf
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
         if snapshot.at_s > self.recorded_s:
             self.recorded_s = snapshot.at_s
             self.scaler.record(snapshot.at_s, snapshot.in_flight)
-        ticks = math.floor(now_s / knative.TICK_S + 1e-9)
-        if now_s > 0 and ticks == self.ticks:
+        if not self.ticks.due(now_s):
             return replicas
-        self.ticks = ticks
         return self.scaler.desired(snapshot.at_s, snapshot.ready).desired
 
 
@@ -115,26 +128,24 @@ class ByKEDA:
     measure: Measure
 
     def __post_init__(self) -> None:
-        if len(self.scaled_object.triggers) != 1:
-            triggers = Field(len(self.scaled_object.triggers), "triggers")
-            raise Invalid("ByKEDA", [triggers.invalid("must be one trigger: the loop measures one signal")])
+        check(self)
         self.hpa = ByHPA(self.scaled_object.hpa(), self.measure)
+        self.polls, self.syncs = Every(self.scaled_object.polling_interval), Every(self.hpa.interval_s)
         self.interval_s: float = math.gcd(self.scaled_object.polling_interval, round(self.hpa.interval_s))
         self.last_active_s: float | None = None
-        self.next_poll_s, self.next_sync_s = 0.0, 0.0
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
         active = self.scaled_object.triggers[0].active(read(self.measure, snapshot))
-        self.last_active_s = now_s if active else self.last_active_s
-        if now_s >= self.next_poll_s - 1e-9:
-            self.next_poll_s += self.scaled_object.polling_interval
+        if active:
+            self.last_active_s = now_s
+        if self.polls.due(now_s):
             replicas = self.poll(now_s, active, replicas)
-        if now_s >= self.next_sync_s - 1e-9:
-            self.next_sync_s += self.hpa.interval_s
-            replicas = self.hpa.decide(now_s, snapshot, replicas) if replicas else 0
+        if self.syncs.due(now_s) and replicas:
+            replicas = self.hpa.decide(now_s, snapshot, replicas)
         return replicas
 
     def poll(self, now_s: float, active: bool, replicas: int) -> int:
         """Replicas after KEDA's own step."""
         age_s = None if self.last_active_s is None else now_s - self.last_active_s
-        return keda.request_scale(self.scaled_object, keda.Status(replicas, active, False, age_s, now_s))
+        status = keda.Status(replicas, active, last_active_age_s=age_s, created_age_s=now_s)
+        return keda.request_scale(self.scaled_object, status)

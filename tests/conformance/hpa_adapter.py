@@ -76,14 +76,14 @@ def milli(amount: int | None) -> str:
     return f"{amount}m"
 
 
-def container(given: Case, resource: str) -> hpa.Container:
+def container(given: Case, resource: str) -> hpa.ContainerRequests:
     requests = {} if given["request"] is None else {resource: milli(given["request"])}
-    return hpa.Container(given["name"], requests, given.get("restart_policy"))
+    return hpa.ContainerRequests(given["name"], requests, given.get("restart_policy"))
 
 
-def pod(given: Case, resource: str) -> hpa.Pod:
+def pod(given: Case, resource: str) -> hpa.ObservedPod:
     level = given.get("pod_level_request")
-    return hpa.Pod(
+    return hpa.ObservedPod(
         given["name"],
         tuple(container(c, resource) for c in given["containers"]),
         tuple(container(c, resource) for c in given.get("init_containers", ())),
@@ -96,7 +96,7 @@ def pod(given: Case, resource: str) -> hpa.Pod:
     )
 
 
-def pods(case: Case, resource: str) -> tuple[hpa.Pod, ...]:
+def pods(case: Case, resource: str) -> tuple[hpa.ObservedPod, ...]:
     return tuple(pod(p, resource) for p in case.get("pods", ()))
 
 
@@ -112,8 +112,8 @@ def departs(case: Case, name: str) -> bool:
     return name in case and case[name] != UPSTREAM_FLAGS[name]
 
 
-def flags(case: Case) -> hpa.Flags:
-    ours = hpa.Flags(
+def flags(case: Case) -> hpa.ControllerFlags:
+    ours = hpa.ControllerFlags(
         cpu_initialization_period_s=case.get("cpu_init_s", 300),
         initial_readiness_delay_s=case.get("initial_readiness_delay_s", 30),
         hpa_scale_to_zero=case.get("scale_to_zero_gate", True),
@@ -238,7 +238,7 @@ def convert_legacy(case: Case) -> Case:
 
 
 def convert_with_behavior(case: Case) -> Case:
-    memory = hpa.History(None, log(case["scale_up_events"], "change"), log(case["scale_down_events"], "change"))
+    memory = hpa.ScaleHistory(None, log(case["scale_up_events"], "change"), log(case["scale_down_events"], "change"))
     full = behavior(case["behavior"])
     assert full is not None
     bounds = case["current"], case["desired"], case["min"], case["max"]
@@ -250,7 +250,9 @@ def scale_limit(case: Case) -> Case:
         "scale_up_limit": behavior_rules.calculate_scale_up_limit_with_scaling_rules,
         "scale_down_limit": behavior_rules.calculate_scale_down_limit_with_behaviors,
     }
-    memory = hpa.History(None, log(case.get("scale_up_events"), "change"), log(case.get("scale_down_events"), "change"))
+    memory = hpa.ScaleHistory(
+        None, log(case.get("scale_up_events"), "change"), log(case.get("scale_down_events"), "change")
+    )
     return {"limit": by_kind[case["kind"]](case["current"], memory, rules(case["rules"]), 0)}
 
 
@@ -273,12 +275,14 @@ def store_scale_event(case: Case) -> Case:
     events = log(case["events"], "change")
     before = sum(behavior_rules.values_within(events, case["period_s"], 0))
     if case["rules"] is None:
-        decision = hpa.Decision(0, 1, 1 + case["change"], hpa.History(None, events))
+        decision = hpa.Decision(0, 1, 1 + case["change"], hpa.ScaleHistory(None, events))
         quiet = Unchecked("legacy", INGRESS, 10)
-        after, longest = controller.record_rescale(quiet, decision, hpa.Flags()).history.scale_up_events, 0
+        after, longest = controller.record_rescale(quiet, decision, hpa.ControllerFlags()).history.scale_up_events, 0
     else:
         full = hpa.Behavior(rules(case["rules"]))
-        after = behavior_rules.store_scale_event(hpa.History(None, events), case["change"], full, 0).scale_up_events
+        after = behavior_rules.store_scale_event(
+            hpa.ScaleHistory(None, events), case["change"], full, 0
+        ).scale_up_events
         longest = max(p["period_s"] for p in case["rules"]["policies"])
     outdated = [i for i, event in enumerate(after) if event.at_s < -longest] if longest else []
     values = [event.value for event in after]
@@ -305,7 +309,7 @@ def reconcile(case: Case) -> Case:
         tuple(None if m["kind"] == "failing" else reading(m) for m in case["metrics"]),
         case["status_replicas"],
     )
-    memory = hpa.History(
+    memory = hpa.ScaleHistory(
         None if case["recommendations"] is None else log(case["recommendations"], "value"),
         log(case.get("scale_up_events"), "change"),
         log(case.get("scale_down_events"), "change"),
@@ -314,9 +318,9 @@ def reconcile(case: Case) -> Case:
     return outcome(hpa.reconcile(autoscaler, seen, memory, 0, flags(case)), metrics)
 
 
-def controller_pods(case: Case) -> tuple[hpa.Pod, ...]:
+def controller_pods(case: Case) -> tuple[hpa.ObservedPod, ...]:
     """Pods of a pass: the metrics' lists differ only in which request they mention."""
-    merged: dict[str, hpa.Pod] = {}
+    merged: dict[str, hpa.ObservedPod] = {}
     for m in case["metrics"]:
         for p in pods(m, m.get("resource", "")):
             if p.name not in merged or m.get("resource"):

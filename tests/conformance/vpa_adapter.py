@@ -89,10 +89,10 @@ def check_merge(case: Case) -> list[bool]:
     return [close(a.total, same.total), *(close(a.percentile(p), same.percentile(p)) for p in fractions)]
 
 
-class Recorder(vpa.Aggregate):
+class Recorder(vpa.AggregateContainerState):
     """An aggregate that notes each call of a histogram, as the case's expectation lists them."""
 
-    def __init__(self, flags: vpa.Flags) -> None:
+    def __init__(self, flags: vpa.RecommenderFlags) -> None:
         super().__init__(flags)
         self.calls: list[list[Any]] = []
         for histogram, name in ((self.cpu, "cpu"), (self.memory_peaks, "memory")):
@@ -103,15 +103,15 @@ class Recorder(vpa.Aggregate):
         return lambda value, weight, at_s: self.calls.append([call, float(value), weight, at_s])
 
 
-def feed(container: vpa.Container, kind: str, value: int, at_s: float) -> bool:
+def feed(container: vpa.ContainerState, kind: str, value: int, at_s: float) -> bool:
     add = {"cpu": container.add_cpu, "memory": container.add_memory, "oom": container.add_oom}[kind]
     return add(value, at_s)
 
 
 def check_container_samples(case: Case) -> list[bool]:
     given = ("memory_aggregation_interval_s", "oom_bump_up_ratio", "oom_min_bump_up_bytes")
-    recorder = Recorder(vpa.Flags(**{name: case[name] for name in given}))
-    container = vpa.Container(recorder)
+    recorder = Recorder(vpa.RecommenderFlags(**{name: case[name] for name in given}))
+    container = vpa.ContainerState(recorder)
     accepted = [feed(container, e["kind"], e["value"], e["t_s"]) for e in case["events"]]
     calls = case["expected_histogram_calls"]
     return [
@@ -127,15 +127,15 @@ def check_container_samples(case: Case) -> list[bool]:
 def check_scenario(case: Case) -> list[bool]:
     agreed = []
     for given in case["containers"].values():
-        aggregate = vpa.Aggregate()
-        pods: dict[int, vpa.Container] = {}
+        aggregate = vpa.AggregateContainerState()
+        pods: dict[int, vpa.ContainerState] = {}
         for pod, at_s, kind, value, accepted in given["events"]:
-            agreed.append(feed(pods.setdefault(pod, vpa.Container(aggregate)), kind, value, at_s) == accepted)
+            agreed.append(feed(pods.setdefault(pod, vpa.ContainerState(aggregate)), kind, value, at_s) == accepted)
         agreed += recommended(aggregate, len(case["containers"]), given["expected"])
     return agreed
 
 
-def recommended(aggregate: vpa.Aggregate, containers: int, wanted: Case) -> list[bool]:
+def recommended(aggregate: vpa.AggregateContainerState, containers: int, wanted: Case) -> list[bool]:
     ours = vpa.recommend(aggregate, containers)
     agreed = [close(ours.confidence, wanted["confidence"]), aggregate.cpu_samples == wanted["cpu_samples"]]
     for name in ("target", "lower_bound", "upper_bound"):
@@ -154,7 +154,7 @@ def named(got: vpa.Amounts) -> Case:
 
 
 def confidence(case: Case) -> Case:
-    aggregate = vpa.Aggregate(vpa.Flags(confidence_interval_s=case["interval_s"]))
+    aggregate = vpa.AggregateContainerState(vpa.RecommenderFlags(confidence_interval_s=case["interval_s"]))
     for at_s in case["cpu_sample_times_s"]:
         aggregate.add_cpu(1000, at_s)
     got = vpa.with_confidence(amounts(case["base"]), aggregate.confidence, case["multiplier"], case["exponent"])
@@ -162,8 +162,8 @@ def confidence(case: Case) -> Case:
 
 
 def pod_minimum(case: Case) -> Case:
-    flags = vpa.Flags(pod_min_cpu_milli=case["min_cpu_milli"], pod_min_memory_mib=case["min_memory_mb"])
-    return named(vpa.at_least(amounts(case["base"]), vpa.pod_minimum(case["containers"], flags)))
+    flags = vpa.RecommenderFlags(pod_min_cpu_milli=case["min_cpu_milli"], pod_min_memory_mib=case["min_memory_mb"])
+    return named(amounts(case["base"]).raised_to(vpa.pod_minimum(case["containers"], flags)))
 
 
 def controlled_resources(case: Case) -> Case:
@@ -191,7 +191,7 @@ def percentile_estimator(case: Case) -> Case:
 
 
 def config_defaults(case: Case) -> Case:
-    flags = vpa.Flags()
+    flags = vpa.RecommenderFlags()
     return {
         **{name: getattr(flags, name) for name in case["expected"] if hasattr(flags, name)},
         "pod_min_cpu_millicores": flags.pod_min_cpu_milli,
@@ -215,7 +215,7 @@ CHECKED: dict[str, Callable[[Case], list[bool]]] = {
 ANSWERED: dict[str, Callable[[Case], Case]] = {
     "confidence": confidence,
     "margin": lambda case: named(vpa.with_margin(amounts(case["base"]), case["margin_fraction"])),
-    "minimum": lambda case: named(vpa.at_least(amounts(case["base"]), amounts(case["minimum"]))),
+    "minimum": lambda case: named(amounts(case["base"]).raised_to(amounts(case["minimum"]))),
     "pod_minimum": pod_minimum,
     "controlled_resources": controlled_resources,
     "percentile_estimator": percentile_estimator,

@@ -2,6 +2,67 @@
 
 from __future__ import annotations
 
-from mlinfra.admission.rules import Check
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-RULES: dict[str, Check] = {}
+from mlinfra.admission.rules import Check, Field, Problem, broken, quantity_check, real, whole
+
+MAX_SLOTS = 100_000
+
+
+def requests(noun: Field) -> Iterator[Problem]:
+    """Every request is a quantity."""
+    for request in noun["requests"].each():
+        yield from quantity_check()(request)
+
+
+def misfits(metrics: Sequence[Any], readings: Sequence[Any]) -> Iterator[Problem]:
+    """Where there is not one reading for each metric, of the kind that its API gives."""
+    if len(readings) != len(metrics):
+        yield Field(len(readings), "readings").invalid(f"must be one reading for each of {len(metrics)} metrics")
+    for metric, reading in zip(metrics, readings, strict=False):
+        if reading is not None and not isinstance(reading, metric.reading_type):
+            yield Field(reading, f"{metric.name}.reading").invalid(f"must be {metric.reading_words}")
+
+
+def revision(noun: Field) -> Iterator[Problem]:
+    """What Knative's webhook says of the annotations."""
+    from mlinfra.admission.knative import annotation_problems, annotations_of
+
+    yield from annotation_problems(Field(annotations_of(noun.value)))
+
+
+def within_limit(noun: Field) -> Iterator[Problem]:
+    """validateMaxScaleWithinLimit: with a limit in the cluster no annotation may ask for more, or for no maximum."""
+    limit, high = noun["config"].value.max_scale_limit, noun["revision"].value.max_scale
+    if limit and high == 0:
+        yield Problem("max-scale", f"max-scale=0 (unlimited), must be less than {limit}")
+    elif limit and high is not None and high > limit:
+        yield Problem("max-scale", f"expected 1 <= {high} <= {limit}")
+
+
+def one_trigger(noun: Field) -> Iterator[Problem]:
+    """The loop measures one signal."""
+    triggers = len(noun["scaled_object"].value.triggers)
+    if triggers != 1:
+        yield Field(triggers, "triggers").invalid("must be one trigger: the loop measures one signal")
+
+
+def replica_bounds(activator: bool) -> Check:
+    """How many replicas there may be: without an activator requests have nowhere to wait for the first."""
+    return whole(0, MAX_SLOTS) if activator else whole(1, MAX_SLOTS, "must be at least 1 without an activator")
+
+
+def loop_settings(settings: Field) -> Iterator[Problem]:
+    """A run that ends, and clocks that go forward."""
+    yield from replica_bounds(settings["activator"].value)(settings["replicas"])
+    yield from broken(settings, [("until_s", real()), ("scrape_s", real(0.001)), ("lag_s", real(0))])
+
+
+RULES: dict[str, Check] = {
+    "ByKEDA": one_trigger,
+    "ContainerRequests": requests,
+    "KPA": within_limit,
+    "ObservedPod": requests,
+    "Revision": revision,
+}

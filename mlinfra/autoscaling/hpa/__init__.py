@@ -4,7 +4,7 @@
 `replicas` and `behavior` are its steps.
 """
 
-from mlinfra.autoscaling.hpa.behavior import History, Limited, Log, Stabilized, Stamped
+from mlinfra.autoscaling.hpa.behavior import Limited, Log, ScaleHistory, Stabilized, Stamped
 from mlinfra.autoscaling.hpa.controller import Condition, Decision, reconcile, simulate
 from mlinfra.autoscaling.hpa.metrics import (
     AverageValue,
@@ -19,10 +19,10 @@ from mlinfra.autoscaling.hpa.metrics import (
     Value,
 )
 from mlinfra.autoscaling.hpa.observation import (
-    Container,
-    Flags,
+    ContainerRequests,
+    ControllerFlags,
     Observation,
-    Pod,
+    ObservedPod,
     Reading,
     Sample,
     evenly,
@@ -31,9 +31,9 @@ from mlinfra.autoscaling.hpa.observation import (
 from mlinfra.autoscaling.hpa.pods import MetricError, PodGroups, calculate_requests, group_pods
 from mlinfra.autoscaling.hpa.replicas import (
     Failure,
+    MetricUsage,
     Proposal,
     Tolerances,
-    Usage,
     View,
     compute_replicas_for_metric,
     count_all,

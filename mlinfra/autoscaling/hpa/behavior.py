@@ -23,7 +23,7 @@ Log = tuple[Stamped, ...]
 
 
 @dataclass(frozen=True)
-class History:
+class ScaleHistory:
     """What the controller remembers of one HPA between passes; None means that it has not met it yet."""
 
     recommendations: Log | None = None
@@ -93,7 +93,7 @@ def convert_desired_replicas_with_rules(current: int, desired: int, low: int, hi
 
 
 def convert_desired_replicas_with_behavior_rate(
-    current: int, desired: int, low: int, high: int, behavior: Behavior, history: History, now_s: float
+    current: int, desired: int, low: int, high: int, behavior: Behavior, history: ScaleHistory, now_s: float
 ) -> Limited:
     """With `behavior`: the policies, then max when raising, min when lowering; a spent budget holds."""
     if desired > current:
@@ -124,7 +124,7 @@ def limit_scale_down(desired: int, rate_limit: int, min_replicas: int) -> Limite
 
 
 def calculate_scale_up_limit_with_scaling_rules(
-    current: int, history: History, rules: ScalingRules, now_s: float
+    current: int, history: ScaleHistory, rules: ScalingRules, now_s: float
 ) -> int:
     """The highest count that the scale-up policies allow now; `Min` takes the smallest change."""
     if rules.select_policy == "Disabled":
@@ -133,7 +133,7 @@ def calculate_scale_up_limit_with_scaling_rules(
     return min(limits) if rules.select_policy == "Min" else max(limits)
 
 
-def scale_up_limit(policy: ScalingPolicy, current: int, history: History, now_s: float) -> int:
+def scale_up_limit(policy: ScalingPolicy, current: int, history: ScaleHistory, now_s: float) -> int:
     """The highest count that one policy allows; a percentage is rounded up."""
     period_start = period_start_replicas(policy.period_seconds, current, history, now_s)
     if policy.type == "Pods":
@@ -141,7 +141,9 @@ def scale_up_limit(policy: ScalingPolicy, current: int, history: History, now_s:
     return math.ceil(period_start * (1 + policy.value / 100))
 
 
-def calculate_scale_down_limit_with_behaviors(current: int, history: History, rules: ScalingRules, now_s: float) -> int:
+def calculate_scale_down_limit_with_behaviors(
+    current: int, history: ScaleHistory, rules: ScalingRules, now_s: float
+) -> int:
     """The lowest count that the scale-down policies allow now; `Min` takes the smallest change."""
     if rules.select_policy == "Disabled":
         return current
@@ -149,7 +151,7 @@ def calculate_scale_down_limit_with_behaviors(current: int, history: History, ru
     return max(limits) if rules.select_policy == "Min" else min(limits)
 
 
-def scale_down_limit(policy: ScalingPolicy, current: int, history: History, now_s: float) -> int:
+def scale_down_limit(policy: ScalingPolicy, current: int, history: ScaleHistory, now_s: float) -> int:
     """The lowest count that one policy allows; a percentage is cut to a whole number."""
     period_start = period_start_replicas(policy.period_seconds, current, history, now_s)
     if policy.type == "Pods":
@@ -157,14 +159,14 @@ def scale_down_limit(policy: ScalingPolicy, current: int, history: History, now_
     return math.trunc(period_start * (1 - policy.value / 100))
 
 
-def period_start_replicas(period_s: float, current: int, history: History, now_s: float) -> int:
+def period_start_replicas(period_s: float, current: int, history: ScaleHistory, now_s: float) -> int:
     """The count at the start of the period, before what was added and removed in it."""
     added = sum(values_within(history.scale_up_events, period_s, now_s))
     removed = sum(values_within(history.scale_down_events, period_s, now_s))
     return current - added + removed
 
 
-def store_scale_event(history: History, change: int, behavior: Behavior, now_s: float) -> History:
+def store_scale_event(history: ScaleHistory, change: int, behavior: Behavior, now_s: float) -> ScaleHistory:
     """The history with a change of replicas among the events of its direction."""
     event = Stamped(abs(change), now_s)
     if change > 0:

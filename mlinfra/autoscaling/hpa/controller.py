@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mlinfra.admission.rules import refuse
+from mlinfra.admission import refuse
+from mlinfra.admission.nouns.autoscaling import misfits
 from mlinfra.autoscaling.hpa.behavior import (
-    History,
+    ScaleHistory,
     Stamped,
     convert_desired_replicas_with_behavior_rate,
     convert_desired_replicas_with_rules,
@@ -19,7 +20,7 @@ from mlinfra.autoscaling.hpa.behavior import (
     stabilize_recommendation_with_behaviors,
     store_scale_event,
 )
-from mlinfra.autoscaling.hpa.observation import DEFAULT_FLAGS, Flags, Observation, reading_problems
+from mlinfra.autoscaling.hpa.observation import DEFAULT_FLAGS, ControllerFlags, Observation
 from mlinfra.autoscaling.hpa.replicas import Failure, Proposal, propose
 from mlinfra.autoscaling.hpa.spec import HorizontalPodAutoscaler
 
@@ -65,7 +66,7 @@ class Decision:
     at_s: float
     current: int
     desired: int
-    history: History
+    history: ScaleHistory
     proposals: tuple[Proposal | Failure, ...] = ()
     able_to_scale: Condition = field(default=condition("AbleToScale", True, "SucceededGetScale"))
     scaling_active: Condition | None = None
@@ -101,10 +102,10 @@ def simulate(
     observe: Callable[[float, int], Observation],
     replicas: int,
     duration_s: int,
-    flags: Flags = DEFAULT_FLAGS,
+    flags: ControllerFlags = DEFAULT_FLAGS,
 ) -> list[Decision]:
     """One decision every sync period from second 0; `observe(now_s, replicas)` plays the cluster."""
-    history, decisions = History(), []
+    history, decisions = ScaleHistory(), []
     for now_s in range(0, duration_s + 1, flags.sync_period_s):
         decision = reconcile(hpa, observe(now_s, replicas), history, now_s, flags)
         replicas, history = decision.desired, decision.history
@@ -113,10 +114,14 @@ def simulate(
 
 
 def reconcile(
-    hpa: HorizontalPodAutoscaler, observation: Observation, history: History, now_s: float, flags: Flags = DEFAULT_FLAGS
+    hpa: HorizontalPodAutoscaler,
+    observation: Observation,
+    history: ScaleHistory,
+    now_s: float,
+    flags: ControllerFlags = DEFAULT_FLAGS,
 ) -> Decision:
     """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
-    refuse("observation", reading_problems(hpa.metrics, observation.readings))
+    refuse("observation", misfits(hpa.metrics, observation.readings))
     decision = record_initial_recommendation(observation, history, now_s)
     if decision.current == 0 and not scaled_to_zero(hpa, decision, flags):
         return disable_scaling(decision, flags)
@@ -129,7 +134,7 @@ def reconcile(
     return record_rescale(hpa, decision, flags)
 
 
-def record_initial_recommendation(observation: Observation, history: History, now_s: float) -> Decision:
+def record_initial_recommendation(observation: Observation, history: ScaleHistory, now_s: float) -> Decision:
     """No change; the first pass of an HPA notes the current count as a recommendation."""
     current = observation.spec_replicas
     if history.recommendations is None:
@@ -137,13 +142,13 @@ def record_initial_recommendation(observation: Observation, history: History, no
     return Decision(now_s, current, current, history)
 
 
-def scaled_to_zero(hpa: HorizontalPodAutoscaler, decision: Decision, flags: Flags) -> bool:
+def scaled_to_zero(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> bool:
     """Whether it was this controller that scaled to zero, and a metric can wake the workload."""
     by_controller = flags.hpa_scale_to_zero and decision.history.scaled_to_zero is True
     return by_controller and (hpa.min_replicas != 0 or hpa.scales_from_zero())
 
 
-def disable_scaling(decision: Decision, flags: Flags) -> Decision:
+def disable_scaling(decision: Decision, flags: ControllerFlags) -> Decision:
     """No change: somebody set the count to zero by hand."""
     history = decision.history
     if not flags.hpa_scale_to_zero:
@@ -152,7 +157,7 @@ def disable_scaling(decision: Decision, flags: Flags) -> Decision:
 
 
 def scale_by_metrics(
-    hpa: HorizontalPodAutoscaler, observation: Observation, decision: Decision, flags: Flags
+    hpa: HorizontalPodAutoscaler, observation: Observation, decision: Decision, flags: ControllerFlags
 ) -> Decision:
     """The largest proposal, stabilized and limited; no change where a failed metric might have asked for more."""
     decision = replace(decision, proposals=propose(hpa, observation, decision.at_s, flags))
@@ -195,7 +200,7 @@ def follow_proposal(proposal: Proposal, decision: Decision) -> Decision:
     return replace(decision, desired=max(proposal.replicas, 0), scaling_active=active, rescale_reason=reason)
 
 
-def stabilize(hpa: HorizontalPodAutoscaler, decision: Decision, flags: Flags) -> Decision:
+def stabilize(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> Decision:
     """The desired count, held by the recommendations of the stabilization windows."""
     now_s, desired, log = decision.at_s, decision.desired, decision.history.recommendations or ()
     if hpa.behavior is None:
@@ -229,7 +234,7 @@ def wake_to_minimum(hpa: HorizontalPodAutoscaler, decision: Decision) -> Decisio
     return replace(decision, desired=hpa.min_replicas, rescale_reason=decision.rescale_reason or BELOW_MIN)
 
 
-def record_rescale(hpa: HorizontalPodAutoscaler, decision: Decision, flags: Flags) -> Decision:
+def record_rescale(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> Decision:
     """The decision with its rescale noted: whether it went to zero, and an event that the policies count."""
     if decision.desired == decision.current:
         return decision

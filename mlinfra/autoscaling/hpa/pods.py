@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from mlinfra.autoscaling.hpa.observation import Flags, Pod, Sample
+from mlinfra.autoscaling.hpa.observation import ControllerFlags, ObservedPod, Sample
 from mlinfra.quantity import milli_value
 
 
@@ -27,7 +27,7 @@ class PodGroups(NamedTuple):
 
 
 def group_pods(
-    pods: Iterable[Pod], samples: Mapping[str, Sample], resource: str, now_s: float, flags: Flags
+    pods: Iterable[ObservedPod], samples: Mapping[str, Sample], resource: str, now_s: float, flags: ControllerFlags
 ) -> PodGroups:
     """The pods as ready, unready, missing a metric, or ignored."""
     groups: dict[str, set[str]] = {"ready": set(), "unready": set(), "missing": set(), "ignored": set()}
@@ -36,7 +36,9 @@ def group_pods(
     return PodGroups(len(groups["ready"]), groups["unready"], groups["missing"], groups["ignored"])
 
 
-def group_of(pod: Pod, samples: Mapping[str, Sample], resource: str, now_s: float, flags: Flags) -> str:
+def group_of(
+    pod: ObservedPod, samples: Mapping[str, Sample], resource: str, now_s: float, flags: ControllerFlags
+) -> str:
     """A pod's group; the first rule that fits wins."""
     if pod.deleted or pod.phase in ("Succeeded", "Failed"):
         return "ignored"
@@ -49,7 +51,7 @@ def group_of(pod: Pod, samples: Mapping[str, Sample], resource: str, now_s: floa
     return "ready"
 
 
-def starting(pod: Pod, sample: Sample, now_s: float, flags: Flags) -> bool:
+def starting(pod: ObservedPod, sample: Sample, now_s: float, flags: ControllerFlags) -> bool:
     """Whether the pod's cpu usage is still that of its start, which says nothing about load."""
     if pod.ready is None or pod.start_time_s is None:
         return True
@@ -59,7 +61,7 @@ def starting(pod: Pod, sample: Sample, now_s: float, flags: Flags) -> bool:
 
 
 def calculate_requests(
-    pods: Iterable[Pod], resource: str, container: str = "", pod_level: bool = True
+    pods: Iterable[ObservedPod], resource: str, container: str = "", pod_level: bool = True
 ) -> dict[str, int]:
     """Milli of the resource that each pod requests; MetricError when one of them does not say."""
     requests = {}
@@ -69,7 +71,7 @@ def calculate_requests(
     return requests
 
 
-def pod_request(pod: Pod, resource: str) -> int:
+def pod_request(pod: ObservedPod, resource: str) -> int:
     """The pod's own request; for what it does not name, the sum of the containers that do."""
     if pod.requests and resource in pod.requests:
         return milli_value(pod.requests[resource])
@@ -79,7 +81,7 @@ def pod_request(pod: Pod, resource: str) -> int:
     return sum(requests)
 
 
-def container_requests(pod: Pod, resource: str, container: str) -> int:
+def container_requests(pod: ObservedPod, resource: str, container: str) -> int:
     """The request of this container, or of all of them with the sidecars."""
     sidecars = [c for c in pod.init_containers if c.restart_policy == "Always"]
     containers = [c for c in (*pod.containers, *sidecars) if container in ("", c.name)]

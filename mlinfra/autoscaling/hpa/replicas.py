@@ -22,7 +22,7 @@ from mlinfra.autoscaling.hpa.metrics import (
     Target,
     Utilization,
 )
-from mlinfra.autoscaling.hpa.observation import MAX_INT64, Flags, Observation, Pod, Reading, Sample
+from mlinfra.autoscaling.hpa.observation import MAX_INT64, ControllerFlags, Observation, ObservedPod, Reading, Sample
 from mlinfra.autoscaling.hpa.pods import MetricError, PodGroups, calculate_requests, group_pods
 from mlinfra.autoscaling.hpa.spec import Behavior, HorizontalPodAutoscaler
 from mlinfra.quantity import canonical
@@ -47,13 +47,13 @@ class View:
 
     spec_replicas: int
     status_replicas: int
-    pods: tuple[Pod, ...]
+    pods: tuple[ObservedPod, ...]
     now_s: float
     tolerances: Tolerances
-    flags: Flags
+    flags: ControllerFlags
 
 
-class Usage(NamedTuple):
+class MetricUsage(NamedTuple):
     """Ratio of usage to target; what the status reports (percent, or milli per pod); the average in milli."""
 
     ratio: float
@@ -66,11 +66,11 @@ class Proposal(NamedTuple):
 
     metric: str
     replicas: int
-    usage: Usage
+    usage: MetricUsage
     why: str
 
 
-Count = tuple[int, Usage, str]
+Count = tuple[int, MetricUsage, str]
 """Replicas, the usage that they follow from, and why."""
 
 
@@ -82,7 +82,7 @@ class Failure(NamedTuple):
 
 
 def propose(
-    hpa: HorizontalPodAutoscaler, observation: Observation, now_s: float, flags: Flags
+    hpa: HorizontalPodAutoscaler, observation: Observation, now_s: float, flags: ControllerFlags
 ) -> tuple[Proposal | Failure, ...]:
     """What each metric asks for, in the order of the spec."""
     spec_replicas, status_replicas = observation.spec_replicas, observation.status_replicas
@@ -98,7 +98,7 @@ def propose(
     return tuple(proposals)
 
 
-def tolerances(behavior: Behavior | None, flags: Flags) -> Tolerances:
+def tolerances(behavior: Behavior | None, flags: ControllerFlags) -> Tolerances:
     """The flag's tolerance, unless `behavior` sets one for a direction."""
     default = flags.tolerance
     if behavior is None:
@@ -155,14 +155,14 @@ def full_usage(view: View, target: Target, resource: str, container: str) -> dic
     return {pod.name: target.milli for pod in view.pods}
 
 
-def compare(usage: Mapping[str, int], full: Mapping[str, int], target: Target) -> Usage:
+def compare(usage: Mapping[str, int], full: Mapping[str, int], target: Target) -> MetricUsage:
     """Usage over the target, as a share of the requests or as an average per pod."""
     if isinstance(target, Utilization):
         return utilization_ratio(usage, full, target.amount)
     return usage_ratio(usage, target.milli)
 
 
-def utilization_ratio(usage: Mapping[str, int], requests: Mapping[str, int], target_percent: int) -> Usage:
+def utilization_ratio(usage: Mapping[str, int], requests: Mapping[str, int], target_percent: int) -> MetricUsage:
     """Usage over requests as a whole percent, truncated before it is divided by the target."""
     pods = [pod for pod in usage if pod in requests]
     requested_milli = sum(requests[pod] for pod in pods)
@@ -170,13 +170,13 @@ def utilization_ratio(usage: Mapping[str, int], requests: Mapping[str, int], tar
         raise MetricError("no metrics returned matched known pods")
     used_milli = sum(usage[pod] for pod in pods)
     percent = truncated(100 * used_milli, requested_milli)
-    return Usage(percent / target_percent, percent, truncated(used_milli, len(pods)))
+    return MetricUsage(percent / target_percent, percent, truncated(used_milli, len(pods)))
 
 
-def usage_ratio(usage: Mapping[str, int], target_milli: int) -> Usage:
+def usage_ratio(usage: Mapping[str, int], target_milli: int) -> MetricUsage:
     """Average usage per pod over the target."""
     average_milli = truncated(sum(usage.values()), len(usage))
-    return Usage(average_milli / target_milli, average_milli, average_milli)
+    return MetricUsage(average_milli / target_milli, average_milli, average_milli)
 
 
 def truncated(numerator: int, denominator: int) -> int:
@@ -184,7 +184,7 @@ def truncated(numerator: int, denominator: int) -> int:
     return math.trunc(Fraction(numerator, denominator))
 
 
-def count_all(view: View, usage: Usage, ready_pods: int) -> Count:
+def count_all(view: View, usage: MetricUsage, ready_pods: int) -> Count:
     """Every pod counts: the ratio times the ready pods, unless the ratio is within the tolerance."""
     if view.tolerances.is_within(usage.ratio):
         return within_tolerance(view.spec_replicas, usage)
@@ -192,7 +192,7 @@ def count_all(view: View, usage: Usage, ready_pods: int) -> Count:
     return replicas, usage, f"ratio {usage.ratio:.3f} x {ready_pods} ready pods, rounded up: {replicas}"
 
 
-def within_tolerance(replicas: int, usage: Usage) -> Count:
+def within_tolerance(replicas: int, usage: MetricUsage) -> Count:
     """The count stays."""
     return replicas, usage, f"ratio {usage.ratio:.3f} is within the tolerance: no change"
 
@@ -212,7 +212,7 @@ def assumed_usage(groups: PodGroups, full: Mapping[str, int], target: Target, ra
     return {}
 
 
-def count_filled(view: View, usage: Usage, new_ratio: float, pods: int) -> Count:
+def count_filled(view: View, usage: MetricUsage, new_ratio: float, pods: int) -> Count:
     """Some usage was assumed: follow the new ratio only where it points the same way as the measured one."""
     current = view.spec_replicas
     steps = f"ratio {usage.ratio:.3f}, {new_ratio:.3f} with silent and unready pods filled in"
@@ -248,7 +248,7 @@ def total_replicas(view: View, usage_milli: int, target: Target) -> Count:
 
 def value_replicas(view: View, usage_milli: int, target_milli: int) -> Count:
     """The ready pods times the ratio; from zero, the ratio itself."""
-    usage = Usage(usage_milli / target_milli, usage_milli, usage_milli)
+    usage = MetricUsage(usage_milli / target_milli, usage_milli, usage_milli)
     if view.spec_replicas == 0:
         replicas = rounded_up(usage.ratio)
         return replicas, usage, f"from zero: ratio {usage.ratio:.3f} rounded up: {replicas}"
@@ -267,7 +267,7 @@ def ready_pods_count(view: View) -> int:
 def average_value_replicas(view: View, usage_milli: int, target_milli: int) -> Count:
     """The total over the target, unless the average of the pods that run is within the tolerance."""
     average_milli = per_pod_usage(usage_milli, view.status_replicas)
-    usage = Usage(divided(usage_milli, target_milli * view.status_replicas), average_milli, average_milli)
+    usage = MetricUsage(divided(usage_milli, target_milli * view.status_replicas), average_milli, average_milli)
     if view.tolerances.is_within(usage.ratio):
         return within_tolerance(view.status_replicas, usage)
     replicas = rounded_up(usage_milli / target_milli)

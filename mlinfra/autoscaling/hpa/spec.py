@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mlinfra.admission import check_manifest, validate
-from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse, select
+from mlinfra.admission import Field, Problem, check, refuse
+from mlinfra.admission.rules import select
+from mlinfra.autoscaling.decoding import accepted
 from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, quantity, shown
@@ -112,13 +113,13 @@ class HorizontalPodAutoscaler:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", self.metrics or DEFAULT_METRICS)
-        check_manifest(self.manifest())
+        check(self)
 
     @classmethod
     def of(cls, manifest: Manifest) -> HorizontalPodAutoscaler:
         """The object of a manifest, without labels and annotations; Invalid when the API server would refuse it."""
-        refuse("HorizontalPodAutoscaler", manifest_problems(manifest))
-        obj = decoded(manifest)
+        obj = accepted(manifest, "HorizontalPodAutoscaler")
+        refuse("HorizontalPodAutoscaler", selector_problems(obj))
         spec = obj["spec"]
         return cls(
             obj["metadata"].get("name", ""),
@@ -147,10 +148,8 @@ class HorizontalPodAutoscaler:
         return any(isinstance(metric, Object | External) for metric in self.metrics)
 
 
-def manifest_problems(manifest: Manifest) -> Iterator[Problem | ApiWarning]:
-    """What the API server refuses, and what this package cannot hold: other kinds, and selectors by expression."""
-    yield from validate(manifest)
-    yield from one_of("HorizontalPodAutoscaler")(Field(manifest)["kind"])
+def selector_problems(manifest: Manifest) -> Iterator[Problem]:
+    """What this package cannot hold: selectors by expression."""
     for source in ("pods", "object", "external"):
         for expressions in select(Field(manifest), f"spec.metrics[].{source}.metric.selector.matchExpressions"):
             if expressions.value:

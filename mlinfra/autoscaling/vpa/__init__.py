@@ -11,7 +11,6 @@ from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
 from mlinfra.autoscaling.vpa.histogram import CPU_BUCKETS, DAY_S, MEMORY_BUCKETS, Buckets, Histogram
 from mlinfra.autoscaling.vpa.recommender import (
     Recommendation,
-    at_least,
     estimate,
     pod_minimum,
     recommend,
@@ -19,4 +18,4 @@ from mlinfra.autoscaling.vpa.recommender import (
     with_margin,
 )
 from mlinfra.autoscaling.vpa.spec import ContainerPolicy, VerticalPodAutoscaler
-from mlinfra.autoscaling.vpa.usage import Aggregate, Container, Flags
+from mlinfra.autoscaling.vpa.usage import AggregateContainerState, ContainerState, RecommenderFlags

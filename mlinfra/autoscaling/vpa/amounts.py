@@ -14,6 +14,14 @@ class Amounts(NamedTuple):
     cpu_milli: int
     memory_bytes: int
 
+    def raised_to(self, minimum: Amounts) -> Amounts:
+        """Each amount, or its minimum where that is more."""
+        return Amounts(max(self.cpu_milli, minimum.cpu_milli), max(self.memory_bytes, minimum.memory_bytes))
+
+    def cut_to(self, maximum: Amounts) -> Amounts:
+        """Each amount, or its maximum where that is less."""
+        return Amounts(min(self.cpu_milli, maximum.cpu_milli), min(self.memory_bytes, maximum.memory_bytes))
+
     def each(self, change: Callable[[int], int]) -> Amounts:
         return Amounts(change(self.cpu_milli), change(self.memory_bytes))
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.admission import check_manifest
+from mlinfra.admission import check
+from mlinfra.autoscaling.decoding import accepted
 from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
 from mlinfra.autoscaling.vpa.recommender import Recommendation
 from mlinfra.manifest import Manifest, ObjectReference
@@ -22,6 +23,23 @@ class ContainerPolicy:
     max_allowed: Mapping[str, Quantity] = field(default_factory=dict)
     controlled_resources: tuple[str, ...] = ("cpu", "memory")
     controlled_values: str = "RequestsAndLimits"
+    mode: str = "Auto"
+
+    def __post_init__(self) -> None:
+        for name in ("min_allowed", "max_allowed"):
+            amounts = {resource: shown(amount) for resource, amount in getattr(self, name).items()}
+            object.__setattr__(self, name, amounts)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ContainerPolicy:
+        return cls(
+            manifest.get("containerName", "*"),
+            manifest.get("minAllowed", {}),
+            manifest.get("maxAllowed", {}),
+            tuple(manifest.get("controlledResources", ("cpu", "memory"))),
+            manifest.get("controlledValues", "RequestsAndLimits"),
+            manifest.get("mode", "Auto"),
+        )
 
     def manifest(self) -> Manifest:
         bounds = {"minAllowed": self.min_allowed, "maxAllowed": self.max_allowed}
@@ -29,7 +47,8 @@ class ContainerPolicy:
             "containerName": self.container_name,
             "controlledResources": list(self.controlled_resources),
             "controlledValues": self.controlled_values,
-            **{name: {r: shown(q) for r, q in amounts.items()} for name, amounts in bounds.items() if amounts},
+            **{name: dict(amounts) for name, amounts in bounds.items() if amounts},
+            **({} if self.mode == "Auto" else {"mode": self.mode}),
         }
 
     def clamp(self, recommendation: Recommendation) -> Recommendation:
@@ -42,14 +61,14 @@ class ContainerPolicy:
         )
 
     def clamp_amounts(self, amounts: Amounts) -> Amounts:
-        low = parse(self.min_allowed, default=0)
-        high = parse(self.max_allowed, default=MAX_AMOUNT)
-        return Amounts(*map(min, map(max, amounts, low), high))
+        low, high = parse(self.min_allowed, default=0), parse(self.max_allowed, default=MAX_AMOUNT)
+        return amounts.raised_to(low).cut_to(high)
 
     def controlled(self, amounts: Amounts) -> dict[str, str]:
-        """The amounts that this policy lets the VPA set, as quantities."""
+        """The amounts that this policy lets the VPA set, as quantities; none in mode Off."""
         quantities = {"cpu": canonical(f"{amounts.cpu_milli}m"), "memory": canonical(amounts.memory_bytes)}
-        return {name: quantities[name] for name in quantities if name in self.controlled_resources}
+        controlled = () if self.mode == "Off" else self.controlled_resources
+        return {name: quantities[name] for name in quantities if name in controlled}
 
 
 def parse(bounds: Mapping[str, Quantity], default: int) -> Amounts:
@@ -69,7 +88,19 @@ class VerticalPodAutoscaler:
     container_policies: tuple[ContainerPolicy, ...] = ()
 
     def __post_init__(self) -> None:
-        check_manifest(self.manifest())
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> VerticalPodAutoscaler:
+        """The object of a manifest, without labels and annotations; Invalid when it would be refused."""
+        obj = accepted(manifest, "VerticalPodAutoscaler")
+        spec = obj["spec"]
+        return cls(
+            obj["metadata"].get("name", ""),
+            ObjectReference.of(spec["targetRef"]),
+            spec.get("updatePolicy", {}).get("updateMode", "Recreate"),
+            tuple(ContainerPolicy.of(policy) for policy in spec.get("resourcePolicy", {}).get("containerPolicies", ())),
+        )
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}

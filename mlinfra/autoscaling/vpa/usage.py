@@ -1,61 +1,49 @@
-"""From samples to histograms: every cpu sample, and one memory peak a window (`model/container.go`)."""
+"""From samples to histograms: every cpu sample, and one memory peak a window.
+
+Follows `model/{container,aggregate_container_state}.go`.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from mlinfra.admission.rules import Field, Rules, broken, real, refuse, whole
+from mlinfra.admission import AtLeastOne, Count, NotNegative, Share, check
+from mlinfra.admission.rules import real, whole
 from mlinfra.autoscaling.vpa.amounts import scale
 from mlinfra.autoscaling.vpa.histogram import CPU_BUCKETS, DAY_S, MEMORY_BUCKETS, Histogram
 
+Seconds = Annotated[float, real(1)]
+
 
 @dataclass(frozen=True)
-class Flags:
+class RecommenderFlags:
     """Flags of the recommender, with their defaults."""
 
-    target_percentile: float = 0.9
-    lower_bound_percentile: float = 0.5
-    upper_bound_percentile: float = 0.95
-    safety_margin_fraction: float = 0.15
-    pod_min_cpu_milli: int = 25
-    pod_min_memory_mib: int = 250
-    confidence_interval_s: int = DAY_S
-    histogram_half_life_s: float = DAY_S
-    memory_aggregation_interval_s: int = DAY_S
-    memory_aggregation_interval_count: int = 8
-    oom_bump_up_ratio: float = 1.2
-    oom_min_bump_up_bytes: int = 100 * 2**20
-    cpu_sample_weight: float = 0.1
-    memory_sample_weight: float = 1.0
+    target_percentile: Share = 0.9
+    lower_bound_percentile: Share = 0.5
+    upper_bound_percentile: Share = 0.95
+    safety_margin_fraction: NotNegative = 0.15
+    pod_min_cpu_milli: Count = 25
+    pod_min_memory_mib: Count = 250
+    confidence_interval_s: Seconds = DAY_S
+    histogram_half_life_s: Seconds = DAY_S
+    memory_aggregation_interval_s: Seconds = DAY_S
+    memory_aggregation_interval_count: AtLeastOne = 8
+    oom_bump_up_ratio: Annotated[float, real(1)] = 1.2
+    oom_min_bump_up_bytes: Annotated[int, whole(0, 2**63 - 1)] = 100 * 2**20
+    cpu_sample_weight: NotNegative = 0.1
+    memory_sample_weight: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        refuse("flags", broken(Field(vars(self)), FLAGS))
+        check(self)
 
 
-PERCENTILE = real(0, 1)
-FLAGS: Rules = [
-    ("target_percentile", PERCENTILE),
-    ("lower_bound_percentile", PERCENTILE),
-    ("upper_bound_percentile", PERCENTILE),
-    ("safety_margin_fraction", real(0)),
-    ("pod_min_cpu_milli", whole(0)),
-    ("pod_min_memory_mib", whole(0)),
-    ("confidence_interval_s", real(1)),
-    ("histogram_half_life_s", real(1)),
-    ("memory_aggregation_interval_s", real(1)),
-    ("memory_aggregation_interval_count", whole(1)),
-    ("oom_bump_up_ratio", real(1)),
-    ("oom_min_bump_up_bytes", whole(0, 2**63 - 1)),
-    ("cpu_sample_weight", real(0)),
-    ("memory_sample_weight", real(0)),
-]
-
-
-class Aggregate:
+class AggregateContainerState:
     """What is known of one container's usage over all its pods."""
 
-    def __init__(self, flags: Flags = Flags()) -> None:
+    def __init__(self, flags: RecommenderFlags = RecommenderFlags()) -> None:
         self.flags = flags
         self.cpu = Histogram(CPU_BUCKETS, flags.histogram_half_life_s)
         self.memory_peaks = Histogram(MEMORY_BUCKETS, flags.histogram_half_life_s)
@@ -88,10 +76,10 @@ class Aggregate:
 
 
 @dataclass
-class Container:
+class ContainerState:
     """One container of one pod: it passes cpu samples on to the aggregate, and one memory peak a window."""
 
-    aggregate: Aggregate
+    aggregate: AggregateContainerState
     last_cpu_s: float = -math.inf
     last_memory_s: float = -math.inf
     window_end_s: float | None = None

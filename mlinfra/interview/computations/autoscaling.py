@@ -21,7 +21,7 @@ def hpa_by_hand() -> Numbers:
         return hpa.Observation(replicas, pods, (hpa.evenly(10 * percent * replicas, pods),))
 
     def after_one_pass(percent: int) -> int:
-        return hpa.reconcile(autoscaler, observation(4, percent), hpa.History(), 0).desired
+        return hpa.reconcile(autoscaler, observation(4, percent), hpa.ScaleHistory(), 0).desired
 
     steps = hpa.simulate(autoscaler, lambda _, replicas: observation(replicas, 900), 2, 60)
     passes = next(number for number, step in enumerate(steps, 1) if step.desired == 20)
@@ -71,8 +71,8 @@ def llm_signal() -> Numbers:
 
 def knative_burst() -> Numbers:
     """Pods that Knative asks for in its first tick, with 500 requests in flight and none ready."""
-    autoscaler = knative.Autoscaler()
-    target, total = knative.metric_target(autoscaler.revision)
+    autoscaler = knative.KPA()
+    target, total = knative.metric_target(autoscaler.revision, autoscaler.config)
     for second in range(3):
         autoscaler.record(second, 500)
     tick = autoscaler.desired(now_s=2, ready_pods=0)
@@ -94,9 +94,9 @@ def queue_workers() -> Numbers:
 
 def vpa_for_models() -> Numbers:
     """GiB that the VPA recommends after a week with a load peak of 12 GiB every day."""
-    gib, history = 2**30, vpa.Aggregate()
+    gib, history = 2**30, vpa.AggregateContainerState()
     for day in range(7):
-        server = vpa.Container(history)
+        server = vpa.ContainerState(history)
         for minute in range(1440):
             at_s = day * 86_400 + minute * 60
             server.add_cpu(500, at_s)
