@@ -17,7 +17,6 @@ from test_kserve_canary import ROLLOUT
 from mlinfra import admission
 from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
-from mlinfra.course import steps
 from mlinfra.gpu import fragmentation, placement, shapes
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
@@ -28,11 +27,8 @@ from mlinfra.gpu.profile import DEFAULT_PROFILE
 from mlinfra.gpu.quota import ClusterQueue, Quota, Usage, Workload
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.gpu.scoring import BestFit, balance
-from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
-from mlinfra.helm.upgrade import History
+from mlinfra.helm.bill import Line
 from mlinfra.kserve import canary
-from mlinfra.pipelines.cache import Cache
-from mlinfra.pipelines.execution import Step, longest_path_first
 from mlinfra.ray_serve.router import Outcome, Replica, Stage, shorter_of_two, simulate, takes
 
 # --------------------------------------------------------------------------------------- autoscaling: tests/test_hpa.py
@@ -376,45 +372,3 @@ def test_two_are_drawn_and_not_three() -> None:
 def test_percentiles_of_a_stage_are_nearest_ranks() -> None:
     times = Outcome({"s": [4.0, 1.0, 3.0, 2.0]})
     assert [times.percentile_s("s", p) for p in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0]
-
-
-# ------------------------------------------------------------------------------------- helm: tests/test_helm_upgrade.py
-
-
-def test_a_rollback_without_a_number_goes_to_the_one_before_the_newest() -> None:
-    """`helm rollback RELEASE`: of three revisions the second."""
-    history = History("bert")
-    for replicas in (1, 2, 3):
-        history = history.upgrade([{"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": replicas}}])
-    newest = history.rollback().revisions[-1]
-    assert (newest.description, newest.objects[0]["spec"]["replicas"]) == ("Rollback to 2", 2)
-
-
-def test_a_month_has_720_hours_and_no_bill_is_infinite() -> None:
-    assert HOURS_PER_MONTH == 30 * 24
-    for wrong in (math.inf, math.nan, -1):
-        with pytest.raises(admission.Invalid, match="must be 0 or more"):
-            Line("training", wrong)
-    assert Line("idle", 0).dollars == 0
-    assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6
-
-
-# ------------------------------------------------------------------------- pipelines: tests/test_pipelines_execution.py
-
-
-def test_of_several_ways_to_the_end_the_longest_counts() -> None:
-    """`fork` has 1 + 9 before it, `lone` 5."""
-    forked = [Step("lone", 5), Step("fork", 1), Step("short", 1, ("fork",)), Step("long", 9, ("fork",))]
-    assert [step.name for step in longest_path_first(forked)] == ["fork", "long", "lone", "short"]
-
-
-# ----------------------------------------------------------------------------- pipelines: tests/test_pipelines_local.py
-
-
-def test_no_two_artifacts_share_an_id() -> None:
-    """Five from the first run; the second finds what `prepare` put out, and makes three more."""
-    cache, course = Cache(), steps.pipeline()
-    cache.run(course)
-    cache.run(course, {"epochs": 3})
-    ids = [number for made in cache.executions.values() for number in made.values()]
-    assert sorted(ids) == list(range(1, 9))
