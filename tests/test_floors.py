@@ -90,17 +90,13 @@ STILL_TWICE = {
     "Autoscaler",
     "Classifier",
     "Component",
-    "Condition",
     "Container",
     "Decision",
     "Event",
     "Flags",
-    "History",
     "Outcome",
     "Pod",
     "Replica",
-    "Revision",
-    "Run",
     "Usage",
 }
 """Names that two modules give to a class, until each is named by what it is."""
