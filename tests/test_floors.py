@@ -87,11 +87,7 @@ def public_classes() -> Iterator[tuple[str, str]]:
 
 
 STILL_TWICE: set[str] = {
-    "Condition",
     "Event",
-    "Outcome",
-    "Revision",
-    "Run",
 }
 """Names that two modules give to a class, until each is named by what it is."""
 

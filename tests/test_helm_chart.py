@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import itertools
 import json
+import math
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +296,21 @@ def test_another_name_renders_too() -> None:
             CHART.objects(release=release)
     with pytest.raises(Invalid, match="release is invalid: namespace: "):
         CHART.objects(namespace="A b")
+
+
+@pytest.mark.parametrize("release", ["a", "1", "null", "x" * 53])
+@pytest.mark.parametrize(("path", "value"), [("kserve.enabled", True), ("serviceAccount.annotations", {"a b": "c"})])
+def test_what_the_schema_accepts_the_server_accepts(path: str, value: Any, release: str) -> None:
+    with suppress(Invalid):
+        objects = CHART.objects(with_values(path, value), release)
+        assert validate(objects) == []
+        assert {obj["metadata"]["labels"]["app.kubernetes.io/instance"] for obj in objects} == {release}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, datetime.date(2026, 1, 1)])
+def test_a_value_that_json_has_not(value: object) -> None:
+    with pytest.raises(Invalid, match="must be text, numbers, maps and lists"):
+        CHART.render({"replicaCount": value})
 
 
 # ------------------------------------------------------------------------------------------ the source notebook's

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlinfra.admission.rules import Invalid
-from mlinfra.helm.bill import Bill, Line, worth
-from mlinfra.helm.rollout import Rollout
+from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line, worth
+from mlinfra.helm.deployment import Rollout
+from mlinfra.helm.field_paths import get, leaves
 from mlinfra.helm.upgrade import (
     HELM,
     HPA,
     Conflict,
-    History,
     Managed,
     Manager,
-    get,
-    leaves,
+    ReleaseHistory,
     patched,
     three_way_merge,
 )
@@ -62,40 +62,92 @@ def test_fenceposts(surge: int | str, unavailable: int | str, replicas: int, exp
     ],
 )
 def test_rollouts_by_hand(rollout: Rollout, done_s: float, peak: int, fewest: int) -> None:
-    outcome = rollout.run()
+    outcome = rollout.simulate()
     assert (outcome.done_s, outcome.peak_gpus, outcome.fewest_serving) == (done_s, peak, fewest)
 
 
 @pytest.mark.parametrize("rollout", [Rollout(20, 1, 0, gpus=20), Rollout(3, gpus=3), Rollout(1, gpus=1)])
 def test_without_a_spare_gpu_a_surge_alone_is_stuck(rollout: Rollout) -> None:
-    outcome = rollout.run()
+    outcome = rollout.simulate()
     assert outcome.done_s is None
     assert outcome.late_s == 600
     assert outcome.fewest_serving == rollout.replicas, "the old version serves on"
 
 
 def test_the_deadline_stops_nothing() -> None:
-    outcome = Rollout(4, 1, 0, start_s=700).run()
+    outcome = Rollout(4, 1, 0, start_s=700).simulate()
     assert outcome.late_s == 600
     assert outcome.done_s == 4 * 700
 
 
 def test_late_and_stuck_after_some_progress() -> None:
-    drained = Rollout(20, 5, 0, drain_s=600, gpus=25).run()
+    drained = Rollout(20, 5, 0, drain_s=600, gpus=25).simulate()
     assert drained.late_s == 172 + 600, "pods that only drain are no progress"
     assert drained.done_s == 4 * 172 + 3 * 600
-    assert Rollout(4, 1, 0, start_s=600).run().late_s is None, "in time, if only just"
+    assert Rollout(4, 1, 0, start_s=600).simulate().late_s is None, "in time, if only just"
+
+
+def test_the_events_are_the_deployments() -> None:
+    outcome = Rollout(4, 2, 0, start_s=100).simulate()
+    assert outcome.why().splitlines() == [
+        "t=0 s  ScalingReplicaSet  deployment/bert: Scaled up replica set bert-new from 0 to 2",
+        "t=100 s  ScalingReplicaSet  deployment/bert: Scaled down replica set bert-old from 4 to 2",
+        "t=100 s  ScalingReplicaSet  deployment/bert: Scaled up replica set bert-new from 2 to 4",
+        "t=200 s  ScalingReplicaSet  deployment/bert: Scaled down replica set bert-old from 2 to 0",
+        't=200 s  NewReplicaSetAvailable  deployment/bert: ReplicaSet "bert-new" has successfully progressed.',
+    ]
+    stuck = Rollout(1, gpus=1).simulate()
+    assert stuck.events[-1].message == 'ReplicaSet "bert-new" has timed out progressing.'
+
+
+def test_a_pod_that_waits_for_a_gpu_serves_later() -> None:
+    assert list(Rollout(2, 1, 0, start_s=100).simulate().latencies_s) == [100, 100]
+    drained = Rollout(2, 1, 0, start_s=100, drain_s=50, gpus=3).simulate()
+    assert list(drained.latencies_s) == [100, 150], "the second waits until the first old one is gone"
+    assert Rollout(1, gpus=1).simulate().latency_s(1.0) == math.inf
+
+
+def rolling(**spec: Any) -> dict[str, Any]:
+    labels = {"app": "bert"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "server", "image": "bert:1"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "bert", "uid": "b-1", "annotations": {"deployment.kubernetes.io/revision": "1"}},
+        "spec": {"selector": {"matchLabels": labels}, "template": template} | spec,
+        "status": {"replicas": 1, "observedGeneration": 1},
+    }
+
+
+def test_a_rollout_of_a_deployment() -> None:
+    assert Rollout.of(rolling()) == Rollout(1)
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "10%"}}
+    given = rolling(replicas=4, strategy=strategy, minReadySeconds=10, progressDeadlineSeconds=700)
+    assert Rollout.of(given, start_s=90, drain_s=30, gpus=5) == Rollout(4, 1, "10%", 100, 30, 5, 700)
+    both_none = {"rollingUpdate": {"maxSurge": "00%", "maxUnavailable": 0}}
+    for wrong, why in (
+        (rolling(strategy={"type": "Recreate"}), "only a RollingUpdate is simulated"),
+        (rolling(strategy=both_none), "may not be 0 when `maxSurge` is 0"),
+        (
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "x"}},
+            'kind: Unsupported value: "Service',
+        ),
+        (rolling(replicas=0), "replicas: Invalid value: 0"),
+    ):
+        with pytest.raises(Invalid) as refusal:
+            Rollout.of(wrong)
+        assert why in str(refusal.value)
 
 
 def test_pods_that_drain_are_paid_until_they_are_gone() -> None:
-    outcome = Rollout(1, 1, 0, start_s=100, drain_s=50).run()
+    outcome = Rollout(1, 1, 0, start_s=100, drain_s=50).simulate()
     assert [(m.at_s, m.gpus) for m in outcome.moments] == [(0, 2), (100, 2), (150, 1)]
     assert outcome.gpu_hours() == pytest.approx(2 * 150 / 3600)
 
 
 def test_a_surge_costs_the_same_whatever_its_size() -> None:
     for surge in (1, 2, 5, 10):
-        outcome = Rollout(20, surge, 0).run()
+        outcome = Rollout(20, surge, 0).simulate()
         assert outcome.done_s is not None
         assert outcome.gpu_hours() - 20 * outcome.done_s / 3600 == pytest.approx(20 * 172 / 3600)
 
@@ -111,7 +163,7 @@ def test_a_rollout_keeps_its_promises(
         unavailable = 1
     rollout = Rollout(replicas, surge, unavailable, start, drain, replicas + spare)
     above, below = rollout.fenceposts()
-    outcome = rollout.run()
+    outcome = rollout.simulate()
     for moment in outcome.moments:
         assert moment.serving >= replicas - below
         assert moment.old + moment.new + moment.starting + moment.pending <= replicas + above
@@ -130,11 +182,6 @@ def test_a_rollout_keeps_its_promises(
         ({"replicas": 3, "max_surge": -1}, "max_surge: Invalid value: -1"),
         ({"replicas": 3, "max_surge": 0, "max_unavailable": "0%"}, "may not be 0 when `maxSurge` is 0"),
         ({"replicas": 3, "start_s": math.nan}, "start_s"),
-        ({"replicas": "3"}, "replicas: Invalid value"),
-        ({"replicas": None}, "replicas: Invalid value"),
-        ({"replicas": 3, "max_surge": [1]}, "max_surge: Invalid value"),
-        ({"replicas": 3, "start_s": "1"}, "start_s: Invalid value"),
-        ({"replicas": 3, "gpus": None}, "gpus: Invalid value"),
         ({"replicas": 3, "max_unavailable": "150%"}, "must not be greater than 100%"),
         ({"replicas": 3, "max_surge": "00%", "max_unavailable": 0}, "may not be 0"),
         ({"replicas": 3, "progress_deadline_s": 0}, "must be greater than minReadySeconds"),
@@ -267,6 +314,32 @@ def test_several_conflicts_are_listed() -> None:
     )
 
 
+items = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from("abc")}, optional={"value": st.integers(0, 2)}),
+    max_size=3,
+    unique_by=lambda item: str(item["name"]),
+)
+with_lists = st.fixed_dictionaries(
+    {},
+    optional={
+        "a": st.integers(0, 2),
+        "b": st.dictionaries(st.sampled_from("cd"), st.integers(0, 2)),
+        "env": items | st.just(0),
+    },
+)
+
+
+@given(with_lists, with_lists, with_lists)
+@example({"env": 1}, {"env": [{"name": "a"}]}, {"env": [{"name": "a"}]})
+def test_merges_are_idempotent_and_change_none_of_the_three(old: Any, new: Any, live: Any) -> None:
+    before = deepcopy((old, new, live))
+    merged = three_way_merge(old, new, live)
+    assert three_way_merge(old, new, merged) == three_way_merge(new, new, merged) == merged
+    once = Managed({}).apply(HELM, old).apply(HELM, new)
+    assert once.apply(HELM, new) == once
+    assert (old, new, live) == before
+
+
 @given(documents.filter(lambda d: isinstance(d, dict)), documents.filter(lambda d: isinstance(d, dict)))
 def test_applying_alone_gives_what_was_applied(first: Any, second: Any) -> None:
     alone = Managed({}).apply(HELM, {"a": first}).apply(HELM, {"a": second})
@@ -275,40 +348,48 @@ def test_applying_alone_gives_what_was_applied(first: Any, second: Any) -> None:
 
 
 def test_history() -> None:
-    history = History("bert").upgrade([deployment(2)]).upgrade([deployment(2, image="bert:2")])
-    assert [(r.number, r.status) for r in history.revisions] == [(1, "superseded"), (2, "deployed")]
+    history = ReleaseHistory("bert").upgrade([deployment(2)]).upgrade([deployment(2, image="bert:2")])
+    assert [(r.revision, r.status) for r in history.releases] == [(1, "superseded"), (2, "deployed")]
     back = history.rollback()
     assert back.deployed is not None
-    assert (back.deployed.number, back.deployed.description, back.deployed.objects) == (
+    assert (back.deployed.revision, back.deployed.description, back.deployed.objects) == (
         3,
         "Rollback to 1",
         [deployment(2)],
     )
-    assert [r.status for r in back.revisions] == ["superseded", "superseded", "deployed"]
+    assert [r.status for r in back.releases] == ["superseded", "superseded", "deployed"]
     with pytest.raises(Invalid, match="release has no 7 version"):
         back.rollback(7)
 
 
 def test_a_revision_keeps_what_was_deployed() -> None:
     objects = [deployment(2)]
-    history = History("bert").upgrade(objects)
+    history = ReleaseHistory("bert").upgrade(objects)
     objects[0]["spec"]["replicas"] = 9
-    assert history.revisions[0].objects[0]["spec"]["replicas"] == 2
-    for wrong in (True, -1):
-        with pytest.raises(Invalid, match="revision"):
-            history.rollback(wrong)
+    assert history.releases[0].objects[0]["spec"]["replicas"] == 2
+    with pytest.raises(Invalid, match="release has no -1 version"):
+        history.rollback(-1)
+
+
+def test_a_rollback_without_a_number_goes_to_the_one_before_the_newest() -> None:
+    """`helm rollback RELEASE`: of three revisions the second."""
+    history = ReleaseHistory("bert")
+    for replicas in (1, 2, 3):
+        history = history.upgrade([deployment(replicas)])
+    newest = history.rollback().releases[-1]
+    assert (newest.description, newest.objects[0]["spec"]["replicas"]) == ("Rollback to 2", 2)
 
 
 def test_a_selector_cannot_change() -> None:
     other = deployment(2)
     other["spec"]["selector"] = {"matchLabels": {"app": "bert", "version": "2"}}
-    history = History("bert").upgrade([deployment(2)]).upgrade([other])
-    assert [r.status for r in history.revisions] == ["deployed", "failed"]
-    assert "field is immutable" in history.revisions[-1].description
+    history = ReleaseHistory("bert").upgrade([deployment(2)]).upgrade([other])
+    assert [r.status for r in history.releases] == ["deployed", "failed"]
+    assert "field is immutable" in history.releases[-1].description
     back = history.upgrade([deployment(2)]).rollback(2)
-    assert (back.revisions[-1].status, back.revisions[-1].description[:24]) == ("failed", 'Rollback "bert" failed: ')
+    assert (back.releases[-1].status, back.releases[-1].description[:24]) == ("failed", 'Rollback "bert" failed: ')
     again = history.upgrade([deployment(2, image="bert:2")])
-    assert [r.status for r in again.revisions] == ["superseded", "failed", "deployed"]
+    assert [r.status for r in again.releases] == ["superseded", "failed", "deployed"]
 
 
 # ------------------------------------------------------------------------------------------------------------ bill
@@ -337,11 +418,17 @@ def test_an_idle_service_has_no_price_per_request() -> None:
 
 
 def test_less_than_nothing_is_no_traffic() -> None:
-    with pytest.raises(Invalid, match="requests: -5: must be 0 or more"):
+    with pytest.raises(Invalid, match="requests: Invalid value: -5: must be greater than or equal to 0"):
         Bill((), -5)
 
 
-@pytest.mark.parametrize("line", [("serving", "1"), ("serving", -1), ("serving", math.nan), ("serving", 1, -3)])
+@pytest.mark.parametrize("line", [("serving", -1), ("serving", math.nan), ("serving", math.inf), ("serving", 1, -3)])
 def test_a_line_that_is_none(line: tuple[Any, ...]) -> None:
-    with pytest.raises(Invalid, match="must be 0 or more"):
+    with pytest.raises(Invalid, match="gpu_hour"):
         Line(*line)
+
+
+def test_a_month_has_720_hours() -> None:
+    assert HOURS_PER_MONTH == 30 * 24
+    assert Line("idle", 0).dollars == 0
+    assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6

@@ -25,7 +25,7 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
         "mlinfra.helm",
         "mlinfra.kserve.reconcile",
         "mlinfra.pipelines",
-        "mlinfra.pipelines.execution",
+        "mlinfra.pipelines.timing",
     ],
 )
 def test_imports_nothing_heavy(module: str) -> None:

@@ -325,6 +325,13 @@ BROKEN = [
     ),
     (
         "Deployment",
+        "spec/strategy/rollingUpdate/maxSurge",
+        "00%",
+        "spec.strategy.rollingUpdate.maxUnavailable",
+        "may not be 0 when `maxSurge` is 0",
+    ),
+    (
+        "Deployment",
         "spec/strategy/rollingUpdate/maxUnavailable",
         "half",
         "spec.strategy.rollingUpdate.maxUnavailable",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pipeline_steps import FIT, MAKE
 
 from mlinfra.admission import validate
@@ -247,3 +252,31 @@ def test_asking_argo_changes_nothing_of_what_kfp_compiles() -> None:
     code = "from mlinfra.course import steps; from mlinfra.pipelines import argo; p = steps.pipeline(); before = p.compile(); "
     code += "from mlinfra import validate; assert validate(argo.workflow(p.ir())) == [] and p.compile() == before"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- damage
+
+
+ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
+ENTRY = {"name": "main", "dag": {"tasks": [{"name": "a", "template": "s"}]}}
+TRAIN_STEP = {"name": "s", "container": {"image": "a:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}}
+SMALL = COURSE | {"spec": {"entrypoint": "main", "templates": [ENTRY, TRAIN_STEP]}}
+
+
+def damaged(value: Any) -> Iterator[Any]:
+    """The document with each odd thing in each place."""
+    yield from ODD
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        for broken in damaged(child):
+            yield {**value, key: broken} if isinstance(value, dict) else [*value[:key], broken, *value[key + 1 :]]
+
+
+@settings(max_examples=80, derandomize=True)
+@given(st.sampled_from([*damaged(SMALL)]))
+@example(SMALL | {"spec": {"entrypoint": "s", "templates": [ENTRY, TRAIN_STEP]}})
+def test_a_damaged_workflow_is_refused_or_has_pods(document: Any) -> None:
+    with suppress(Invalid):
+        pitfalls(document)
+    if not validate(document):
+        argo.pods(document)

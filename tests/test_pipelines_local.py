@@ -15,28 +15,28 @@ from test_pipelines import TRAINER
 from mlinfra.admission import validate
 from mlinfra.admission.rules import Invalid
 from mlinfra.course import classifier, steps
-from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput, local
+from mlinfra.pipelines import Component, If, Pipeline, PipelineInput, Retry, Task, TaskOutput, local
 from mlinfra.pipelines.cache import Cache
 from mlinfra.pipelines.task import Value
 
 TASKS = (
     Task("make", MAKE, {"rows": PipelineInput("rows")}),
     Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": PipelineInput("failures")}, retry=Retry(2)),
-    Task("size", SIZE, {"model": TaskOutput("fit", "model")}, when=Condition(TaskOutput("fit"), ">=", 0.5)),
+    Task("size", SIZE, {"model": TaskOutput("fit", "model")}, when=If(TaskOutput("fit"), ">=", 0.5)),
 )
 SMALL = Pipeline("small", TASKS, {"rows": 70, "failures": 0}, on_exit=Task("tell", TELL, enable_cache=False))
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> local.Run:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> local.LocalRun:
     return local.run(steps.pipeline(), tmp_path_factory.mktemp("clean"))
 
 
-def test_the_course_pipeline_runs_from_a_clean_folder(trained: local.Run) -> None:
+def test_the_course_pipeline_runs_from_a_clean_folder(trained: local.LocalRun) -> None:
     assert trained.states() == dict.fromkeys(("prepare", "train", "evaluate", "deploy", "report"), "ran")
 
 
-def test_its_model_predicts_as_the_committed_weights_do(trained: local.Run) -> None:
+def test_its_model_predicts_as_the_committed_weights_do(trained: local.LocalRun) -> None:
     examples = json.loads(trained.output("prepare", "evaluation").path.read_text())
     ids = [classifier.tokens(text) for text, _ in examples]
     ours, served = (
@@ -46,7 +46,7 @@ def test_its_model_predicts_as_the_committed_weights_do(trained: local.Run) -> N
     assert [[round(p, 3) for p in row] for row in ours] == [[round(p, 3) for p in row] for row in served]
 
 
-def test_metrics_and_manifest_are_read_back(trained: local.Run) -> None:
+def test_metrics_and_manifest_are_read_back(trained: local.LocalRun) -> None:
     metrics = trained.output("evaluate", "metrics").metadata
     assert metrics["plain"] == metrics["plain, champion"] == 1.0
     assert metrics["all"] == pytest.approx(classifier.accuracy(classifier.load(), classifier.messages(300, 1)))
@@ -198,3 +198,12 @@ def test_another_pipeline_shares_no_cache() -> None:
     assert set(cache.run(SMALL).values()) == {"ran"}
     assert set(cache.run(Pipeline("other", TASKS, SMALL.parameters)).values()) == {"ran"}
     assert set(cache.run(SMALL).values()) == {"cached"}
+
+
+def test_no_two_artifacts_share_an_id() -> None:
+    """Five from the first run; the second finds what `prepare` put out, and makes three more."""
+    cache, course = Cache(), steps.pipeline()
+    cache.run(course)
+    cache.run(course, {"epochs": 3})
+    ids = [number for made in cache.executions.values() for number in made.values()]
+    assert sorted(ids) == list(range(1, 9))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from test_gpu_preemption import pod
 from test_gpu_quota import admit
 
-from mlinfra import admission
-from mlinfra.course import steps
 from mlinfra.gpu import fragmentation, placement, shapes
 from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
@@ -21,10 +17,6 @@ from mlinfra.gpu.profile import DEFAULT_PROFILE
 from mlinfra.gpu.quota import ClusterQueue, Quota, Usage, Workload
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.gpu.scoring import BestFit, balance
-from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
-from mlinfra.helm.upgrade import History
-from mlinfra.pipelines.cache import Cache
-from mlinfra.pipelines.execution import Step, longest_path_first
 
 # --------------------------------------------------------------------------------------- gpu: tests/test_gpu_scoring.py
 
@@ -194,45 +186,3 @@ def test_best_fit_and_the_dot_product_by_hand() -> None:
     """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
     assert ranked(placement.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
     assert ranked(placement.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
-
-
-# ------------------------------------------------------------------------------------- helm: tests/test_helm_upgrade.py
-
-
-def test_a_rollback_without_a_number_goes_to_the_one_before_the_newest() -> None:
-    """`helm rollback RELEASE`: of three revisions the second."""
-    history = History("bert")
-    for replicas in (1, 2, 3):
-        history = history.upgrade([{"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": replicas}}])
-    newest = history.rollback().revisions[-1]
-    assert (newest.description, newest.objects[0]["spec"]["replicas"]) == ("Rollback to 2", 2)
-
-
-def test_a_month_has_720_hours_and_no_bill_is_infinite() -> None:
-    assert HOURS_PER_MONTH == 30 * 24
-    for wrong in (math.inf, math.nan, -1):
-        with pytest.raises(admission.Invalid, match="must be 0 or more"):
-            Line("training", wrong)
-    assert Line("idle", 0).dollars == 0
-    assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6
-
-
-# ------------------------------------------------------------------------- pipelines: tests/test_pipelines_execution.py
-
-
-def test_of_several_ways_to_the_end_the_longest_counts() -> None:
-    """`fork` has 1 + 9 before it, `lone` 5."""
-    forked = [Step("lone", 5), Step("fork", 1), Step("short", 1, ("fork",)), Step("long", 9, ("fork",))]
-    assert [step.name for step in longest_path_first(forked)] == ["fork", "long", "lone", "short"]
-
-
-# ----------------------------------------------------------------------------- pipelines: tests/test_pipelines_local.py
-
-
-def test_no_two_artifacts_share_an_id() -> None:
-    """Five from the first run; the second finds what `prepare` put out, and makes three more."""
-    cache, course = Cache(), steps.pipeline()
-    cache.run(course)
-    cache.run(course, {"epochs": 3})
-    ids = [number for made in cache.executions.values() for number in made.values()]
-    assert sorted(ids) == list(range(1, 9))

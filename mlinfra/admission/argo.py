@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
+from mlinfra.admission.common import pinned_image
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
@@ -190,9 +191,8 @@ def _containers(workflow: Field) -> Iterator[tuple[Field, Field]]:
 
 def _images(workflow: Field) -> Iterator[Problem]:
     for _, container in _containers(workflow):
-        image = str(container["image"].value)
-        if not {"@", "{"} & set(image) and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
-            yield container["image"].invalid("names no version: tomorrow's run may be another program")
+        if "{" not in str(container["image"].value):
+            yield from pinned_image(container["image"])
 
 
 def _gpus(workflow: Field) -> Iterator[Problem]:

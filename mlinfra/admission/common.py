@@ -59,10 +59,22 @@ def percent_or_count(field: Field) -> Iterator[Problem]:
         yield field.invalid("a valid percent string must be a numeric followed by an ending '%' (e.g. '1%')")
 
 
+def no_pods(count_or_share: int | str) -> bool:
+    """Whether a count or a percentage is zero, however it is written."""
+    return count_or_share == 0 or str(count_or_share).lstrip("0") == "%"
+
+
 def at_most_all(field: Field) -> Iterator[Problem]:
     """A percentage, if it is one, up to 100 %."""
     if isinstance(field.value, str) and len(field.value.lstrip("0")) > 3 and field.value.lstrip("0") != "100%":
         yield field.invalid("must not be greater than 100%")
+
+
+def pinned_image(field: Field) -> Iterator[Problem]:
+    """An image names a version or a digest; what stands behind `latest`, or behind no tag, changes unseen."""
+    image = str(field.value)
+    if "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
+        yield field.invalid("is not pinned: name a version or a digest")
 
 
 not_negative = whole(0)

@@ -7,9 +7,9 @@ batchers and tracing; their fields are known, their rules are not.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from mlinfra.admission.common import pinned_image
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
@@ -318,9 +318,7 @@ def _images(predictor: Field) -> Iterator[Problem]:
         if version.value == "latest":
             yield version.invalid("is not pinned, and with a runtimeVersion KServe does not add -gpu for a GPU")
     for container in predictor["containers"].each():
-        image = str(container["image"].value)
-        if "@" not in image and not re.search(r":(?!latest$)[^/:]+$", image):
-            yield container["image"].invalid("is not pinned: name a version or a digest")
+        yield from pinned_image(container["image"])
 
 
 KINDS = {KIND.kind: KIND}

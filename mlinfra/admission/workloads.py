@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlinfra.admission.common import SELECTOR, at_most_all, distinct, not_negative, percent_or_count
+from mlinfra.admission.common import SELECTOR, at_most_all, distinct, no_pods, not_negative, percent_or_count
 from mlinfra.admission.pods import POD
 from mlinfra.admission.rules import (
     Field,
@@ -54,7 +54,7 @@ def rollout(spec: Field) -> Iterator[Problem]:
     strategy, rolling = spec["strategy"], spec["strategy"]["rollingUpdate"]
     if strategy["type"].value == "Recreate" and rolling.value is not None:
         yield rolling.forbidden("may not be specified when strategy `type` is 'Recreate'")
-    if {rolling["maxUnavailable"].value, rolling["maxSurge"].value} <= {0, "0%"}:
+    if no_pods(rolling["maxUnavailable"].value) and no_pods(rolling["maxSurge"].value):
         yield rolling["maxUnavailable"].invalid("may not be 0 when `maxSurge` is 0")
     deadline, ready = spec["progressDeadlineSeconds"], spec["minReadySeconds"].value or 0
     if (600 if deadline.value is None else deadline.value) <= ready or deadline.value == 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
 from mlinfra.manifest import Manifest, Resources
-from mlinfra.pipelines import Component, Condition, Pipeline, PipelineInput, Retry, Task, TaskOutput
+from mlinfra.pipelines import Component, If, Pipeline, PipelineInput, Retry, Task, TaskOutput
 
 IMAGE = "registry.example.com/mlinfra:1.0.0"
 GPU_NODES = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
@@ -129,7 +129,7 @@ def pipeline() -> Pipeline:
         {"model": model, "evaluation": TaskOutput("prepare", "evaluation")},
         resources=small,
     )
-    gate = Condition(TaskOutput("evaluate"), ">=", -0.01)
+    gate = If(TaskOutput("evaluate"), ">=", -0.01)
     deployed = Task("deploy", Component(IMAGE, deploy), {"model": model}, when=gate, resources=small)
     told = Task("report", Component(IMAGE, report), enable_cache=False, resources=small)
     parameters = {"count": 400, "seed": 0, "epochs": 60}

@@ -6,13 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlinfra.admission.rules import Problem, refuse
+from mlinfra.admission import NotNegative, check
 
 HOURS_PER_MONTH = 720
-
-
-def _amount(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 @dataclass(frozen=True)
@@ -20,13 +16,11 @@ class Line:
     """GPU hours of a month at a price, and what they were for; a share of a GPU is counted as such."""
 
     what: str
-    gpu_hours: float
-    dollars_per_gpu_hour: float = 3.0
+    gpu_hours: NotNegative
+    dollars_per_gpu_hour: NotNegative = 3.0
 
     def __post_init__(self) -> None:
-        given = {"gpu_hours": self.gpu_hours, "dollars_per_gpu_hour": self.dollars_per_gpu_hour}
-        wrong = [Problem(name, f"{value}: must be 0 or more") for name, value in given.items() if not _amount(value)]
-        refuse(f'line "{self.what}"', wrong)
+        check(self)
 
     @property
     def dollars(self) -> float:
@@ -38,10 +32,10 @@ class Bill:
     """A month: its lines, and the requests that were answered meanwhile."""
 
     lines: tuple[Line, ...]
-    requests: float
+    requests: NotNegative
 
     def __post_init__(self) -> None:
-        refuse("bill", [] if _amount(self.requests) else [Problem("requests", f"{self.requests}: must be 0 or more")])
+        check(self)
 
     @property
     def gpu_hours(self) -> float:

@@ -5,11 +5,10 @@ Templates are text files (in `files/`), never the output of a YAML dumper: a dum
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra import admission
-from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, dns_label, label_value, refuse
+from mlinfra.admission.nouns import helm as rules
+from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, refuse
 from mlinfra.helm.engine import HelmFailed, Values, engine
 from mlinfra.manifest import Manifest
 
@@ -69,14 +69,12 @@ class Chart:
     files: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        refuse("chart", _paths(self.files))
+        admission.check(self)
 
     @classmethod
     def inference(cls, name: str = "bert-inference", version: str = "1.2.0", app_version: str = "2.0.0") -> Chart:
         """The course's chart; Invalid when name or version is none."""
-        given = Field({"name": name, "version": version, "appVersion": app_version})
-        refuse("chart", [*_name(given["name"]), *_semantic(given["version"]), *_version(given["appVersion"])])
-        refuse("chart", label_value(Field(f"{name}-{version.replace('+', '_')}", "metadata.labels[helm.sh/chart]")))
+        refuse("chart", rules.chart_versions(name, version, app_version))
         ours = {path: text for path, text in _files().items() if not path.startswith("environments/")}
         about = CHART_YAML.format(name=name, version=version, app_version=app_version)
         return cls({"Chart.yaml": about, "Chart.lock": CHART_LOCK} | ours)
@@ -87,26 +85,26 @@ class Chart:
         import yaml
 
         try:
-            said = yaml.safe_load(self.files.get("values.yaml", "")) or {}
+            values = yaml.safe_load(self.files.get("values.yaml", "")) or {}
         except yaml.YAMLError as error:
             raise Invalid("chart", [Problem("values.yaml", " ".join(str(error).split()))]) from error
-        refuse("chart", [] if isinstance(said, Mapping) else [Problem("values.yaml", "must be a map")])
-        return dict(said)
+        refuse("chart", [] if isinstance(values, Mapping) else [Problem("values.yaml", "must be a map")])
+        return dict(values)
 
     def lint(self, values: Values | None = None) -> list[str]:
         """What Helm's strict linter objects to; it looks at text and knows no Kubernetes schema."""
         try:
-            said = engine().lint(self.folder, values or {})
+            lines = engine().lint(self.folder, values or {})
         except HelmFailed as refusal:
             raise Invalid("chart", _refusals(str(refusal))) from refusal
-        return [_in_order(line.replace(f"{self.folder}", "chart")) for line in said]
+        return [_in_order(line.replace(f"{self.folder}", "chart")) for line in lines]
 
     def render(
         self, values: Values | None = None, release: str = "bert-inference", namespace: str = "ml-production"
     ) -> dict[str, str]:
         """What Helm makes of each template, by path; Invalid in Helm's words, a line for each bad value."""
-        refuse("release", [*_release(Field(release, "name")), *_name(Field(namespace, "namespace"))])
-        refuse("values", _as_json(values or {}))
+        refuse("release", rules.release(release, namespace))
+        refuse("values", rules.values(values or {}))
         try:
             rendered = engine().render(self.folder, values or {}, release, namespace)
         except HelmFailed as refusal:
@@ -120,13 +118,13 @@ class Chart:
         import yaml
 
         rendered = self.render(values, release, namespace)
-        found: list[Manifest] = []
+        objects: list[Manifest] = []
         for name in sorted(name for name in rendered if not name.endswith("NOTES.txt")):
             try:
-                found += [obj for obj in yaml.safe_load_all(rendered[name]) if obj]
+                objects += [obj for obj in yaml.safe_load_all(rendered[name]) if obj]
             except yaml.YAMLError as error:
                 raise Invalid(f"release {release}", [Problem(name, " ".join(str(error).split()))]) from error
-        return found
+        return objects
 
     def package(self, destination: Path) -> Path:
         """The archive that one publishes; the same bytes for the same files."""
@@ -207,49 +205,6 @@ def mistyped(objects: Sequence[Manifest]) -> list[Problem]:
     return problems
 
 
-def _as_json(values: object) -> Iterator[Problem]:
-    """Values are a map of what JSON has; YAML reads an unquoted 2026-01-01 as a date."""
-    if not isinstance(values, Mapping):
-        yield Field(str(values), "values").invalid("must be a map")
-    try:
-        json.dumps(values, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        yield Field(str(values), "values").invalid(f"must be text, numbers, maps and lists: {error}")
-
-
-def _name(name: Field) -> Iterator[Problem]:
-    yield from [name.required()] if not name.value else dns_label(name)
-
-
-def _release(name: Field) -> Iterator[Problem]:
-    """Helm allows dots and 53 characters; Services, which are named after the release, allow no dots."""
-    yield from _name(name)
-    if len(str(name.value)) > 53:
-        yield name.invalid("must be no more than 53 characters")
-
-
-def _paths(files: Mapping[str, str]) -> Iterator[Problem]:
-    for path, text in files.items():
-        if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or not path:
-            yield Field(path, "files").invalid("must be a path below the chart's folder")
-        elif not isinstance(text, str):
-            yield Problem(f"files[{path}]", "must be text")
-
-
-_NUMBER, _WORD = r"(0|[1-9]\d*)", r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
-SEMVER = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-{_WORD}(\.{_WORD})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
-
-
-def _semantic(version: Field) -> Iterator[Problem]:
-    if not isinstance(version.value, str) or not re.fullmatch(SEMVER, version.value, re.ASCII):
-        yield version.invalid("version is not a valid SemVer")
-
-
-def _version(version: Field) -> Iterator[Problem]:
-    """It becomes a label and the tag of an image."""
-    yield from label_value(version) if version.value else [version.required()]
-
-
 def _in_order(line: str) -> str:
     """Helm names several unknown keys in any order."""
     return re.sub(
@@ -257,8 +212,8 @@ def _in_order(line: str) -> str:
     )
 
 
-def _refusals(said: str) -> list[Problem]:
+def _refusals(text: str) -> list[Problem]:
     """One problem for each value that the schema refuses; of anything else what Helm said."""
-    lines = re.findall(r"^- at '/?([^']*)': (.*(?:\n  .*)*)", said, re.M)
+    lines = re.findall(r"^- at '/?([^']*)': (.*(?:\n  .*)*)", text, re.M)
     of_schema = [Problem(path.replace("/", ".") or "values", _in_order(why)) for path, why in lines]
-    return sorted(of_schema) or [Problem("templates", " ".join(said.split()))]
+    return sorted(of_schema) or [Problem("templates", " ".join(text.split()))]

@@ -36,14 +36,14 @@ class Engine(Protocol):
 @contextlib.contextmanager
 def _without_its_log() -> Iterator[None]:
     """Go logs on the file descriptor, past sys.stderr; what matters it says in its errors."""
-    kept = os.dup(2)
+    original = os.dup(2)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)
 
 
 class SDK:
@@ -54,10 +54,10 @@ class SDK:
 
         try:
             with _without_its_log():
-                found = helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)
+                report = helm_python.lint(str(chart), dict(values), strict=True, kube_version=KUBERNETES)
         except helm_python.HelmError as refusal:
             raise HelmFailed(str(refusal).strip()) from refusal
-        return [str(error) for error in found["errors"]]
+        return [str(error) for error in report["errors"]]
 
     def render(self, chart: Path, values: Values, release: str, namespace: str) -> dict[str, str]:
         import helm_python
@@ -88,21 +88,23 @@ class CommandLine:
     def render(self, chart: Path, values: Values, release: str, namespace: str) -> dict[str, str]:
         done = self._run("template", release, str(chart), "--namespace", namespace, values=values)
         texts: dict[str, str] = {}
-        for document in ("\n" + self._said(done)).split("\n---\n# Source: ")[1:]:
+        for document in ("\n" + self._output(done)).split("\n---\n# Source: ")[1:]:
             path, _, text = document.partition("\n")
             texts[path] = f"{texts[path]}---\n{text}\n" if path in texts else f"{text}\n"
         return texts
 
     def package(self, chart: Path, destination: Path) -> Path:
-        said = self._said(self._run("package", str(chart), "--destination", str(destination)))
-        return Path(said.rpartition(": ")[2].strip())
+        message = self._output(self._run("package", str(chart), "--destination", str(destination)))
+        return Path(message.rpartition(": ")[2].strip())
 
     def _run(self, *arguments: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
-        given = ["--values", "-"] if values else []  # JSON is YAML
+        from_input = ["--values", "-"] if values else []  # JSON is YAML
         text = json.dumps(values) if values else None
-        return subprocess.run(["helm", *arguments, *given], input=text, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["helm", *arguments, *from_input], input=text, capture_output=True, text=True, check=False
+        )
 
-    def _said(self, done: subprocess.CompletedProcess[str]) -> str:
+    def _output(self, done: subprocess.CompletedProcess[str]) -> str:
         if done.returncode:
             raise HelmFailed(done.stderr.strip().removeprefix("Error: "))
         return done.stdout

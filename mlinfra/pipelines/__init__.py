@@ -2,6 +2,6 @@
 
 from mlinfra.pipelines.component import Component
 from mlinfra.pipelines.pipeline import Pipeline
-from mlinfra.pipelines.task import Condition, PipelineInput, Retry, Task, TaskOutput
+from mlinfra.pipelines.task import If, PipelineInput, Retry, Task, TaskOutput
 
-__all__ = ["Component", "Condition", "Pipeline", "PipelineInput", "Retry", "Task", "TaskOutput"]
+__all__ = ["Component", "If", "Pipeline", "PipelineInput", "Retry", "Task", "TaskOutput"]

@@ -1,9 +1,7 @@
-"""Argo Workflows: what KFP's backend makes of a pipeline, and what is wrong with a Workflow that one writes by hand.
+"""Argo Workflows: what KFP's backend makes of a pipeline, and the pods that a Workflow has.
 
-`workflow` follows kubeflow/pipelines 2.17 (`backend/src/v2/compiler/argocompiler/{argo,dag,container}.go`): two pods a
-task. Left out: proxies, scratch volumes, security contexts, loops and importers, the hashes in names of arguments.
-`validate` follows Argo Workflows 4.1 (`workflow/validate/validate.go`), which `kubectl apply` does not run; of
-that lint it has templates, tasks and what they depend on; not hooks, steps, placeholders, `continueOn`, pod clean-up.
+Follows kubeflow/pipelines 2.17 (`backend/src/v2/compiler/argocompiler/{argo,dag,container}.go`): two pods a task.
+Left out: proxies, scratch volumes, security contexts, loops and importers, the hashes in names of arguments.
 """
 
 from __future__ import annotations
@@ -46,12 +44,12 @@ def workflow(ir: Manifest, platform: Manifest | None = None, arguments: Mapping[
 def _specifications(ir: Manifest, platform: Manifest) -> list[Manifest]:
     """Components, containers and platform settings as JSON; the drivers get them as arguments."""
     executors = ir["deploymentSpec"]["executors"]
-    said = {f"components-{name}": spec for name, spec in {**ir["components"], "root": ir["root"]}.items()}
+    values = {f"components-{name}": spec for name, spec in {**ir["components"], "root": ir["root"]}.items()}
     labels = {name: spec["executorLabel"] for name, spec in ir["components"].items() if "executorLabel" in spec}
-    said |= {f"implementations-{name}": executors[label]["container"] for name, label in labels.items()}
+    values |= {f"implementations-{name}": executors[label]["container"] for name, label in labels.items()}
     settings = _kubernetes(platform)
-    said |= {f"kubernetes-{name}": settings[label] for name, label in labels.items() if label in settings}
-    return [{"name": name, "value": _json(value)} for name, value in said.items()]
+    values |= {f"kubernetes-{name}": settings[label] for name, label in labels.items() if label in settings}
+    return [{"name": name, "value": _json(value)} for name, value in values.items()]
 
 
 def _kubernetes(platform: Manifest) -> Manifest:
@@ -92,41 +90,42 @@ def _task(name: str, task: Manifest, ir: Manifest, platform: Manifest, hook: str
     """Driver and executor of a task; of a task that is a DAG, the driver and the DAG."""
     component = task["componentRef"]["name"]
     is_dag = "dag" in ir["components"][component]
-    given = {"component": f"{{{{workflow.parameters.components-{component}}}}}", "task": _json(task)}
-    given |= {"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"}
+    inputs = {"component": f"{{{{workflow.parameters.components-{component}}}}}", "task": _json(task)}
+    inputs |= {"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"}
     if not is_dag:
-        given["container"] = f"{{{{workflow.parameters.implementations-{component}}}}}"
+        inputs["container"] = f"{{{{workflow.parameters.implementations-{component}}}}}"
         if ir["components"][component]["executorLabel"] in _kubernetes(platform):
-            given["kubernetes-config"] = f"{{{{workflow.parameters.kubernetes-{component}}}}}"
+            inputs["kubernetes-config"] = f"{{{{workflow.parameters.kubernetes-{component}}}}}"
     template = "system-dag-driver" if is_dag else "system-container-driver"
-    driver: Manifest = {"name": f"{name}-driver", "template": template, "arguments": _parameters(given)}
+    driver: Manifest = {"name": f"{name}-driver", "template": template, "arguments": _parameters(inputs)}
     if task.get("dependentTasks") and not _is_exit(task):
         driver["depends"] = " && ".join(f"{other}.Succeeded" for other in sorted(task["dependentTasks"]))
     return [driver, _executed(name, task, component if is_dag else None, hook)]
 
 
 def _executed(name: str, task: Manifest, dag: str | None, hook: str | None) -> Manifest:
-    def told(output: str) -> str:
-        return f"{{{{tasks.{name}-driver.outputs.parameters.{output}}}}}"
-
     retried = "retry-" if "retryPolicy" in task else ""
     if dag:
-        given = {"parent-dag-id": told("execution-id"), "condition": told("condition")}
+        outputs = {"parent-dag-id": "execution-id", "condition": "condition"}
     else:
-        given = {"pod-spec-patch": told("pod-spec-patch"), "cached-decision": told("cached-decision")}
-        given |= _retries(task)
+        outputs = {"pod-spec-patch": "pod-spec-patch", "cached-decision": "cached-decision"}
+    from_driver = {argument: _driver_output(name, output) for argument, output in outputs.items()}
     executed: Manifest = {
         "name": name,
         "template": dag or f"{retried}system-container-executor",
-        "arguments": _parameters(given),
+        "arguments": _parameters(from_driver | ({} if dag else _retries(task))),
         "depends": f"{name}-driver.Succeeded",
     }
     if task.get("triggerPolicy", {}).get("condition"):
-        executed["when"] = f"{told('condition')} != false"
+        executed["when"] = f"{_driver_output(name, 'condition')} != false"
     if hook:
         argument = _parameters({"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"})
         executed["hooks"] = {"exit": {"template": hook, "arguments": argument}}
     return executed
+
+
+def _driver_output(task: str, output: str) -> str:
+    return f"{{{{tasks.{task}-driver.outputs.parameters.{output}}}}}"
 
 
 RETRIES = {
@@ -149,13 +148,13 @@ def _plain(value: Any) -> str:
 
 def _entrypoint(arguments: Mapping[str, Any]) -> Manifest:
     runtime = _json({"parameterValues": dict(arguments)})
-    given = {
+    inputs = {
         "component": "{{workflow.parameters.components-root}}",
         "runtime-config": runtime,
         "driver-type": "ROOT_DAG",
     }
     tasks = [
-        {"name": "root-driver", "template": "system-dag-driver", "arguments": _parameters(given)},
+        {"name": "root-driver", "template": "system-dag-driver", "arguments": _parameters(inputs)},
         {
             "name": "root",
             "template": "root",
@@ -188,27 +187,27 @@ def _machinery(ir: Manifest, pipeline: str) -> list[Manifest]:
 
 
 def _driver(
-    kind: str, pipeline: str, needed: list[str], optional: Mapping[str, str], told: Mapping[str, str | None]
+    kind: str, pipeline: str, needed: list[str], optional: Mapping[str, str], outputs: Mapping[str, str | None]
 ) -> Manifest:
     """Looks up inputs, condition and cache in the metadata store, and says what the executor's pod is to be."""
     defaults = {**optional, "parent-dag-id": "0", "iteration-index": "-1"}
     defaults |= {"driver-type": "DAG"} if kind == "dag" else {}
-    asked = [*needed, *defaults]
+    inputs = [*needed, *defaults]
     args = ["--type", "{{inputs.parameters.driver-type}}" if kind == "dag" else "CONTAINER"]
     args += ["--pipeline_name", pipeline, "--run_id", "{{workflow.uid}}", "--run_name", "{{workflow.name}}"]
-    flags = {name: name.replace("-", "_") for name in asked if name != "driver-type"} | {
+    flags = {name: name.replace("-", "_") for name in inputs if name != "driver-type"} | {
         "parent-dag-id": "dag_execution_id"
     }
     for name, flag in flags.items():
         args += [f"--{flag}", f"{{{{inputs.parameters.{name}}}}}"]
-    for name in told:
+    for name in outputs:
         args += [f"--{name.replace('-', '_')}_path", f"{{{{outputs.parameters.{name}.path}}}}"]
-    outputs = [
+    paths = [
         {
             "name": name,
             "valueFrom": {"path": f"/tmp/outputs/{name}"} | ({} if default is None else {"default": default}),
         }
-        for name, default in told.items()
+        for name, default in outputs.items()
     ]
     resources = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
     return {
@@ -216,19 +215,19 @@ def _driver(
         "inputs": {
             "parameters": [*({"name": n} for n in needed), *({"name": n, "default": d} for n, d in defaults.items())]
         },
-        "outputs": {"parameters": outputs},
+        "outputs": {"parameters": paths},
         "container": {"image": DRIVER, "command": ["driver"], "args": args, "resources": resources},
     }
 
 
 def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
     """A DAG of one task, left out when the driver found the result in the cache; and its pod."""
-
-    def passed(names: list[str]) -> Manifest:
-        return _parameters({name: f"{{{{inputs.parameters.{name}}}}}" for name in names})
-
     patch, inner = ["pod-spec-patch", *retries], f"{prefix}system-container-impl"
-    task = {"name": "executor", "template": inner, "arguments": passed(patch)}
+    task = {
+        "name": "executor",
+        "template": inner,
+        "arguments": _parameters({name: f"{{{{inputs.parameters.{name}}}}}" for name in patch}),
+    }
     mount = {"volumeMounts": [{"name": "kfp-launcher", "mountPath": "/kfp-launcher"}]}
     limits = {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "128Mi"}}
     launcher = {
@@ -250,9 +249,9 @@ def _executor(prefix: str, retries: list[str]) -> list[Manifest]:
         limit, duration, factor, longest = (f"{{{{inputs.parameters.{name}}}}}" for name in retries)
         backoff = {"duration": duration, "factor": factor, "maxDuration": longest}
         pod["retryStrategy"] = {"limit": limit, "backoff": backoff}
-    decided = {"name": "cached-decision", "default": "false"}
+    decision = {"name": "cached-decision", "default": "false"}
     dag = {"tasks": [task | {"when": "{{inputs.parameters.cached-decision}} != true"}]}
-    executor = {"name": f"{prefix}system-container-executor", "inputs": {"parameters": [*names, decided]}, "dag": dag}
+    executor = {"name": f"{prefix}system-container-executor", "inputs": {"parameters": [*names, decision]}, "dag": dag}
     return [executor, pod]
 
 
@@ -295,6 +294,3 @@ def _pods(templates: Mapping[str, Manifest], template: Manifest) -> Iterator[str
             yield from _pods(templates, called)
         for hook in task.get("hooks", {}).values():
             yield from _pods(templates, templates[hook["template"]])
-
-
-# ------------------------------------------------------------------------------------------ what Argo would refuse

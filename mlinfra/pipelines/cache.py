@@ -9,14 +9,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from mlinfra.admission.rules import Problem, refuse
-from mlinfra.pipelines.graph_rules import argument_problems
+from mlinfra.admission import refuse
+from mlinfra.admission.nouns.pipelines import returned_values, run_arguments
 from mlinfra.pipelines.pipeline import Pipeline
-from mlinfra.pipelines.task import PipelineInput, Task, TaskOutput, Value
+from mlinfra.pipelines.task import PipelineInput, Source, Task, TaskOutput, Value
+
+
+def key(
+    pipeline: Pipeline,
+    task: Task,
+    values: Mapping[Source, Value],
+    artifact_ids: Mapping[Source, int],
+) -> str:
+    """The fingerprint of a task: equal for equal image, command, values of parameters and ids of artifacts."""
+    container = pipeline.container(task)
+    parameters, artifacts = {}, {}
+    for name, argument in task.arguments.items():
+        if not isinstance(argument, PipelineInput | TaskOutput):
+            parameters[name] = argument
+        elif argument in artifact_ids:
+            artifacts[name] = artifact_ids[argument]
+        else:
+            parameters[name] = values[argument]
+    cache_key = [
+        pipeline.name,
+        container["image"],
+        container.get("command", []) + container.get("args", []),
+        parameters,
+        artifacts,
+        task.component.output_types,
+    ]
+    return hashlib.sha256(json.dumps(cache_key, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -36,68 +62,27 @@ class Cache:
 
         Invalid for arguments that the pipeline does not have and values that are missing; the cache stays as it is.
         """
-        refuse("run", [*argument_problems(pipeline, arguments or {}), *_unsaid(pipeline, values or {})])
-        given = {**pipeline.parameters, **(arguments or {})}
-        artifacts: dict[str, dict[str, int]] = {}
-        verdicts = {}
-        tasks = {task.name: task for task in pipeline.tasks}
-        for task in (tasks[name] for name in pipeline.order()):
-            fingerprint = key(pipeline, task, given, artifacts, values or {})
+        refuse(
+            "run",
+            [*run_arguments(pipeline.parameters, arguments or {}), *returned_values(pipeline.tasks, values or {})],
+        )
+        inputs = {**pipeline.parameters, **(arguments or {})}
+        sources: dict[Source, Value] = {PipelineInput(name): value for name, value in inputs.items()}
+        sources.update((values or {}).items())
+        artifact_ids: dict[Source, int] = {}
+        states = {}
+        for task in pipeline.in_order():
+            fingerprint = key(pipeline, task, sources, artifact_ids)
             hit = task.enable_cache and fingerprint in self.executions
-            verdicts[task.name] = "cached" if hit else "ran"
-            artifacts[task.name] = self.executions[fingerprint] if hit else self._new(task)
+            states[task.name] = "cached" if hit else "ran"
+            artifacts = self.executions[fingerprint] if hit else self._new_artifacts(task)
+            artifact_ids |= {TaskOutput(task.name, name): number for name, number in artifacts.items()}
             if task.enable_cache:
-                self.executions[fingerprint] = artifacts[task.name]
-        return verdicts
+                self.executions[fingerprint] = artifacts
+        return states
 
-    def _new(self, task: Task) -> dict[str, int]:
+    def _new_artifacts(self, task: Task) -> dict[str, int]:
         """New ids for what the task puts out."""
-        names = _artifact_outputs(task)
+        names = task.component.artifacts()
         self.issued += len(names)
         return {name: self.issued - i for i, name in enumerate(names)}
-
-
-def _unsaid(pipeline: Pipeline, values: Mapping[TaskOutput, Value]) -> Iterator[Problem]:
-    tasks = {task.name: task for task in pipeline.tasks}
-    for task in pipeline.tasks:
-        for name, argument in task.arguments.items():
-            returned = isinstance(argument, TaskOutput) and argument.name not in _artifact_outputs(tasks[argument.task])
-            if returned and argument not in values:
-                yield Problem(f"values[{argument}]", f"must say what {task.name} gets as {name}")
-
-
-def key(
-    pipeline: Pipeline,
-    task: Task,
-    given: Mapping[str, Value],
-    artifacts: Mapping[str, Mapping[str, int]],
-    values: Mapping[TaskOutput, Value],
-) -> str:
-    """The fingerprint of a task: equal for equal image, command, parameters and ids of artifacts."""
-    container = _container(pipeline, task)
-    parameters, inputs = {}, {}
-    for name, argument in task.arguments.items():
-        if isinstance(argument, TaskOutput) and argument.name in artifacts[argument.task]:
-            inputs[name] = artifacts[argument.task][argument.name]
-        elif isinstance(argument, TaskOutput):
-            parameters[name] = values[argument]
-        else:
-            parameters[name] = given[argument.name] if isinstance(argument, PipelineInput) else argument
-    said = [
-        pipeline.name,
-        container["image"],
-        container.get("command", []) + container.get("args", []),
-        parameters,
-        inputs,
-    ]
-    outputs = {name: str(spec.type) for name, spec in (task.component.made.component_spec.outputs or {}).items()}
-    return hashlib.sha256(json.dumps([*said, outputs], sort_keys=True).encode()).hexdigest()
-
-
-def _container(pipeline: Pipeline, task: Task) -> Any:
-    return pipeline.ir()["deploymentSpec"]["executors"][f"exec-{task.name}"]["container"]
-
-
-def _artifact_outputs(task: Task) -> list[str]:
-    outputs = task.component.made.component_spec.outputs or {}
-    return [name for name, spec in outputs.items() if str(spec.type).startswith("system.")]

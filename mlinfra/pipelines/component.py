@@ -6,16 +6,27 @@ The interface is read by the KFP SDK itself (kfp 2.17.0, `kfp/dsl/component_fact
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from mlinfra.admission.rules import Field, Invalid, Problem, refuse
+from mlinfra.admission import Invalid, Problem, check
+from mlinfra.admission.common import pinned_image
 
-PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]")
 Types = Mapping[str, type | str]
+
+
+@contextmanager
+def kfp_refusals(what: str, path: str) -> Iterator[None]:
+    """What KFP's SDK objects to, as Invalid; its own exceptions have no common base."""
+    try:
+        yield
+    except Invalid as refusal:
+        raise Invalid(what, refusal.problems) from refusal.__cause__
+    except Exception as refusal:
+        raise Invalid(what, [Problem(path, str(refusal).strip())]) from refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +37,7 @@ class Component:
     artifacts by KFP's names ("Dataset", "Model"). Invalid when KFP refuses it, or a name never reaches the command.
     """
 
-    base_image: str
+    base_image: Annotated[str, pinned_image]
     function: Callable[..., Any] | None = None
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -34,17 +45,14 @@ class Component:
     outputs: Types = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        refuse(f'component "{self.title}"', _shapes(self))
-        refuse(f'component "{self.title}"', [*_image(self.base_image), *_one_kind(self), *_unused(self)])
-        try:
+        check(self)
+        with kfp_refusals(f'Component "{self.name}"', "function"):
             assert self.made
-        except Exception as refusal:  # the SDK's own exceptions have no common base
-            raise Invalid(f'component "{self.title}"', [Problem("function", str(refusal))]) from refusal
 
     @property
-    def title(self) -> str:
+    def name(self) -> str:
         """The function's name, or the first word of the command."""
-        return getattr(self.function, "__name__", "") if self.function else " ".join(map(str, self.command[:1]))
+        return self.function.__name__ if self.function else " ".join(self.command[:1])
 
     @cached_property
     def made(self) -> Any:
@@ -55,6 +63,15 @@ class Component:
             return dsl.component(self.function, base_image=self.base_image, install_kfp_package=False)
         return dsl.container_component(self._container())
 
+    @cached_property
+    def output_types(self) -> dict[str, str]:
+        """KFP's type of each output: "Integer", or "system.Model@0.0.1" for an artifact."""
+        return {name: str(output.type) for name, output in (self.made.component_spec.outputs or {}).items()}
+
+    def artifacts(self) -> list[str]:
+        """The outputs that are files, by name."""
+        return [name for name, kind in self.output_types.items() if kind.startswith("system.")]
+
     def _container(self) -> Callable[..., Any]:
         """A function with the signature that the SDK reads, for a command that is given as data."""
         from kfp import dsl
@@ -62,81 +79,24 @@ class Component:
         def container(*_: Any) -> Any:
             return dsl.ContainerSpec(image=self.base_image, command=list(self.command), args=list(self.args))
 
-        ways = [(self.inputs, dsl.Input, _same), (self.outputs, dsl.Output, dsl.OutputPath)]
+        annotations = {name: _input(kind) for name, kind in self.inputs.items()}
+        annotations |= {name: _output(kind) for name, kind in self.outputs.items()}
         container.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
-                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_annotation(kind, *way))
-                for types, *way in ways
-                for name, kind in types.items()
+                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+                for name, annotation in annotations.items()
             ]
         )
         return container
 
 
-def _same(kind: type) -> type:
-    return kind
-
-
-def _annotation(kind: type | str, artifact: Any, parameter: Callable[[type], Any]) -> Any:
+def _input(kind: type | str) -> Any:
     from kfp import dsl
 
-    return artifact[getattr(dsl, kind)] if isinstance(kind, str) else parameter(kind)
+    return dsl.Input[getattr(dsl, kind)] if isinstance(kind, str) else kind
 
 
-def _shapes(component: Component) -> Iterator[Problem]:
-    """What is not even of the right kind."""
-    if not isinstance(component.base_image, str):
-        yield Field(component.base_image, "base_image").invalid("must be a string")
-    if component.function is not None and not inspect.isfunction(component.function):
-        yield Problem("function", "must be a function, defined with def")
-    for name in ("command", "args"):
-        parts = getattr(component, name)
-        if not isinstance(parts, tuple) or any(not isinstance(part, str) for part in parts):
-            yield Problem(name, "must be a tuple of strings")
-    for name in ("inputs", "outputs"):
-        if not isinstance(getattr(component, name), Mapping):
-            yield Problem(name, "must be a map from names to types")
+def _output(kind: type | str) -> Any:
+    from kfp import dsl
 
-
-def _image(image: str) -> Iterator[Problem]:
-    """An image whose name stays while its content moves is the cache's blind spot."""
-    tag = image.rpartition("/")[2].partition(":")[2]
-    if not image:
-        yield Problem("base_image", "Required value")
-    elif "@sha256:" not in image and tag in ("", "latest"):
-        yield Field(image, "base_image").invalid("must name a version or a digest; what `latest` is changes unseen")
-
-
-def _one_kind(component: Component) -> Iterator[Problem]:
-    if bool(component.function) == bool(component.command):
-        yield Problem("function", "must be given, or else a command; one of the two")
-    elif component.function and (component.args or component.inputs or component.outputs):
-        yield Problem("function", "its annotations name inputs and outputs; nothing else may")
-    for side in ("inputs", "outputs"):
-        for name, kind in getattr(component, side).items():
-            if isinstance(kind, str) and kind not in ARTIFACTS:
-                yield Field(kind, f"{side}[{name}]").unsupported(list(ARTIFACTS))
-
-
-ARTIFACTS = ("Artifact", "ClassificationMetrics", "Dataset", "HTML", "Markdown", "Metrics", "Model")
-
-
-def _unused(component: Component) -> Iterator[Problem]:
-    """A name that no argument mentions is not passed at all, and KFP does not mind."""
-    if component.function:
-        return
-    mentioned = {
-        match.groups() for part in (*component.command, *component.args) for match in PLACEHOLDER.finditer(part)
-    }
-    declared = {
-        (side, "artifacts" if isinstance(kind, str) else "parameters", name)
-        for side in ("inputs", "outputs")
-        for name, kind in getattr(component, side).items()
-    }
-    for side, way, name in sorted(declared - mentioned):
-        end = ".path" if way == "artifacts" else ".output_file" if side == "outputs" else ""
-        yield Problem(
-            f"{side}[{name}]", f"never reaches the command: no argument has {{{{$.{side}.{way}['{name}']{end}}}}}"
-        )
-    for side, way, name in sorted(mentioned - declared):
-        yield Problem("args", f"{{{{$.{side}.{way}['{name}']}}}}: no such {way[:-1]} among the {side}")
+    return dsl.Output[getattr(dsl, kind)] if isinstance(kind, str) else dsl.OutputPath(kind)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlinfra.admission.rules import Problem, refuse
-from mlinfra.pipelines.graph_rules import argument_problems
+from mlinfra.admission import refuse
+from mlinfra.admission.nouns.pipelines import local_tasks, run_arguments
 from mlinfra.pipelines.pipeline import Pipeline
 from mlinfra.pipelines.task import Value
 
@@ -44,7 +44,7 @@ class TaskRun:
 
 
 @dataclass(frozen=True)
-class Run:
+class LocalRun:
     """What became of every task, and all that was printed."""
 
     tasks: Mapping[str, TaskRun]
@@ -57,48 +57,42 @@ class Run:
         """A parameter's value, or an Artifact; ValueError when the task put out no such thing."""
         outputs = self.tasks[task].outputs if task in self.tasks else {}
         if name not in outputs:
-            there = ", ".join(f"{name}.{output}" for name, each in self.tasks.items() for output in each.outputs)
-            raise ValueError(f"output: {task}.{name}: must be one of {there or 'none'}")
+            names = [f"{name}.{output}" for name, each in self.tasks.items() for output in each.outputs]
+            raise ValueError(f"output: {task}.{name}: must be one of {', '.join(names) or 'none'}")
         return outputs[name]
 
 
 class RunFailed(RuntimeError):
     """A task failed for good; `run` has what happened until then."""
 
-    def __init__(self, message: str, run: Run) -> None:
+    def __init__(self, message: str, run: LocalRun) -> None:
         self.run = run
         super().__init__(message)
 
 
-def run(pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None = None, cache: bool = False) -> Run:
+def run(
+    pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None = None, cache: bool = False
+) -> LocalRun:
     """Run it with its artifacts below `folder`; Invalid when it cannot run here, RunFailed when a task failed.
 
     With `cache` a task whose component and inputs were seen before (below the same folder) is not run again.
     """
-    wrong = [*_not_here(pipeline), *argument_problems(pipeline, arguments or {})]
-    refuse(f'local run of pipeline "{pipeline.name}"', wrong)
+    refuse("local run", [*local_tasks(pipeline.everything()), *run_arguments(pipeline.parameters, arguments or {})])
     folder = folder.resolve()
     before = set(_runs(pipeline, folder))
-    said = io.StringIO()
-    with _configured(folder, cache), _captured(said):
+    printed = io.StringIO()
+    with _configured(folder, cache), _captured(printed):
         try:
             pipeline.made(**arguments or {})
             failure = None
         except (RuntimeError, ValueError) as error:  # a step that put out nothing is a ValueError of the next
             failure = error
-    log = COLOUR.sub("", said.getvalue())
+    log = COLOUR.sub("", printed.getvalue())
     done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
-    outcome = Run({task.name: _task_run(task.name, done, log, folder) for task in pipeline.everything()}, log)
+    outcome = LocalRun({task.name: _task_run(task.name, done, log, folder) for task in pipeline.everything()}, log)
     if failure:
         raise RunFailed(_reason(outcome, failure), outcome) from failure
     return outcome
-
-
-def _not_here(pipeline: Pipeline) -> Iterator[Problem]:
-    for task in pipeline.everything():
-        if not task.component.function:
-            why = "The SubprocessRunner only supports running Lightweight Python Components: a command needs its image"
-            yield Problem(f"tasks[{task.name}].component", why)
 
 
 def _runs(pipeline: Pipeline, folder: Path) -> list[Path]:
@@ -125,16 +119,16 @@ def _configured(folder: Path, cache: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured(said: io.StringIO) -> Iterator[None]:
+def _captured(printed: io.StringIO) -> Iterator[None]:
     """What the runner prints and logs; it writes to the standard output and to the root logger."""
     import warnings
 
-    root, handler = logging.getLogger(), logging.StreamHandler(said)
+    root, handler = logging.getLogger(), logging.StreamHandler(printed)
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # images without "python" in their names, resources
             yield
     finally:
@@ -144,11 +138,11 @@ def _captured(said: io.StringIO) -> Iterator[None]:
 
 def _task_run(name: str, run_folder: Path, log: str, folder: Path) -> TaskRun:
     attempts = len(re.findall(rf"INFO - Executing task '{re.escape(name)}'$", log, re.M))
-    written = run_folder / name / "executor_output.json"
+    path = run_folder / name / "executor_output.json"
     if attempts:
         done = re.findall(rf"Task '{re.escape(name)}' finished with status (\w+)", log)[-1] == "SUCCESS"
-        said = json.loads(written.read_text("utf-8")) if written.exists() else {}  # a step may leave by sys.exit(0)
-        return TaskRun("ran", attempts, _outputs(said)) if done else TaskRun("failed", attempts)
+        written = json.loads(path.read_text("utf-8")) if path.exists() else {}  # a step may leave by sys.exit(0)
+        return TaskRun("ran", attempts, _outputs(written)) if done else TaskRun("failed", attempts)
     if hit := re.search(rf"^Task {re.escape(name)} cache hit \(key=(\w+)\)", log, re.M):
         entry = next((folder / ".kfp_cache").glob(f"{hit[1]}*.json"))
         return TaskRun("cached", 0, _cached(json.loads(entry.read_text("utf-8"))))
@@ -169,7 +163,7 @@ def _cached(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reason(outcome: Run, failure: Exception) -> str:
+def _reason(outcome: LocalRun, failure: Exception) -> str:
     """The failed task and the last line that it printed, which is its exception."""
     broken = [(name, task) for name, task in outcome.tasks.items() if task.state == "failed"]
     if not broken:  # every step ended well, and KFP missed what one of them should have put out

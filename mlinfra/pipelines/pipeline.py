@@ -11,10 +11,10 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
-from mlinfra.admission.rules import Invalid, Problem, refuse
+from mlinfra.admission import check
 from mlinfra.manifest import Manifest, Resources
-from mlinfra.pipelines.graph_rules import graph_problems
-from mlinfra.pipelines.task import OPERATORS, Argument, Condition, PipelineInput, Task, TaskOutput, Value
+from mlinfra.pipelines.component import kfp_refusals
+from mlinfra.pipelines.task import OPERATORS, Argument, If, PipelineInput, Task, TaskOutput, Value
 from mlinfra.quantity import canonical, quantity
 
 
@@ -32,22 +32,19 @@ class Pipeline:
     description: str = ""
 
     def __post_init__(self) -> None:
-        what = f'pipeline "{self.name}"'
-        refuse(what, graph_problems(self))
-        try:
+        check(self)
+        with kfp_refusals(f'Pipeline "{self.name}"', "pipeline"):
             assert self.made
-        except Refused as refusal:
-            raise Invalid(what, [refusal.problem]) from refusal.__cause__
-        except Exception as refusal:  # the SDK's own exceptions have no common base
-            raise Invalid(what, [Problem("pipeline", str(refusal).strip())]) from refusal
 
     def everything(self) -> list[Task]:
         """All tasks, the one at the exit last."""
         return [*self.tasks, *([self.on_exit] if self.on_exit else [])]
 
-    def order(self) -> list[str]:
-        """The tasks in an order in which each comes after all that it needs; among equals, as given."""
-        return list(TopologicalSorter({task.name: sorted(task.upstream()) for task in self.tasks}).static_order())
+    def in_order(self) -> list[Task]:
+        """The tasks, each after all that it needs."""
+        by_name = {task.name: task for task in self.tasks}
+        order = TopologicalSorter({task.name: sorted(task.upstream()) for task in self.tasks}).static_order()
+        return [by_name[name] for name in order]
 
     @cached_property
     def made(self) -> Any:
@@ -68,6 +65,10 @@ class Pipeline:
     def ir(self) -> Manifest:
         """The intermediate representation, KFP's own format: what the backend is given."""
         return _ordered(self.made.pipeline_spec)
+
+    def container(self, task: Task) -> Manifest:
+        """The image and the command of a task, in the IR."""
+        return dict(self.ir()["deploymentSpec"]["executors"][f"exec-{task.name}"]["container"])
 
     def platform(self) -> Manifest:
         """The second document: what only Kubernetes understands, by executor. Empty when there is nothing."""
@@ -96,14 +97,6 @@ def _ordered(message: Any) -> Manifest:
 # ----------------------------------------------------------------------------------- what the SDK builds, or refuses
 
 
-class Refused(Exception):
-    """The SDK's objection, with the task that it was building."""
-
-    def __init__(self, path: str, why: Exception) -> None:
-        self.problem = Problem(path, str(why).strip())
-        super().__init__(str(why))
-
-
 def _build(pipeline: Pipeline, inputs: Mapping[str, Any]) -> None:
     """The body of the `dsl.pipeline` function: everything inside the exit handler, conditions last."""
     from kfp import dsl
@@ -112,14 +105,15 @@ def _build(pipeline: Pipeline, inputs: Mapping[str, Any]) -> None:
     with ExitStack() as handler:
         if pipeline.on_exit:
             handler.enter_context(dsl.ExitHandler(_add(pipeline.on_exit, made, inputs)))
-        by_name = {task.name: task for task in pipeline.tasks}
-        ordered = [by_name[name] for name in pipeline.order()]
-        for condition in dict.fromkeys(task.when for task in sorted(ordered, key=lambda task: task.when is not None)):
+        tasks = pipeline.in_order()
+        conditions = dict.fromkeys(task.when for task in tasks if task.when)
+        for condition in (None, *conditions):
             with ExitStack() as branch:
                 if condition:
                     branch.enter_context(dsl.If(_compared(condition, made, inputs)))
-                for task in (task for task in ordered if task.when == condition):
-                    _add(task, made, inputs)
+                for task in tasks:
+                    if task.when == condition:
+                        _add(task, made, inputs)
 
 
 def _add(task: Task, made: dict[str, Any], inputs: Mapping[str, Any]) -> Any:
@@ -129,12 +123,10 @@ def _add(task: Task, made: dict[str, Any], inputs: Mapping[str, Any]) -> Any:
     component = copy(task.component.made)
     component.component_spec = deepcopy(component.component_spec)
     component.component_spec.name = task.name
-    try:
+    with kfp_refusals(f'Task "{task.name}"', f"tasks[{task.name}]"):
         built = component(**{name: _resolved(argument, made, inputs) for name, argument in task.arguments.items()})
         built.after(*(made[name] for name in task.after))
         _configure(built, task)
-    except Exception as refusal:  # the SDK's own exceptions have no common base
-        raise Refused(f"tasks[{task.name}]", refusal) from refusal
     made[task.name] = built
     return built
 
@@ -145,11 +137,10 @@ def _resolved(argument: Argument, made: Mapping[str, Any], inputs: Mapping[str, 
     return made[argument.task].outputs[argument.name] if isinstance(argument, TaskOutput) else argument
 
 
-def _compared(condition: Condition, made: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+def _compared(condition: If, made: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
     import operator
 
-    names = dict(zip(OPERATORS, ("eq", "ne", "lt", "le", "gt", "ge"), strict=True))
-    compare = getattr(operator, names[condition.operator])
+    compare = getattr(operator, OPERATORS[condition.operator])
     return compare(_resolved(condition.left, made, inputs), condition.right)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from mlinfra.admission.rules import Field, Invalid, Problem, refuse, whole
+from mlinfra.admission import Count, check
+from mlinfra.admission.rules import one_of, real
 from mlinfra.manifest import Resources
 from mlinfra.pipelines.component import Component
 
@@ -29,25 +29,22 @@ class TaskOutput:
     name: str = "Output"
 
 
-Argument = Value | PipelineInput | TaskOutput
-OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
+Source = PipelineInput | TaskOutput
+Argument = Value | Source
+OPERATORS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+"""KFP's comparisons, by the names of Python's functions."""
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A comparison that is made when the run gets there: `left` operator `right`."""
+class If:
+    """`dsl.If`, a comparison that is made when the run gets there: `left` operator `right`."""
 
-    left: PipelineInput | TaskOutput
-    operator: str
+    left: Source
+    operator: Annotated[str, one_of(*OPERATORS)]
     right: str | int | float | bool
 
     def __post_init__(self) -> None:
-        refuse(
-            "condition",
-            [] if self.operator in OPERATORS else [Field(self.operator, "operator").unsupported([*OPERATORS])],
-        )
-        if not is_json(self.right) or (isinstance(self.right, str) and set(self.right) & set("'\"\\")):
-            raise Invalid("condition", [Problem("right", f"{self.right!r}: must be finite, and text without quotes")])
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,13 @@ class Retry:
     maxDuration), and KFP's default is an hour. Locally it caps one pause.
     """
 
-    max_retry_count: int
-    backoff_duration_s: int = 0
-    backoff_factor: float = 2.0
-    backoff_max_duration_s: int = 3600
+    max_retry_count: Count
+    backoff_duration_s: Count = 0
+    backoff_factor: Annotated[float, real(1)] = 2.0
+    backoff_max_duration_s: Count = 3600
 
     def __post_init__(self) -> None:
-        retry = Field(vars(self))
-        refuse("retry", [p for name in RETRY for p in whole(0)(retry[name])])
-        refuse("retry", [] if self.backoff_factor >= 1 else [retry["backoff_factor"].invalid("must be 1 or more")])
-
-
-RETRY = ("max_retry_count", "backoff_duration_s", "backoff_max_duration_s")
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ class Task:
     component: Component
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    when: Condition | None = None
+    when: If | None = None
     resources: Resources | None = None
     retry: Retry | None = None
     enable_cache: bool = True
@@ -91,12 +83,3 @@ class Task:
         """The tasks that must have finished before this one."""
         arguments = [*self.arguments.values(), *([self.when.left] if self.when else [])]
         return {*self.after, *(argument.task for argument in arguments if isinstance(argument, TaskOutput))}
-
-
-def is_json(value: object) -> bool:
-    """Whether KFP can write the value: JSON has no NaN and no infinity."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return False
-    return True

@@ -23,7 +23,7 @@ ROOMS = (
     "mlinfra.kserve.reconcile",
     "mlinfra.kserve.canary",
     "mlinfra.ray_serve.router",
-    "mlinfra.pipelines.execution",
+    "mlinfra.pipelines.timing",
     "mlinfra.helm.bill",
 )
 

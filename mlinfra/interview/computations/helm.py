@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from mlinfra.helm import Chart, chart, upgrade
-from mlinfra.helm.rollout import Rollout
+from mlinfra.helm.deployment import Rollout
 from mlinfra.interview.computations.computed import Numbers
 
 
@@ -77,14 +77,14 @@ def broken_install() -> Numbers:
 
 def release_without_failures() -> Numbers:
     """Minutes to replace 20 replicas with a surge of 5, when a new one needs 172 s."""
-    surge_five = Rollout(20, 5, 0).run()
+    surge_five = Rollout(20, 5, 0).simulate()
     done_s = surge_five.done_s or math.inf  # it has none when it is stuck
     named = {
         "surge_five": surge_five,
-        "one_by_one": Rollout(20, 0, 1, gpus=20).run(),
-        "default_25_percent": Rollout(20).run(),
-        "no_spare": Rollout(20, 1, 0, gpus=20).run(),
-        "long_drain": Rollout(20, 5, 0, drain_s=600, gpus=25).run(),
+        "one_by_one": Rollout(20, 0, 1, gpus=20).simulate(),
+        "default_25_percent": Rollout(20).simulate(),
+        "no_spare": Rollout(20, 1, 0, gpus=20).simulate(),
+        "long_drain": Rollout(20, 5, 0, drain_s=600, gpus=25).simulate(),
         "waves": done_s / 172,
         "extra_gpu_hours": surge_five.gpu_hours() - 20 * done_s / 3600,
     }

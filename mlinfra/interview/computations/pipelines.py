@@ -6,7 +6,7 @@ import math
 
 from mlinfra.interview.computations.computed import Numbers
 from mlinfra.pipelines import Component, Pipeline, Task, argo
-from mlinfra.pipelines.execution import Preemptible, Step, downstream, schedule, young_interval_h
+from mlinfra.pipelines.timing import Preemptible, Step, downstream, schedule, young_interval_s
 
 
 def compiled_pipeline() -> Numbers:
@@ -30,7 +30,7 @@ def stale_retrain() -> Numbers:
     """Minutes of steps that run again after the last two of five were edited."""
     minutes = {"extract": 10, "clean": 20, "train": 60, "evaluate": 10, "publish": 5}
     names = list(minutes)
-    steps = [Step(name, minutes[name], tuple(names[max(0, i - 1) : i])) for i, name in enumerate(names)]
+    steps = [Step(name, 60 * minutes[name], tuple(names[max(0, i - 1) : i])) for i, name in enumerate(names)]
     after_edit = sum(minutes[name] for name in downstream(steps, ["evaluate", "publish"]))
     return Numbers(after_edit, {"after_edit": after_edit, "all_of_it": sum(minutes.values())})
 
@@ -38,28 +38,29 @@ def stale_retrain() -> Numbers:
 def gpu_slots() -> Numbers:
     """Minutes of a pipeline with three trainings of an hour, on two GPUs."""
 
-    def makespan(gpus: int, first_training: int = 60) -> float:
-        minutes = {"train-0": first_training, "train-1": 60, "train-2": 60}
-        trainings = [Step(name, length, ("prep",), 1) for name, length in minutes.items()]
-        after = [Step("eval", 10, tuple(minutes)), Step("deploy", 5, ("eval",))]
-        return schedule([Step("prep", 20), *trainings, *after], gpus).makespan
+    def minutes(gpus: int, first_training: int = 60) -> float:
+        lengths = {"train-0": first_training, "train-1": 60, "train-2": 60}
+        trainings = [Step(name, 60 * length, ("prep",), 1) for name, length in lengths.items()]
+        after = [Step("eval", 10 * 60, tuple(lengths)), Step("deploy", 5 * 60, ("eval",))]
+        return schedule([Step("prep", 20 * 60), *trainings, *after], gpus).makespan_s / 60
 
-    by_gpus = {gpus: makespan(gpus) for gpus in (1, 2, 3)}
-    named = {"by_gpus": by_gpus, "bound": 20 + 3 * 60 / 2 + 15, "longer": makespan(2, first_training=90)}
+    by_gpus = {gpus: minutes(gpus) for gpus in (1, 2, 3)}
+    named = {"by_gpus": by_gpus, "bound": 20 + 3 * 60 / 2 + 15, "longer": minutes(2, first_training=90)}
     return Numbers(by_gpus[2], named)
 
 
 def spot_or_not() -> Numbers:
     """Expected hours of a training of 4 h on spot nodes that writes a checkpoint every half hour."""
-    from_nothing = Preemptible(4, 0.1)
-    with_checkpoints_h = Preemptible(4, 0.1, 0.5, 1 / 60).expected_h()
+    work_s, every_s, checkpoint_s = 4 * 3600, 30 * 60, 60
+    from_nothing = Preemptible(work_s, 0.1)
+    with_checkpoints_h = Preemptible(work_s, 0.1, every_s, checkpoint_s).expected_s() / 3600
     named = {
-        "from_nothing_h": from_nothing.expected_h(),
+        "from_nothing_h": from_nothing.expected_s() / 3600,
         "with_checkpoints_h": with_checkpoints_h,
-        "often_h": Preemptible(4, 0.5).expected_h(),
-        "often_saved_h": Preemptible(4, 0.5, 0.5, 1 / 60).expected_h(),
-        "slow_checkpoint_h": Preemptible(4, 0.1, 0.5, 1 / 6).expected_h(),
-        "young_min": 60 * young_interval_h(1 / 60, 0.1),
+        "often_h": Preemptible(work_s, 0.5).expected_s() / 3600,
+        "often_saved_h": Preemptible(work_s, 0.5, every_s, checkpoint_s).expected_s() / 3600,
+        "slow_checkpoint_h": Preemptible(work_s, 0.1, every_s, 600).expected_s() / 3600,
+        "young_min": young_interval_s(checkpoint_s, 0.1) / 60,
         "hit_share": 1 - from_nothing.attempts() ** -1,
     }
     return Numbers(round(with_checkpoints_h, 2), named)
