@@ -93,15 +93,11 @@ STILL_TWICE = {
     "Condition",
     "Container",
     "Decision",
-    "Event",
     "Flags",
     "History",
     "Outcome",
-    "Pod",
     "Replica",
     "Revision",
-    "Run",
-    "Usage",
 }
 """Names that two modules give to a class, until each is named by what it is."""
 

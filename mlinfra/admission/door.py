@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, refuse
+from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse
 from mlinfra.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
         from mlinfra.admission import serve
 
         return [*serve.validate(obj)]
+    if "kind" not in obj and {"mig-configs", "sharing", "flags"} & obj.keys():
+        from mlinfra.admission import gpu_config
+
+        return [*gpu_config.validate(obj)]
     if kind := _custom_kind(obj):
         return kind.verdict(obj)
     from mlinfra.admission import core, schema
@@ -61,7 +65,14 @@ def check_manifest(obj: Manifest) -> None:
     """Raise Invalid when one of the kind's rules refuses the object."""
     group = str(obj["apiVersion"]).rpartition("/")[0]
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    refuse(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
+    refuse(f'{what} "{obj["metadata"]["name"]}"' if "metadata" in obj else what, rule_problems(obj))
+
+
+def accepted(kind: str, obj: Manifest) -> Manifest:
+    """The object as it is decoded; Invalid when it is of another kind, or would be refused."""
+    refuse(kind, [*validate(obj), *one_of(kind)(Field(obj)["kind"])])
+    accepted: Manifest = decoded(obj)
+    return accepted
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:

@@ -221,6 +221,13 @@ def node_requirement(field: Field) -> Iterator[Problem]:
         yield from match_expression(field)
 
 
+NODE: Rules = [
+    ("taints[].key", Needed(), label_key),
+    ("taints[].value", label_value),
+    ("taints[].effect", Needed(), one_of("NoExecute", "NoSchedule", "PreferNoSchedule")),
+    ("taints", distinct("effect", "key", "effect")),
+]
+
 VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs
     persistentVolumeClaim rbd cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume quobyte azureDisk
     storageos photonPersistentDisk projected portworxVolume scaleIO csi ephemeral image""".split()  # noqa: SIM905

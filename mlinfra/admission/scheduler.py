@@ -9,7 +9,20 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from mlinfra.admission.custom import CustomKind
-from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, a_map, between, broken, one_of, unknown_field
+from mlinfra.admission.rules import (
+    ApiWarning,
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    a_map,
+    between,
+    broken,
+    one_of,
+    select,
+    unknown_field,
+)
 
 MAX_SHAPE_SCORE = 10
 
@@ -64,16 +77,31 @@ def _fit_args(plugin: Field) -> Iterator[Problem]:
         yield from broken(plugin["args"], STRATEGY)
 
 
+PLUGINS = """* DefaultBinder DefaultPreemption DynamicResources GangScheduling ImageLocality InterPodAffinity
+    NodeAffinity NodeName NodePorts NodeResourcesBalancedAllocation NodeResourcesFit NodeUnschedulable NodeVolumeLimits
+    PodTopologySpread PrioritySort SchedulingGates TaintToleration VolumeBinding VolumeRestrictions
+    VolumeZone""".split()  # noqa: SIM905
+
+
+def _foreign(config: Field) -> Iterator[ApiWarning]:
+    """Plugins that a scheduler of one's own must bring along."""
+    for plugins in select(config, "profiles[].plugins"):
+        for point in plugins.value or {}:
+            for name in select(plugins, f"{point}.enabled[].name"):
+                if name.value not in PLUGINS:
+                    yield ApiWarning(name.path, f'kube-scheduler has no plugin "{name.value}"; a build of your own may')
+
+
 KIND = CustomKind(
     "kubescheduler.config.k8s.io/v1",
     "KubeSchedulerConfiguration",
     [
-        ("profiles", Needed()),
         ("profiles[].percentageOfNodesToScore", between(0, 100)),
         ("profiles[].pluginConfig[].args", a_map),
     ],
     [("profiles[].pluginConfig[]", _fit_args)],
     "kubeschedulerconfiguration",
     name=None,
+    warn=_foreign,
 )
 KINDS = {KIND.kind: KIND}

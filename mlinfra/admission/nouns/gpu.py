@@ -2,6 +2,102 @@
 
 from __future__ import annotations
 
-from mlinfra.admission.rules import Check
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
-RULES: dict[str, Check] = {}
+from mlinfra.admission.gpu_config import GPU, shared_by_mps
+from mlinfra.admission.pods import toleration
+from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, broken, label_key, label_value, labels, whole
+from mlinfra.admission.scheduler import STRATEGY
+from mlinfra.manifest import extended
+
+WHOLE_GPU = 1000
+
+
+def extended_resource(field: Field) -> Iterator[Problem]:
+    if not extended(str(field.value)):
+        yield field.invalid("must be an extended resource, such as nvidia.com/gpu")
+
+
+def devices(field: Field) -> Iterator[Problem]:
+    """Extended resources, in whole pieces; the one that is counted elsewhere is not among them."""
+    for name in field.value:
+        yield from extended_resource(Field(name, field.path))
+    for count in field.each():
+        yield from whole(0)(count)
+
+
+def one_count(node: Field) -> Iterator[Problem]:
+    if node["gpu_count"].value and GPU in node["devices"].value:
+        yield node["devices"].invalid(f"must not have {GPU} beside gpu_count")
+
+
+TAINT: Rules = [("key", Needed(), label_key), ("value", label_value)]
+NODE: Rules = [("gpu_type", label_value), ("labels", labels), ("devices", devices), ("", one_count)]
+REQUEST: Rules = [
+    ("labels", labels),
+    ("node_selector", labels),
+    ("preferred_gpu_type", label_value),
+    ("required_gpu_type", label_value),
+    ("resource", extended_resource),
+    ("devices", devices),
+]
+
+
+def strategy(noun: Field) -> Iterator[Problem]:
+    """As in the arguments of NodeResourcesFit."""
+    weights = [{"name": name, "weight": weight} for name, weight in noun["resources"].value.items()]
+    arguments: dict[str, Any] = {"resources": weights}
+    if noun["shape"].value is not None:
+        shape = [{"utilization": x, "score": y} for x, y in noun["shape"].value]
+        arguments["requestedToCapacityRatio"] = {"shape": shape}
+    yield from broken(Field({"scoringStrategy": arguments}), STRATEGY)
+
+
+# ------------------------------------------------------------------------------------------------------------ Kueue
+
+
+def known_queues(usage: Field) -> Iterator[Problem]:
+    for name in usage["used"].value:
+        if name not in usage["queues"].value:
+            yield Problem("used", f'clusterqueues "{name}" not found')
+
+
+AMOUNTS: Rules = [("requests[]", whole(0, 2**63 - 1))]
+
+
+# --------------------------------------------------------------------------------------------------- parts of a GPU
+
+
+def sharing(noun: Field) -> Iterator[Problem]:
+    if noun["technique"].value == "mps":
+        yield from shared_by_mps(noun["resource"], noun["replicas"])
+
+
+def pod_shape(pod: Field) -> Iterator[Problem]:
+    """A share is of one GPU; several are asked for whole, and none has no share."""
+    gpus, milli = pod["gpus"].value, pod["gpu_milli"]
+    if gpus == 1 and not 1 <= milli.value <= WHOLE_GPU:
+        yield milli.invalid(f"must be from 1 to {WHOLE_GPU} for 1 GPUs")
+    elif gpus != 1 and milli.value != (WHOLE_GPU if gpus else 0):
+        yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
+
+
+def table(rules: Rules) -> Check:
+    return partial(broken, rules=rules)
+
+
+RULES: Mapping[str, Check] = {
+    "Taint": table(TAINT),
+    "Toleration": toleration,
+    "GPUNode": table(NODE),
+    "GPURequest": table(REQUEST),
+    "LeastAllocated": strategy,
+    "MostAllocated": strategy,
+    "RequestedToCapacityRatio": strategy,
+    "Workload": table(AMOUNTS),
+    "FlavorUsage": known_queues,
+    "Sharing": sharing,
+    "PodShape": pod_shape,
+}
