@@ -265,6 +265,14 @@ def test_a_priority_class_is_read_back() -> None:
     assert PriorityClass.of(URGENT.manifest() | {"preemptionPolicy": None}).preemption_policy == "PreemptLowerPriority"
 
 
+def test_the_classes_of_the_system_itself() -> None:
+    """`IsKnownSystemPriorityClass`: two names, each with its value."""
+    assert PriorityClass("system-node-critical", 2_000_001_000).value == 2_000_001_000
+    for name, value in (("system-node-critical", 5), ("system-own", 5), ("own", 2_000_001_000)):
+        with pytest.raises(admission.Invalid, match="Forbidden"):
+            PriorityClass(name, value)
+
+
 def container(name: str, restart: str = "", **requests: str) -> dict[str, Any]:
     amounts = {f"nvidia.com/{name}" if name == "gpu" else name: amount for name, amount in requests.items()}
     policy = {"restartPolicy": restart} if restart else {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse
+from mlinfra.admission.rules import ApiWarning, Check, Field, Problem, decoded, one_of, refuse
 from mlinfra.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -68,11 +68,15 @@ def check_manifest(obj: Manifest) -> None:
     refuse(f'{what} "{obj["metadata"]["name"]}"' if "metadata" in obj else what, rule_problems(obj))
 
 
-def accepted(kind: str, obj: Manifest) -> Manifest:
-    """The object as it is decoded; Invalid when it is of another kind, or would be refused."""
-    refuse(kind, [*validate(obj), *one_of(kind)(Field(obj)["kind"])])
-    accepted: Manifest = decoded(obj)
-    return accepted
+def accepted(what: str, obj: Manifest, *limits: Check) -> Manifest:
+    """The object as it is decoded; Invalid when it is of another kind, is refused, or is more than a noun can hold."""
+    refuse(what, validate(obj))
+    if "kind" in obj:
+        refuse(what, one_of(what)(Field(obj)["kind"]))
+    known: Manifest = decoded(obj)
+    for limit in limits:
+        refuse(what, limit(Field(known)))
+    return known
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:

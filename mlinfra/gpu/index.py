@@ -58,9 +58,8 @@ class WholeGPUBestFit:
     def _best(self, request: GPURequest) -> int | None:
         """The tightest node of each kind, and of those the one with the most points, then the first."""
         candidates, gpus = [], request.gpu_count
-        for shelf, bonus in self._matching(
-            request.gpu_memory_gib, request.required_gpu_type, request.preferred_gpu_type
-        ):
+        memory_gib, required, preferred = request.gpu_memory_gib, request.required_gpu_type, request.preferred_gpu_type
+        for shelf, bonus in self._matching(memory_gib, required, preferred):
             for count in range(gpus, len(shelf)):
                 heap = shelf[count]
                 while heap and self.free[heap[0]] != count:  # the node has moved to another heap since

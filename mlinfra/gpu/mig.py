@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from mlinfra.admission import Field, Invalid, Problem, refuse, validate
-from mlinfra.admission.rules import decoded, whole
+from mlinfra.admission import Field, Invalid, Problem, accepted, refuse
+from mlinfra.admission.nouns.gpu import all_gpus_alike
+from mlinfra.admission.rules import whole
 from mlinfra.manifest import Manifest
 from mlinfra.tables import table
 
@@ -218,8 +219,8 @@ def in_order(gpu: str, keys: Sequence[str]) -> Layout:
 
 def best_packing(gpu: str, keys: Sequence[str]) -> Layout:
     """Of all layouts made of these requests one with the most compute slices, by looking at all."""
-    wanted = Counter(keys)
-    possible = (layout for layout in layouts(gpu, tuple(wanted)) if Counter(i.key for i in layout) <= wanted)
+    requests = Counter(keys)
+    possible = (layout for layout in layouts(gpu, tuple(requests)) if Counter(i.key for i in layout) <= requests)
     return max(possible, key=lambda layout: sum(profiles(gpu)[i.key].compute_slices for i in layout))
 
 
@@ -243,9 +244,7 @@ class MIGConfig:
     @classmethod
     def of(cls, manifest: Manifest, gpu: str) -> MIGConfig:
         """The file as it cuts this GPU; Invalid where a cut treats some GPUs of a node otherwise than others."""
-        refuse("mig-parted configuration", validate(manifest))
-        config = decoded(manifest)
-        refuse("mig-parted configuration", _unread_parts(Field(config)))
+        config = accepted("mig-parted configuration", manifest, all_gpus_alike)
         keys = {profile.name: key for key, profile in profiles(gpu).items()}
         cuts = {
             name: {keys.get(profile, profile): n for profile, n in parts[0].get("mig-devices", {}).items() if n}
@@ -260,15 +259,6 @@ class MIGConfig:
         known = profiles(self.gpu)
         devices = {known[key].name: count for key, count in counts.items()}
         return {"devices": "all", "mig-enabled": bool(devices), "mig-devices": devices}
-
-
-def _unread_parts(config: Field) -> Iterator[Problem]:
-    for parts in config["mig-configs"].each():
-        for part in list(parts.each())[1:]:
-            yield part.forbidden("only one entry is read")
-        for part in parts.each():
-            if part["devices"].value != "all":
-                yield part["devices"].forbidden("only all is read")
 
 
 def _misfit(gpu: str, counts: Mapping[str, int], path: str) -> Iterator[Problem]:

@@ -196,11 +196,11 @@ def run(
     """
     cluster, outcome = Cluster(nodes, typical), PlacementRun()
     rankings = _Rankings(cluster, policy)
-    load_milli, percent = 0, 10
+    capacity_milli, load_milli, percent = cluster.capacity_milli, 0, 10
     for pod in pods:
         outcome.nodes.append(rankings.place(pod, ties))
         load_milli += pod.total_milli
-        while load_milli * 100 >= percent * cluster.capacity_milli:
+        while load_milli * 100 >= percent * capacity_milli:
             outcome.marks.append(_mark(cluster, percent))
             percent += 10
     outcome.marks.append(_mark(cluster, percent))

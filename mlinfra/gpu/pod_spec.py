@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 
-from mlinfra.admission import Field, Problem
-from mlinfra.admission.rules import select
+from mlinfra.admission.nouns.gpu import PREFERRED, REQUIRED
 from mlinfra.gpu.affinity import PreferredSchedulingTerm, Requirement, Term, term_of
 from mlinfra.gpu.nodes import MEMORY, PRODUCT
 from mlinfra.manifest import Manifest
 from mlinfra.quantity import Quantity, canonical, quantity
 
-REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in ("required", "preferred"))
 Sums = dict[str, Fraction]
 
 
@@ -65,17 +62,6 @@ def amount_text(spec: Manifest, name: str, requests: Sums) -> Quantity | None:
         return canonical(f"{math.ceil(requests[name] * 1000)}m")
     size = math.ceil(requests[name])
     return str(size) if size % 1024 else canonical(f"{size // 1024}Ki")
-
-
-def unread_terms(pod: Field) -> Iterator[Problem]:
-    """Terms that this package cannot hold: on the node's fields, or empty ones."""
-    affinity = pod["spec"]["affinity"]["nodeAffinity"]
-    for term in (
-        *select(affinity, f"{REQUIRED}.nodeSelectorTerms[]"),
-        *select(affinity, f"{PREFERRED}[].preference"),
-    ):
-        if set(term.value) != {"matchExpressions"}:
-            yield term.forbidden("only matchExpressions are read")
 
 
 def required_wishes(spec: Manifest) -> Manifest:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
-from mlinfra.admission import Count, Field, Invalid, Problem, accepted, check, refuse
+from mlinfra.admission import Count, Invalid, Problem, accepted, check
+from mlinfra.admission.nouns.gpu import PREFERRED, REQUIRED, only_expressions
 from mlinfra.admission.rules import whole
 from mlinfra.gpu import pod_spec
 from mlinfra.gpu.affinity import (
@@ -21,7 +22,6 @@ from mlinfra.gpu.affinity import (
     term_matches,
 )
 from mlinfra.gpu.nodes import GPU, MEMORY, PRODUCT, Amount, Amounts, Name
-from mlinfra.gpu.pod_spec import PREFERRED, REQUIRED
 from mlinfra.manifest import Manifest, Resources, extended
 from mlinfra.quantity import milli_value, quantity, shown
 
@@ -101,8 +101,7 @@ class GPURequest:
 
         A live pod carries its priority, and then needs no classes.
         """
-        obj = accepted("Pod", manifest)
-        refuse("Pod", pod_spec.unread_terms(Field(obj)))
+        obj = accepted("Pod", manifest, only_expressions)
         spec = obj["spec"]
         requests = pod_spec.requests_of(spec)
         resource = GPU if GPU in requests else next(filter(extended, requests), GPU)

@@ -65,8 +65,8 @@ def preempt(
     if not candidates:
         return None, no_candidate(infos, outcome)
     best = min(candidates, key=cost)
-    victims = f"preempting {len(best.pods)} victims"
-    return best, f"preemption: found a potential placement for pod on node {best.node}, {victims}"
+    count = len(best.pods)
+    return best, f"preemption: found a potential placement for pod on node {best.node}, preempting {count} victims"
 
 
 def dry_run(pod: GPURequest, infos: Sequence[NodeInfo], budgets: Budgets = ()) -> Outcome:

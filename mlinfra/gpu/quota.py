@@ -7,12 +7,13 @@ their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from mlinfra.admission import Field, Problem, accepted, check, refuse
-from mlinfra.admission.rules import dns_subdomain, select, whole
+from mlinfra.admission import accepted, check
+from mlinfra.admission.nouns.gpu import one_flavor
+from mlinfra.admission.rules import dns_subdomain, whole
 from mlinfra.gpu.nodes import Amounts
 from mlinfra.manifest import Manifest
 from mlinfra.quantity import canonical, quantity
@@ -79,8 +80,7 @@ class ClusterQueue:
     @classmethod
     def of(cls, manifest: Manifest) -> ClusterQueue:
         """The queue of a manifest; Invalid for quotas of several flavors, or in parts of a core."""
-        obj = accepted("ClusterQueue", manifest)
-        refuse("ClusterQueue", _unread_quotas(Field(obj)))
+        obj = accepted("ClusterQueue", manifest, one_flavor)
         spec = obj["spec"]
         flavors = [flavor for group in spec.get("resourceGroups", ()) for flavor in group["flavors"]]
         quotas = {entry["name"]: Quota.of(entry) for flavor in flavors for entry in flavor["resources"]}
@@ -108,18 +108,6 @@ class ClusterQueue:
         }
         spec |= {"cohortName": self.cohort} if self.cohort else {}
         return {"apiVersion": API_VERSION, "kind": "ClusterQueue", "metadata": {"name": self.name}, "spec": spec}
-
-
-def _unread_quotas(queue: Field) -> Iterator[Problem]:
-    """What a ClusterQueue of this package cannot hold."""
-    flavors = list(select(queue, "spec.resourceGroups[].flavors[]"))
-    for flavor in flavors[1:]:
-        yield flavor.forbidden("only one flavor is read")
-    for resource in select(queue, "spec.resourceGroups[].flavors[].resources[]"):
-        for name in ("nominalQuota", "borrowingLimit", "lendingLimit"):
-            amount = resource[name]
-            if amount.value is not None and quantity(amount.value).denominator != 1:
-                yield amount.invalid("only whole amounts are read")
 
 
 @dataclass(frozen=True)

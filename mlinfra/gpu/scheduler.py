@@ -148,8 +148,9 @@ class GPUScheduler:
         """Filter until enough nodes fit; the next search starts where this one ends."""
         infos = list(self.nodes.values())
         enough = num_feasible_nodes_to_find(len(infos), self.profile.percentage_of_nodes_to_score)
-        search = find_nodes_that_pass_filters(pod, infos, self._next_start_node_index, enough)
-        self._next_start_node_index = (self._next_start_node_index + search.processed_nodes) % (len(infos) or 1)
+        start = self._next_start_node_index
+        search = find_nodes_that_pass_filters(pod, infos, start, enough)
+        self._next_start_node_index = (start + search.processed_nodes) % max(1, len(infos))
         return search
 
     def _select_host(self, points: Mapping[str, Mapping[str, int]]) -> str:

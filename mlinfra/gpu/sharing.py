@@ -5,12 +5,13 @@ From the README of NVIDIA/k8s-device-plugin 0.20.0 and Table 3 of the MIG User G
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlinfra.admission import Field, Problem, check, refuse, validate
-from mlinfra.admission.rules import decoded, one_of, select, whole
+from mlinfra.admission import accepted, check
+from mlinfra.admission.nouns.gpu import one_resource
+from mlinfra.admission.rules import one_of, whole
 from mlinfra.gpu.nodes import GPU
 from mlinfra.manifest import Manifest
 
@@ -90,9 +91,7 @@ class Sharing:
     @classmethod
     def of(cls, manifest: Manifest) -> Sharing:
         """The sharing of the plugin's file; Invalid where it shares nothing, or several resources."""
-        refuse("sharing", validate(manifest))
-        config = decoded(manifest)
-        refuse("sharing", _unread_resources(Field(config)))
+        config = accepted("sharing", manifest, one_resource)
         technique = "mps" if "mps" in config["sharing"] else "timeSlicing"
         shared = config["sharing"][technique]
         (resource,) = shared["resources"]
@@ -122,13 +121,3 @@ class Sharing:
         if self.fail_requests_greater_than_one is not None:
             shared["failRequestsGreaterThanOne"] = self.fail_requests_greater_than_one
         return {"version": "v1", "sharing": {self.technique: shared}}
-
-
-def _unread_resources(config: Field) -> Iterator[Problem]:
-    """A `Sharing` is of one resource."""
-    resources = list(select(config, "sharing.mps.resources[]")) or list(
-        select(config, "sharing.timeSlicing.resources[]")
-    )
-    if not resources:
-        yield config["sharing"].required("timeSlicing or mps")
-    yield from (resource.forbidden("only one resource is read") for resource in resources[1:])

@@ -8,9 +8,22 @@ from typing import Any
 
 from mlinfra.admission.gpu_config import GPU, shared_by_mps
 from mlinfra.admission.pods import toleration
-from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, broken, label_key, label_value, labels, whole
+from mlinfra.admission.rules import (
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    broken,
+    label_key,
+    label_value,
+    labels,
+    select,
+    whole,
+)
 from mlinfra.admission.scheduler import STRATEGY
 from mlinfra.manifest import extended
+from mlinfra.quantity import quantity
 
 WHOLE_GPU = 1000
 
@@ -82,6 +95,53 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
         yield milli.invalid(f"must be from 1 to {WHOLE_GPU} for 1 GPUs")
     elif gpus != 1 and milli.value != (WHOLE_GPU if gpus else 0):
         yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
+
+
+# ------------------------------------------------------------------------------------- what a noun of ours cannot hold
+
+REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in ("required", "preferred"))
+
+
+def only_expressions(pod: Field) -> Iterator[Problem]:
+    """Affinity by the labels of nodes: no terms on their fields, and no empty ones."""
+    affinity = pod["spec"]["affinity"]["nodeAffinity"]
+    terms = [*select(affinity, f"{REQUIRED}.nodeSelectorTerms[]"), *select(affinity, f"{PREFERRED}[].preference")]
+    for term in terms:
+        if set(term.value) != {"matchExpressions"}:
+            yield term.forbidden("only matchExpressions are read")
+
+
+def one_flavor(queue: Field) -> Iterator[Problem]:
+    """A queue of one flavor, in whole cores, bytes and pieces."""
+    flavors = list(select(queue, "spec.resourceGroups[].flavors[]"))
+    for flavor in flavors[1:]:
+        yield flavor.forbidden("only one flavor is read")
+    for name in ("nominalQuota", "borrowingLimit", "lendingLimit"):
+        for amount in select(queue, f"spec.resourceGroups[].flavors[].resources[].{name}"):
+            if amount.value is not None and quantity(amount.value).denominator != 1:
+                yield amount.invalid("only whole amounts are read")
+
+
+def one_resource(config: Field) -> Iterator[Problem]:
+    """One resource that is shared, by MPS where there is that, which the plugin then takes alone."""
+    technique = "mps" if config["sharing"]["mps"].value else "timeSlicing"
+    resources = list(select(config, f"sharing.{technique}.resources[]"))
+    if not resources:
+        yield config["sharing"].required("timeSlicing or mps")
+    for resource in resources[1:]:
+        yield resource.forbidden("only one resource is read")
+
+
+def all_gpus_alike(config: Field) -> Iterator[Problem]:
+    """Cuts that treat all GPUs of a node in one way."""
+    if not config["mig-configs"].value:
+        yield config["mig-configs"].required()
+    for parts in config["mig-configs"].each():
+        first, *others = parts.each()
+        if first["devices"].value != "all":
+            yield first["devices"].forbidden("only all is read")
+        for part in others:
+            yield part.forbidden("only one entry is read")
 
 
 def table(rules: Rules) -> Check:
