@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, islice
@@ -205,3 +207,36 @@ def test_the_books_of_a_cluster(chance: Random, chosen: profile.Profile) -> None
             free[at] += i % 5
         assert index.free == free
     assert not any(+info.requested or info.pods for info in one.nodes.values())
+
+
+READ: list[tuple[Callable[[Any], object], Any]] = [
+    (GPUNode.of, GPUNode("n", "A", 8, 79, taints=(Taint("k", "v"),), labels={"z": "a"}, devices={"a.b/c": 2})),
+    (PriorityClass.of, URGENT),
+    (lambda obj: GPURequest.of(obj, [URGENT]), GPURequest("p", 1, 40, "A", "B", 4, "1Gi", (Toleration("k", "Exists"),), URGENT)),
+    (quota.ClusterQueue.of, OWN["a"]),
+    (quota.LocalQueue.of, quota.LocalQueue("a", "b", "c")),
+    (quota.ResourceFlavor.of, quota.ResourceFlavor("a", {"a": "b"})),
+    (profile.Profile.of, profile.packing()),
+    (profile.Profile.of, CURVED),
+    (sharing.Sharing.of, SLICED),
+    (lambda obj: mig.MIGConfig.of(obj, A100), mig.MIGConfig(A100, {"a": {"1g": 2}})),
+]  # fmt: skip
+
+
+def variants(obj: Any, odd: Any) -> Iterator[Any]:
+    """The manifest with that value in the place of each branch and leaf, one after the other."""
+    yield odd
+    places = obj.items() if isinstance(obj, dict) else enumerate(obj) if isinstance(obj, list) else ()
+    for place, branch in places:
+        for variant in variants(branch, odd):
+            changed = copy(obj)
+            changed[place] = variant
+            yield changed
+
+
+@pytest.mark.parametrize(("of", "noun"), READ, ids=[type(noun).__name__ for _, noun in READ])
+def test_what_is_odd_is_refused_or_read(of: Callable[[Any], object], noun: Any) -> None:
+    for odd in (None, True, -1, 0.5, "", "x", "٣", "1" * 5000, [], [5], {}, {"a": "b"}):
+        for variant in variants(noun.manifest(), odd):
+            with suppress(Invalid):
+                assert of(variant)

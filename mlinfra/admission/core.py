@@ -39,7 +39,7 @@ BARE_POD: Rules = [(f"{containers}[].image", untrimmed) for containers in ("cont
 TEMPLATE = ("spec", "spec.template", "spec.template.metadata", "spec.template.spec")
 
 KINDS: dict[tuple[Any, Any], Kind] = {
-    ("v1", "Node"): Kind(dns_subdomain, below("spec", NODE)),
+    ("v1", "Node"): Kind(dns_subdomain, NODE),
     ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
     ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),

@@ -23,6 +23,7 @@ from mlinfra.admission.rules import (
     text,
     whole,
 )
+from mlinfra.admission.scheduler import a_list, a_string
 from mlinfra.manifest import Manifest
 
 GPU = "nvidia.com/gpu"
@@ -59,11 +60,6 @@ def known(*names: str) -> Check:
                 yield Problem(field[name].path, f"unexpected field: {name}")
 
     return check
-
-
-def a_list(field: Field) -> Iterator[Problem]:
-    if not isinstance(field.value, list):
-        yield field.invalid("must be a list")
 
 
 def version(field: Field) -> Iterator[Problem]:
@@ -157,7 +153,7 @@ def replicated(technique: str) -> Rules:
         (f"{path}.renameByDefault", boolean),
         (f"{path}.failRequestsGreaterThanOne", boolean),
         (f"{path}.resources", Needed("no resources specified"), a_list),
-        (f"{path}.resources[].name", Needed("no resource name specified"), label_key),
+        (f"{path}.resources[].name", Needed("no resource name specified"), a_string, label_key),
         (f"{path}.resources[].replicas", Needed("no replicas specified"), REPLICAS),
     ]
 

@@ -222,10 +222,12 @@ def node_requirement(field: Field) -> Iterator[Problem]:
 
 
 NODE: Rules = [
-    ("taints[].key", Needed(), label_key),
-    ("taints[].value", label_value),
-    ("taints[].effect", Needed(), one_of("NoExecute", "NoSchedule", "PreferNoSchedule")),
-    ("taints", distinct("effect", "key", "effect")),
+    ("spec.taints[].key", Needed(), label_key),
+    ("spec.taints[].value", label_value),
+    ("spec.taints[].effect", Needed(), one_of("NoExecute", "NoSchedule", "PreferNoSchedule")),
+    ("spec.taints", distinct("effect", "key", "effect")),
+    ("status.allocatable[]", quantity_check()),
+    ("status.capacity[]", quantity_check()),
 ]
 
 VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs

@@ -19,6 +19,7 @@ from mlinfra.admission.rules import (
     a_map,
     between,
     broken,
+    label_key,
     one_of,
     select,
     unknown_field,
@@ -54,9 +55,27 @@ def _shape(ratio: Field) -> Iterator[Problem]:
 
 
 _POINT = "scoringStrategy.requestedToCapacityRatio.shape[]"
+
+
+def a_list(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, list):
+        yield field.invalid("must be a list")
+
+
+def a_string(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, str):
+        yield field.invalid("must be a string")
+
+
 STRATEGY: Rules = [
+    ("scoringStrategy", a_map),
+    ("scoringStrategy.resources", a_list),
+    ("scoringStrategy.resources[]", a_map),
+    ("scoringStrategy.requestedToCapacityRatio", a_map),
+    ("scoringStrategy.requestedToCapacityRatio.shape", a_list),
+    (_POINT, a_map),
     ("scoringStrategy.type", one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
-    ("scoringStrategy.resources[].name", Needed()),
+    ("scoringStrategy.resources[].name", Needed(), a_string, label_key),
     ("scoringStrategy.resources[].weight",),
     ("scoringStrategy.resources[]", _weight),
     (f"{_POINT}.utilization", _in_range(100)),

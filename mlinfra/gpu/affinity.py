@@ -11,7 +11,7 @@ from mlinfra.admission import check
 from mlinfra.admission.rules import between, one_of
 from mlinfra.manifest import Manifest
 
-WHOLE_NUMBER = re.compile("[+-]?[0-9]+")
+WHOLE_NUMBER = re.compile("[+-]?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from mlinfra.admission.nouns.gpu import PREFERRED, REQUIRED
-from mlinfra.gpu.affinity import PreferredSchedulingTerm, Requirement, Term, term_of
+from mlinfra.gpu.affinity import WHOLE_NUMBER, PreferredSchedulingTerm, Requirement, Term, term_of
 from mlinfra.gpu.nodes import MEMORY, PRODUCT
 from mlinfra.manifest import Manifest
 from mlinfra.quantity import Quantity, canonical, quantity
@@ -105,4 +105,4 @@ def _is_whole_gib(requirement: Requirement) -> bool:
     if requirement.key != MEMORY or requirement.operator != "Gt":
         return False
     (bound,) = requirement.values
-    return bound.isdecimal() and int(bound) % 1024 == 1023
+    return WHOLE_NUMBER.fullmatch(bound) is not None and int(bound) % 1024 == 1023

@@ -46,9 +46,12 @@ class PriorityClass:
     @classmethod
     def of(cls, manifest: Manifest) -> PriorityClass:
         obj = accepted("PriorityClass", manifest)
-        policy = obj.get("preemptionPolicy", "PreemptLowerPriority")
         return cls(
-            obj["metadata"]["name"], obj["value"], policy, obj.get("globalDefault", False), obj.get("description", "")
+            obj["metadata"].get("name", ""),
+            obj.get("value", 0),
+            obj.get("preemptionPolicy", "PreemptLowerPriority"),
+            obj.get("globalDefault", False),
+            obj.get("description", ""),
         )
 
     def manifest(self) -> Manifest:

@@ -105,7 +105,7 @@ def _strategy(profile: Manifest) -> Strategy:
     resources = weights or CPU_AND_MEMORY
     kind = configured.get("type") or "LeastAllocated"
     if kind == "RequestedToCapacityRatio":
-        points = configured["requestedToCapacityRatio"]["shape"]
+        points = configured.get("requestedToCapacityRatio", {}).get("shape", ())
         return RequestedToCapacityRatio(resources, tuple((p.get("utilization", 0), p.get("score", 0)) for p in points))
     return MostAllocated(resources) if kind == "MostAllocated" else LeastAllocated(resources)
 

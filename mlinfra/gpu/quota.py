@@ -81,7 +81,7 @@ class ClusterQueue:
     def of(cls, manifest: Manifest) -> ClusterQueue:
         """The queue of a manifest; Invalid for quotas of several flavors, or in parts of a core."""
         obj = accepted("ClusterQueue", manifest, one_flavor)
-        spec = obj["spec"]
+        spec = obj.get("spec", {})
         flavors = [flavor for group in spec.get("resourceGroups", ()) for flavor in group["flavors"]]
         quotas = {entry["name"]: Quota.of(entry) for flavor in flavors for entry in flavor["resources"]}
         return cls(
@@ -124,8 +124,8 @@ class LocalQueue:
     @classmethod
     def of(cls, manifest: Manifest) -> LocalQueue:
         obj = accepted("LocalQueue", manifest)
-        metadata = obj["metadata"]
-        return cls(metadata.get("name", ""), metadata.get("namespace", "default"), obj["spec"]["clusterQueue"])
+        metadata, spec = obj["metadata"], obj.get("spec", {})
+        return cls(metadata.get("name", ""), metadata.get("namespace", "default"), spec.get("clusterQueue", ""))
 
     def manifest(self) -> Manifest:
         metadata = {"name": self.name, "namespace": self.namespace}
