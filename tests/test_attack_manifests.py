@@ -31,7 +31,11 @@ odd = st.sampled_from([*ODD, ...])
 leaves = st.sampled_from(ODD) | st.text(max_size=5) | st.integers() | st.floats()
 values = st.recursive(leaves, lambda v: st.lists(v, max_size=2) | st.dictionaries(st.text(max_size=5), v, max_size=2))
 Judge = Callable[[Any], list[admission.Problem | admission.ApiWarning]]
-RAY, PACKING, FLAVOR = RAY_SERVICE.manifest(), profile.packing().manifest(), quota.resource_flavor("a100", {"a": "b"})
+RAY, PACKING, FLAVOR = (
+    RAY_SERVICE.manifest(),
+    profile.packing().manifest(),
+    quota.ResourceFlavor("a100", {"a": "b"}).manifest(),
+)
 TARGETS: list[tuple[Judge, manifest.Manifest]] = [*[(admission.validate, obj) for obj in GOOD.values()]]
 TARGETS += [(validate, SERVICES[0].manifest()), (validate, FLAVOR), (validate, PACKING)]
 TARGETS += [(validate, RAY), (validate, BERT.config())]

@@ -24,7 +24,7 @@ from mlinfra.admission.custom_schema import of_file
 from mlinfra.admission.schema import Schema
 from mlinfra.autoscaling import hpa, keda, vpa
 from mlinfra.gpu import quota
-from mlinfra.gpu.cluster import GPU
+from mlinfra.gpu.nodes import GPU
 
 BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 PUBLISHED = {
@@ -53,8 +53,8 @@ WRITTEN = [
         behavior=hpa.Behavior(hpa.ScalingRules(tolerance="0.05")),
     ).manifest(),
     quota.ClusterQueue("a", "ml", {GPU: quota.Quota(16, 4, 8)}).manifest(),
-    quota.local_queue("research", "ml", "a"),
-    quota.resource_flavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}),
+    quota.LocalQueue("research", "ml", "a").manifest(),
+    quota.ResourceFlavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}).manifest(),
     *[service.manifest() for service in GOOD],
     RAY_SERVICE.manifest(),
     COURSE,

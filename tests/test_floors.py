@@ -86,9 +86,7 @@ def public_classes() -> Iterator[tuple[str, str]]:
                 yield node.name, module(path)
 
 
-STILL_TWICE: set[str] = {
-    "Event",
-}
+STILL_TWICE: set[str] = set()
 """Names that two modules give to a class, until each is named by what it is."""
 
 

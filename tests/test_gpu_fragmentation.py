@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,10 +27,10 @@ PODS = st.lists(
         st.sampled_from([100, 300, 500, 900, 1000]),
         st.sampled_from([(), ("T4",), ("A10", "V100")]),
     )
-    | st.builds(shapes.PodShape, st.just(4000), st.just(4000), st.sampled_from([0, 2, 4]), st.just(1000)),
+    | st.sampled_from([0, 2, 4]).map(lambda gpus: shapes.PodShape(4000, 4000, gpus, 1000 if gpus else 0)),
     min_size=1,
     max_size=40,
-).map(lambda pods: [pod._replace(gpu_milli=pod.gpu_milli if pod.gpus else 0) for pod in pods])
+)
 
 
 def wasted(free: list[int], gpu_milli: int, gpus: int = 1, cpu: int = 1) -> float:
@@ -124,4 +126,42 @@ def test_the_load_stops_before_it_passes_130_percent() -> None:
         assert 1.28 * 6_212_000 < sum(pod.total_milli for pod in asked) <= 1.3 * 6_212_000
     assert asked == list(shapes.load(pods, 6_212_000, 1))
     assert asked[:8152] != pods
-    assert sorted(asked[:8152]) == sorted(pods)
+    assert Counter(asked[:8152]) == Counter(pods)
+
+
+def ranked(policy: placement.Policy, pod: shapes.PodShape) -> list[int]:
+    """Points of 2 GPUs that are free, 4 of which one is half taken, 8 of which one is taken, and 8 free ones."""
+    cluster = fragmentation.Cluster(
+        [shapes.NodeShape(64_000, 64_000, gpus, "T4") for gpus in (2, 4, 8, 8)],
+        [shapes.TypicalPod(1, 1, 1000, (), 1.0)],
+    )
+    cluster.place(HALF, 1, 0)
+    cluster.place(ONE, 2, 0)
+    return [int(points) for points in policy(cluster, pod, np.arange(4)).points]
+
+
+HALF, ONE = shapes.PodShape(32_000, 1, 1, 500), shapes.PodShape(32_000, 1, 1, 1000)
+
+
+def test_packing_by_hand() -> None:
+    """Wholly free: max(33 - f, f); opening n: 50 - n; on a shared one with half free: 100 - 50 // 10."""
+    assert ranked(placement.gpu_packing, HALF) == [33 - 2, 100 - 50 // 10, 50 - 1, 33 - 8]
+    assert ranked(placement.gpu_packing, ONE) == [33 - 2, 50 - 1, 50 - 1, 33 - 8]
+
+
+def test_clustering_by_hand() -> None:
+    """75 for company of its own kind, 25 for none, 0 for others only; and 25 (8000 - G) // 8000 for what is taken."""
+    assert ranked(placement.gpu_clustering, HALF) == [25 + 18, 75 + 14, 0 + 3, 25 + 0]
+    assert ranked(placement.gpu_clustering, ONE) == [25 + 18, 0 + 14, 75 + 3, 25 + 0]
+    cluster = fragmentation.Cluster(
+        [shapes.NodeShape(64_000, 64_000, 4, "T4")], [shapes.TypicalPod(1, 1, 1000, (), 1.0)]
+    )
+    cluster.place(replace(HALF, cpu_milli=1), 0, 0)
+    cluster.place(replace(ONE, cpu_milli=1), 0, 1)
+    assert placement.gpu_clustering(cluster, ONE, np.arange(1)).points == [50 + 25 * (8000 - 2500) // 8000]
+
+
+def test_best_fit_and_the_dot_product_by_hand() -> None:
+    """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
+    assert ranked(placement.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
+    assert ranked(placement.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))

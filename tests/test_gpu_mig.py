@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mlinfra import admission
 from mlinfra.gpu import mig
-from mlinfra.gpu.cluster import GPUNode, GPURequest
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.scheduler import GPUScheduler
 
 GPUS = ["A100-40GB", "A100-80GB", "H100-80GB", "H100-NVL-94GB", "H200-141GB", "B200-180GB", "A30-24GB"]
@@ -107,8 +108,8 @@ def test_shares_of_the_multiprocessors_are_not_sevenths() -> None:
         (lambda: mig.MIGPartitioner("A100-40GB").create("3g", 1), "3g.20gb is invalid: start: Insufficient Resources"),
         (lambda: mig.MIGPartitioner("A100-40GB").destroy(mig.Instance("1g", 0)), 'instances "1g" at 0 not found'),
         (lambda: mig.smallest_for("A30-24GB", 30), "gib: Invalid value: 30: must be less than or equal to 23.44"),
-        (lambda: mig.parted_config("A100-40GB", {"two": {"3g": 3}}), "must fit on one A100-40GB"),
-        (lambda: mig.parted_config("A30-24GB", {"two": {"3g": 1}}), 'mig-configs.two: Unsupported value: "3g"'),
+        (lambda: mig.MIGConfig("A100-40GB", {"two": {"3g": 3}}), "must fit on one A100-40GB"),
+        (lambda: mig.MIGConfig("A30-24GB", {"two": {"3g": 1}}), 'mig-configs.two: Unsupported value: "3g"'),
     ],
 )
 def test_what_a_gpu_refuses(wrong: Any, message: str) -> None:
@@ -138,7 +139,7 @@ def test_media_extensions_in_a_resource_name() -> None:
 
 
 def test_the_file_of_mig_parted() -> None:
-    balanced = mig.parted_config("A100-80GB", {"all-balanced": {"1g": 2, "2g": 1, "3g": 1}})
+    balanced = mig.MIGConfig("A100-80GB", {"all-balanced": {"1g": 2, "2g": 1, "3g": 1}}).manifest()
     (cut,) = balanced["mig-configs"]["all-balanced"]
     assert cut["mig-devices"] == {"1g.10gb": 2, "2g.20gb": 1, "3g.40gb": 1}
 
@@ -150,3 +151,51 @@ def test_claims_and_their_class() -> None:
     assert two["spec"]["devices"]["constraints"][0]["matchAttribute"] == "gpu.nvidia.com/parentUUID"
     with pytest.raises(admission.Invalid, match="count: Invalid value: 0"):
         mig.resource_claim("none", mig.profiles("H100-80GB")["3g"], 0)
+
+
+def test_a_file_of_mig_parted_is_read_back() -> None:
+    made = mig.MIGConfig("H100-80GB", {"off": {}, "sevens": {"1g": 7}, "media": {"1g+me": 1, "3g": 1}})
+    assert mig.MIGConfig.of(made.manifest(), "H100-80GB") == made
+
+
+def parted(**part: Any) -> dict[str, Any]:
+    whole = {"devices": "all", "mig-enabled": True, "mig-devices": {"1g.10gb": 7}} | part
+    return {"version": "v1", "mig-configs": {"cut": [{k: v for k, v in whole.items() if v is not None}]}}
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (parted() | {"version": "v2"}, "version: unknown version: v2"),
+        ({"mig-configs": parted()["mig-configs"]}, "version: Required value: unable to parse with missing 'version' field"),
+        (parted() | {"mig-config": {}}, "mig-config: unexpected field: mig-config"),
+        ({"version": "v1", "mig-configs": {}}, "mig-configs: Required value: at least one entry is required"),
+        (parted(devices=None), "mig-configs[cut][0].devices: Required value"),
+        (parted(devices="some"), 'mig-configs[cut][0].devices: Invalid value: "some": must be all, or a list of indices'),
+        (parted(**{"mig-enabled": None}), "mig-configs[cut][0].mig-enabled: Required value"),
+        (parted(**{"mig-devices": None}), "mig-configs[cut][0].mig-devices: Required value: when 'mig-enabled' is true"),
+        (parted(**{"mig-enabled": False}), "mig-configs[cut][0].mig-devices: Forbidden: MIG devices included when 'mig-enabled' is false"),
+        (parted(**{"mig-devices": {"1g.10gb": 0}}), 'mig-configs[cut][0].mig-devices: Invalid value: {"1g.10gb": 0}: all counts for all MigProfiles are 0'),
+        (parted(gpus=1), "mig-configs[cut][0].gpus: unexpected field: gpus"),
+    ],
+)  # fmt: skip
+def test_a_file_that_mig_parted_does_not_read(config: dict[str, Any], problem: str) -> None:
+    assert [str(each) for each in admission.validate(config)] == [problem]
+
+
+def test_a_profile_is_written_with_its_memory() -> None:
+    for profile, right in (("1g.10gb", True), ("1c.3g.40gb", True), ("1g.10gb+me", True), ("1g", False)):
+        assert (admission.validate(parted(**{"mig-devices": {profile: 1}})) == []) is right
+
+
+@pytest.mark.parametrize(
+    ("config", "gpu", "message"),
+    [
+        (parted(devices=[0, 1]), "H100-80GB", "only all is read"),
+        (parted(), "B200-180GB", 'Unsupported value: "1g.10gb"'),
+        (parted(**{"mig-devices": {"3g.40gb": 3}}), "H100-80GB", "must fit on one H100-80GB"),
+    ],
+)
+def test_a_file_for_other_gpus(config: dict[str, Any], gpu: str, message: str) -> None:
+    with pytest.raises(admission.Invalid, match=message):
+        mig.MIGConfig.of(config, gpu)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, PriorityClass
+from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.preemption import (
     MIN_CANDIDATES,
     NO_VICTIMS,
@@ -25,9 +28,11 @@ CAPACITY = 10
 SMALL = GPUNode("n", cpu=CAPACITY)
 
 
-def pod(name: str, cpu: int, value: int, start_s: float = 0.0, app: str = "") -> Pod:
+def pod(name: str, cpu: int, value: int, start_s: float = 0.0, app: str = "") -> BoundPod:
     labels = {"app": app} if app else {}
-    return Pod(GPURequest(name, cpu=cpu, priority_class=PriorityClass(f"p{value}", value), labels=labels), "n", start_s)
+    return BoundPod(
+        GPURequest(name, cpu=cpu, priority_class=PriorityClass(f"p{value}", value), labels=labels), "n", start_s
+    )
 
 
 def full_node(sizes: list[tuple[int, int, int, str]]) -> NodeInfo:
@@ -118,7 +123,7 @@ def better(one: Victims, other: Victims) -> bool:
     return earliest_of_the_top(one) > earliest_of_the_top(other)
 
 
-def victims_of(*pods: Pod, cpu: int = 5, budgets: tuple[DisruptionBudget, ...] = ()) -> list[str]:
+def victims_of(*pods: BoundPod, cpu: int = 5, budgets: tuple[DisruptionBudget, ...] = ()) -> list[str]:
     outcome = select_victims(pod("incoming", cpu, 9).request, NodeInfo(SMALL, pods), budgets)
     assert isinstance(outcome, Victims)
     return [victim.request.name for victim in outcome.pods]
@@ -154,3 +159,21 @@ def test_who_protects_everybody_is_tried_further() -> None:
     assert victims is not None
     assert victims.node == "last"
     assert said == "preemption: found a potential placement for pod on node last, preempting 1 victims"
+
+
+def test_of_a_large_cluster_a_tenth_is_tried() -> None:
+    """`minCandidateNodesPercentage` 10: 150 of 1500 nodes, more than the 100 that are the least."""
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1)) for i in range(1500)]
+    for i, info in enumerate(infos):
+        info.add(pod(f"v{i}", 1, 0))
+    assert len(dry_run(pod("incoming", 1, 1).request, infos)) == 150
+
+
+@pytest.mark.parametrize(("protected", "looked_at"), [(99, 100), (100, 101), (101, 102)])
+def test_the_search_goes_on_until_one_of_the_hundred_breaks_no_budget(protected: int, looked_at: int) -> None:
+    """A hundred candidates are enough as soon as one of them, whichever, violates nothing."""
+    infos = [NodeInfo(GPUNode(f"n{i}", cpu=1)) for i in range(150)]
+    for i, info in enumerate(infos):
+        info.add(pod(f"v{i}", 1, 0, app="kept" if i < protected else ""))
+    found = dry_run(pod("incoming", 1, 1).request, infos, [DisruptionBudget({"app": "kept"}, 0)])
+    assert len(found) == looked_at

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mlinfra import admission
-from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, PriorityClass, Taint, Toleration, nonzero
-from mlinfra.gpu.filters import num_feasible_nodes_to_find
+from mlinfra.gpu.affinity import Taint, Toleration
+from mlinfra.gpu.cluster import NodeInfo, nonzero
+from mlinfra.gpu.filters import Refusal, num_feasible_nodes_to_find, refusal
+from mlinfra.gpu.nodes import GPU, GPUNode
+from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.preemption import DisruptionBudget
 from mlinfra.gpu.profile import BEST_FIT, DEFAULT_PROFILE, Profile, packing
 from mlinfra.gpu.scheduler import GPUScheduler
@@ -400,3 +403,17 @@ def test_everything_given_back_is_as_before() -> None:
     assert cluster.status() == fresh.status()
     assert all(not +info.requested and not +info.nonzero_requested for info in cluster.nodes.values())
     assert all(info.requested[GPU] == 0 for info in cluster.nodes.values())
+
+
+@pytest.mark.parametrize("resource", [GPU, "nvidia.com/mig-1g.10gb"])
+def test_a_device_that_a_node_does_not_have_is_missing_for_good(resource: str) -> None:
+    """One is more than none, and no eviction helps."""
+    refused = refusal(GPURequest("one", 1, resource=resource), NodeInfo(GPUNode("cpu-only")))
+    assert refused == Refusal((f"Insufficient {resource}",), resolvable=False)
+
+
+def test_an_explanation_has_the_nodes_in_their_order() -> None:
+    """Those that fit, then those that do not, each as they were added."""
+    cluster = GPUScheduler([GPUNode(f"n{i}", "Tesla-V100-SXM2-32GB", 2 - i % 2, 32) for i in range(4)])
+    said = cluster.explain(GPURequest("two", 2))
+    assert (list(said.points), list(said.refused)) == (["n0", "n2"], ["n1", "n3"])

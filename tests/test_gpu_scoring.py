@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from mlinfra import admission
 from mlinfra.admission import validate
 from mlinfra.gpu import profile
-from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, NodeInfo, Pod
+from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import refusal
 from mlinfra.gpu.index import WholeGPUBestFit
+from mlinfra.gpu.nodes import GPU, GPUNode
+from mlinfra.gpu.pods import GPURequest
+from mlinfra.gpu.profile import DEFAULT_PROFILE
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.gpu.scoring import (
     BalancedAllocation,
+    BestFit,
     LeastAllocated,
     MostAllocated,
     NodeResourcesFit,
@@ -26,6 +30,7 @@ from mlinfra.gpu.scoring import (
     balance,
     broken_linear,
     normalize,
+    normalize_reversed,
 )
 
 A100, V100 = "NVIDIA-A100-SXM4-80GB", "Tesla-V100-SXM2-32GB"
@@ -62,7 +67,7 @@ def test_a_falling_line_is_cut_toward_zero_as_go_does() -> None:
 
 def test_pods_that_request_nothing_still_count_in_the_score() -> None:
     """Eight of them, each for 100m: a tenth of the node. The filter takes them for nothing."""
-    idle = tuple(Pod(GPURequest(f"idle-{i}"), "n") for i in range(8))
+    idle = tuple(BoundPod(GPURequest(f"idle-{i}"), "n") for i in range(8))
     info, pod = NodeInfo(GPUNode("n", cpu=8, memory="1Ti"), idle), GPURequest("p", cpu=0, memory=0)
     assert NodeResourcesFit(LeastAllocated({"cpu": 1})).score(pod, info) == 90
     assert refusal(GPURequest("whole", cpu=8), info) is None
@@ -71,7 +76,7 @@ def test_pods_that_request_nothing_still_count_in_the_score() -> None:
 def test_the_default_does_not_see_gpus_and_packing_does() -> None:
     infos = [
         NodeInfo(GPUNode("empty", A100, 8, 80)),
-        NodeInfo(GPUNode("half", A100, 8, 80), (Pod(GPURequest("a", 4), "half"),)),
+        NodeInfo(GPUNode("half", A100, 8, 80), (BoundPod(GPURequest("a", 4), "half"),)),
     ]
     pod = GPURequest("b", 1)
     assert len({NodeResourcesFit().score(pod, info) for info in infos}) == 1
@@ -94,16 +99,16 @@ def test_balanced_allocation_says_what_the_pod_changes() -> None:
     assert score(GPURequest("gpus-only", 4), node) == 0
     assert score(GPURequest("even", cpu=4, memory=200), node) == 75
     assert score(GPURequest("lopsided", cpu=8), node) == 50
-    node.add(Pod(GPURequest("first", cpu=8), "n"))
+    node.add(BoundPod(GPURequest("first", cpu=8), "n"))
     assert score(GPURequest("evens-out", memory=400), node) == 100
 
 
 @pytest.mark.parametrize(
-    ("raw", "reverse", "points"),
-    [([], False, []), ([3], False, [100]), ([1, 3], True, [67, 0]), ([0, 0], True, [100, 100])],
+    ("raw", "points", "reversed_points"),
+    [([], [], []), ([3], [100], [0]), ([1, 3], [33, 100], [67, 0]), ([0, 0], [0, 0], [100, 100])],
 )
-def test_normalizing(raw: list[int], reverse: bool, points: list[int]) -> None:
-    assert normalize(raw, reverse) == points
+def test_normalizing(raw: list[int], points: list[int], reversed_points: list[int]) -> None:
+    assert (normalize(raw), normalize_reversed(raw)) == (points, reversed_points)
 
 
 # --------------------------------------------------------------------------------------------------- configurations
@@ -127,10 +132,45 @@ def test_packing_says_what_it_does_and_switches_off_what_pulls_the_other_way() -
 
 
 def test_the_source_notebooks_rule_is_no_plugin_of_upstream() -> None:
-    with pytest.raises(
-        admission.Invalid, match=r'plugins: Unsupported value: "BestFit": supported values: "NodeAffinity"'
-    ):
-        profile.BEST_FIT.manifest()
+    assert [str(each) for each in validate(profile.BEST_FIT.manifest())] == [
+        "Warning: profiles[0].plugins.score.enabled[0].name: "
+        'kube-scheduler has no plugin "BestFit"; a build of your own may'
+    ]
+
+
+WEIGHTED = profile.Profile("weighted", (NodeResourcesFit(weight=2), BestFit(weight=7)), 40)
+CURVE = profile.Profile(
+    "curve", (NodeResourcesFit(RequestedToCapacityRatio({GPU: 3}, ((0, 0), (100, 10)))), *DEFAULT_PROFILE.plugins[1:])
+)
+
+
+@pytest.mark.parametrize(
+    "made", [DEFAULT_PROFILE, profile.packing(), profile.BEST_FIT, WEIGHTED, CURVE], ids=lambda p: str(p.scheduler_name)
+)
+def test_a_profile_is_read_back(made: profile.Profile) -> None:
+    assert profile.Profile.of(made.manifest()) == made
+
+
+def test_a_configuration_that_people_have() -> None:
+    head = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    assert validate(head | {"leaderElection": {"leaderElect": True}}) == []
+    assert profile.Profile.of(head) == DEFAULT_PROFILE
+    plugins = {
+        "multiPoint": {"enabled": [{"name": "NodeAffinity", "weight": 9}]},
+        "score": {"disabled": [{"name": "TaintToleration"}]},
+    }
+    own = {"schedulerName": "own", "plugins": plugins}
+    config = head | {"percentageOfNodesToScore": 30, "profiles": [{"schedulerName": "first"}, own]}
+    first, second = (profile.Profile.of(config, name) for name in ("", "own"))
+    assert (first.scheduler_name, first.plugins) == ("first", DEFAULT_PROFILE.plugins)
+    assert {plugin.name: plugin.weight for plugin in second.plugins} == {
+        "NodeResourcesFit": 1,
+        "NodeResourcesBalancedAllocation": 1,
+        "NodeAffinity": 9,
+    }
+    assert second.percentage_of_nodes_to_score == 30
+    with pytest.raises(admission.Invalid, match='schedulerName: Unsupported value: "other"'):
+        profile.Profile.of(config, "other")
 
 
 @pytest.mark.parametrize(
@@ -232,3 +272,30 @@ def test_the_index_keeps_a_required_type_and_its_books() -> None:
     assert index.free == [2, 1]
     index.release("x")
     assert index.free == [2, 2]
+
+
+def test_the_source_rule_without_a_preference_is_the_spare_gpus_alone() -> None:
+    node = NodeInfo(GPUNode("n", "Tesla-V100-SXM2-32GB", 8, 32))
+    assert BestFit().score(GPURequest("p", 1), node) == -70
+    assert BestFit().score(GPURequest("p", 1, preferred_gpu_type="Tesla-V100-SXM2-32GB"), node) == 30
+
+
+def test_ten_spare_gpus_weigh_as_much_as_the_preferred_type() -> None:
+    """100 - 10 x 10 beside 0 - 0 x 10: a tie, which goes to the first node."""
+    nodes = [GPUNode("wide", "A100", 11, 80), GPUNode("tight", "V100", 1, 32)]
+    for order in (nodes, nodes[::-1]):
+        assert WholeGPUBestFit(order).place(GPURequest("p", 1, preferred_gpu_type="A100")) == order[0].name
+
+
+def test_what_a_node_does_not_have_is_not_out_of_balance() -> None:
+    assert balance({"cpu": 4000, "memory": 0}, {"cpu": 8000, "memory": 0}) == 100
+
+
+def test_the_weights_of_the_default_plugins() -> None:
+    """`getDefaultPlugins`: TaintToleration 3, NodeAffinity 2, the others 1."""
+    assert {plugin.name: plugin.weight for plugin in DEFAULT_PROFILE.plugins} == {
+        "TaintToleration": 3,
+        "NodeAffinity": 2,
+        "NodeResourcesFit": 1,
+        "NodeResourcesBalancedAllocation": 1,
+    }

@@ -9,7 +9,8 @@ import pytest
 
 from mlinfra import admission
 from mlinfra.gpu import sharing
-from mlinfra.gpu.cluster import GPUNode, GPURequest
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.scheduler import GPUScheduler
 
 
@@ -66,3 +67,54 @@ def test_refused(wrong: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"technique": "timeSlicing", "replicas": 4}
     with pytest.raises(admission.Invalid, match=re.escape(message)):
         sharing.Sharing(**given | wrong)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        sharing.Sharing("timeSlicing", 4, "nvidia.com/mig-1g.10gb", rename_by_default=True),
+        sharing.Sharing("mps", 10, fail_requests_greater_than_one=False),
+        sharing.Sharing("mps", 10),
+    ],
+)
+def test_a_file_is_read_back(made: sharing.Sharing) -> None:
+    assert sharing.Sharing.of(made.manifest()) == made
+
+
+def test_what_is_not_given_is_left_to_the_plugin() -> None:
+    """Without the key it is true for MPS, and false for time-slicing (k8s-device-plugin 1762)."""
+    assert "failRequestsGreaterThanOne" not in sharing.Sharing("mps", 10).manifest()["sharing"]["mps"]
+
+
+def plugin_file(**sections: Any) -> dict[str, Any]:
+    return {"version": "v1", "flags": {"migStrategy": "none"}} | sections
+
+
+def replicated(**resource: Any) -> dict[str, Any]:
+    return {"resources": [{"name": "nvidia.com/gpu", "replicas": 4} | resource]}
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (plugin_file(version="v2"), "version: unknown version: v2"),
+        (plugin_file(flags={"migStrategy": "mix"}), 'flags.migStrategy: Unsupported value: "mix": supported values: "mixed", "none", "single"'),
+        (plugin_file(sharing={"timeSlicing": {}}), "sharing.timeSlicing.resources: Required value: no resources specified"),
+        (plugin_file(sharing={"mps": replicated(replicas=1)}), "sharing.mps.resources[0].replicas: Invalid value: 1: number of replicas must be >= 2"),
+        (plugin_file(sharing={"mps": replicated(replicas=49)}), "sharing.mps.resources[0].replicas: Invalid value: 49: must be less than or equal to 48, the clients of a GPU"),
+        (plugin_file(sharing={"mps": replicated(name="nvidia.com/mig-1g.5gb")}), 'sharing.mps.resources[0].name: Unsupported value: "nvidia.com/mig-1g.5gb": supported values: "nvidia.com/gpu"'),
+        (plugin_file(sharing={"timeslicing": replicated()}), "Warning: sharing.timeslicing: unknown key, silently dropped"),
+        (plugin_file(sharing={"timeSlicing": replicated(), "mps": replicated()}), "Warning: sharing.timeSlicing: ignored beside mps"),
+    ],
+)  # fmt: skip
+def test_a_file_that_the_plugin_would_not_start_with_or_not_heed(config: dict[str, Any], problem: str) -> None:
+    assert [str(each) for each in admission.validate(config)] == [problem]
+    assert admission.validate(plugin_file(sharing={"timeSlicing": replicated()})) == []
+
+
+def test_several_resources_are_not_one_sharing() -> None:
+    two = replicated()["resources"] + replicated(name="nvidia.com/mig-1g.5gb")["resources"]
+    with pytest.raises(admission.Invalid, match="only one resource is read"):
+        sharing.Sharing.of(plugin_file(sharing={"timeSlicing": {"resources": two}}))
+    with pytest.raises(admission.Invalid, match="sharing: Required value"):
+        sharing.Sharing.of(plugin_file())

@@ -16,6 +16,12 @@ GOOD = {
     for obj in yaml.safe_load_all(
         """
 apiVersion: v1
+kind: Node
+metadata: {name: node-1, labels: {nvidia.com/gpu.product: A100}}
+spec: {taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]}
+status: {allocatable: {cpu: "95", memory: 1Ti, pods: "110", nvidia.com/gpu: "8"}}
+---
+apiVersion: v1
 kind: Pod
 metadata: {name: bert, labels: {app.kubernetes.io/name: bert}, annotations: {note: "any text"}}
 spec:

@@ -18,15 +18,16 @@ NotNegative = Annotated[float, real(0)]
 Share = Annotated[float, real(0, 1)]
 
 
-def check(obj: Any) -> None:
+def check(obj: Any, by_kind: bool = True) -> None:
     """Raise Invalid when a bound in the annotations of an object, a rule of its class or one of its kind is broken.
 
     Rules of a class stand in `admission.nouns`, in the module that is called like the room; they read the fields under
-    their names in Python. Those of a kind are asked when `obj.manifest()` is a whole manifest.
+    their names in Python. Those of a kind are asked when `obj.manifest()` is a whole manifest, unless `by_kind` is
+    False: for a noun of which there are many, and whose bounds say the same.
     """
     problems = list(broken(Field(vars(obj)), bounds(obj.__class__))) or list(_class_problems(obj))
     refuse(f'{type(obj).__name__} "{obj.name}"' if hasattr(obj, "name") else type(obj).__name__, problems)
-    manifest = obj.manifest() if hasattr(obj, "manifest") else {}
+    manifest = obj.manifest() if by_kind and hasattr(obj, "manifest") else {}
     if "kind" in manifest:
         check_manifest(manifest)
 

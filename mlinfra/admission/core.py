@@ -9,7 +9,7 @@ from mlinfra.admission.autoscaler import AUTOSCALER
 from mlinfra.admission.common import config_key, path_segment
 from mlinfra.admission.knative import config_autoscaler
 from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
-from mlinfra.admission.pods import POD, untrimmed
+from mlinfra.admission.pods import NODE, POD, untrimmed
 from mlinfra.admission.rules import (
     ApiWarning,
     Check,
@@ -40,6 +40,7 @@ BARE_POD: Rules = [(f"{containers}[].image", untrimmed) for containers in ("cont
 TEMPLATE = ("spec", "spec.template", "spec.template.metadata", "spec.template.spec")
 
 KINDS: dict[tuple[Any, Any], Kind] = {
+    ("v1", "Node"): Kind(dns_subdomain, NODE),
     ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
     ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),

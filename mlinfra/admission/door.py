@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlinfra.admission.rules import ApiWarning, Field, Problem, decoded, one_of, refuse
+from mlinfra.admission.rules import ApiWarning, Check, Field, Problem, decoded, one_of, refuse
 from mlinfra.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
         from mlinfra.admission import serve
 
         return [*serve.validate(obj)]
+    if "kind" not in obj and {"mig-configs", "sharing", "flags"} & obj.keys():
+        from mlinfra.admission import gpu_config
+
+        return [*gpu_config.validate(obj)]
     if kind := _custom_kind(obj):
         return kind.verdict(obj)
     from mlinfra.admission import core, schema
@@ -46,14 +50,6 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
     if of_kind is None:
         return [_unknown_kind(obj)]
     return core.verdict(obj, of_kind)
-
-
-def accepted(obj: Manifest, kind: str, *api_versions: str) -> Manifest:
-    """The object as Go decodes it; Invalid when it is refused, or of another kind. For the `of` of what we model."""
-    refuse(kind, validate(obj))
-    refuse(kind, [*one_of(kind)(Field(obj)["kind"]), *one_of(*api_versions)(Field(obj)["apiVersion"])])
-    of_kind: Manifest = decoded(obj)
-    return of_kind
 
 
 def rule_problems(obj: Manifest) -> list[Problem]:
@@ -69,7 +65,29 @@ def check_manifest(obj: Manifest) -> None:
     """Raise Invalid when one of the kind's rules refuses the object."""
     group = str(obj["apiVersion"]).rpartition("/")[0]
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    refuse(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
+    refuse(f'{what} "{obj["metadata"]["name"]}"' if "metadata" in obj else what, rule_problems(obj))
+
+
+def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:
+    """The object without null fields; Invalid when it is refused, of another kind, or more than our noun can hold."""
+    if "kind" in obj:
+        refuse(kind, one_of(kind)(Field(obj)["kind"]) if _is_known(obj) else [_unknown_version(obj)])
+    refuse(kind, validate(obj))
+    known: Manifest = decoded(obj)
+    for limit in limits:
+        refuse(kind, limit(Field(known)))
+    return known
+
+
+def _is_known(obj: Manifest) -> bool:
+    from mlinfra.admission import schema
+
+    core = schema.of_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
+    return core is not None or _custom_kind(obj) is not None
+
+
+def _unknown_version(obj: Manifest) -> Problem:
+    return Field(obj)["apiVersion"].invalid(f"must be a version in which {obj['kind']} is known here")
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:

@@ -221,6 +221,15 @@ def node_requirement(field: Field) -> Iterator[Problem]:
         yield from match_expression(field)
 
 
+NODE: Rules = [
+    ("spec.taints[].key", Needed(), label_key),
+    ("spec.taints[].value", label_value),
+    ("spec.taints[].effect", Needed(), one_of("NoExecute", "NoSchedule", "PreferNoSchedule")),
+    ("spec.taints", distinct("effect", "key", "effect")),
+    ("status.allocatable[]", quantity_check()),
+    ("status.capacity[]", quantity_check()),
+]
+
 VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs
     persistentVolumeClaim rbd cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume quobyte azureDisk
     storageos photonPersistentDisk projected portworxVolume scaleIO csi ephemeral image""".split()  # noqa: SIM905

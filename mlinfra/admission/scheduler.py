@@ -9,7 +9,21 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from mlinfra.admission.custom import CustomKind
-from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, a_map, between, broken, one_of, unknown_field
+from mlinfra.admission.rules import (
+    ApiWarning,
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    a_map,
+    between,
+    broken,
+    label_key,
+    one_of,
+    select,
+    unknown_field,
+)
 
 MAX_SHAPE_SCORE = 10
 
@@ -41,9 +55,27 @@ def _shape(ratio: Field) -> Iterator[Problem]:
 
 
 _POINT = "scoringStrategy.requestedToCapacityRatio.shape[]"
+
+
+def a_list(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, list):
+        yield field.invalid("must be a list")
+
+
+def a_string(field: Field) -> Iterator[Problem]:
+    if not isinstance(field.value, str):
+        yield field.invalid("must be a string")
+
+
 STRATEGY: Rules = [
+    ("scoringStrategy", a_map),
+    ("scoringStrategy.resources", a_list),
+    ("scoringStrategy.resources[]", a_map),
+    ("scoringStrategy.requestedToCapacityRatio", a_map),
+    ("scoringStrategy.requestedToCapacityRatio.shape", a_list),
+    (_POINT, a_map),
     ("scoringStrategy.type", one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
-    ("scoringStrategy.resources[].name", Needed()),
+    ("scoringStrategy.resources[].name", Needed(), a_string, label_key),
     ("scoringStrategy.resources[].weight",),
     ("scoringStrategy.resources[]", _weight),
     (f"{_POINT}.utilization", _in_range(100)),
@@ -64,16 +96,31 @@ def _fit_args(plugin: Field) -> Iterator[Problem]:
         yield from broken(plugin["args"], STRATEGY)
 
 
+PLUGINS = """* DefaultBinder DefaultPreemption DynamicResources GangScheduling ImageLocality InterPodAffinity
+    NodeAffinity NodeName NodePorts NodeResourcesBalancedAllocation NodeResourcesFit NodeUnschedulable NodeVolumeLimits
+    PodTopologySpread PrioritySort SchedulingGates TaintToleration VolumeBinding VolumeRestrictions
+    VolumeZone""".split()  # noqa: SIM905
+
+
+def _foreign(config: Field) -> Iterator[ApiWarning]:
+    """Plugins that a scheduler of one's own must bring along."""
+    for plugins in select(config, "profiles[].plugins"):
+        for point in plugins.value or {}:
+            for name in select(plugins, f"{point}.enabled[].name"):
+                if name.value not in PLUGINS:
+                    yield ApiWarning(name.path, f'kube-scheduler has no plugin "{name.value}"; a build of your own may')
+
+
 KIND = CustomKind(
     "kubescheduler.config.k8s.io/v1",
     "KubeSchedulerConfiguration",
     [
-        ("profiles", Needed()),
         ("profiles[].percentageOfNodesToScore", between(0, 100)),
         ("profiles[].pluginConfig[].args", a_map),
     ],
     [("profiles[].pluginConfig[]", _fit_args)],
     "kubeschedulerconfiguration",
     name=None,
+    warn=_foreign,
 )
 KINDS = {KIND.kind: KIND}

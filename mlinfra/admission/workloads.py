@@ -118,19 +118,21 @@ BUDGET: Rules = [
 ]
 
 
-def user_priority(field: Field) -> Iterator[Problem]:
-    if field.value > 10**9:
-        yield field.forbidden("maximum allowed value of a user defined priority is 1000000000")
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2 * 10**9, "system-node-critical": 2 * 10**9 + 1000}
 
 
-def not_system(field: Field) -> Iterator[Problem]:
-    if str(field.value).startswith("system-"):
-        yield field.forbidden("priority class names with 'system-' prefix are reserved for system use only")
+def user_priority(priority_class: Field) -> Iterator[Problem]:
+    """The two classes of the system's own have higher values than a user's may have."""
+    name, value = priority_class["metadata"]["name"], priority_class["value"]
+    if str(name.value).startswith("system-"):
+        if SYSTEM_PRIORITIES.get(name.value) != value.value:
+            yield name.forbidden("priority class names with 'system-' prefix are reserved for system use only")
+    elif value.value is not None and value.value > 10**9:
+        yield value.forbidden("maximum allowed value of a user defined priority is 1000000000")
 
 
 PRIORITY_CLASS: Rules = [
-    ("metadata.name", not_system),
-    ("value", user_priority),
+    ("", user_priority),
     ("preemptionPolicy", one_of("Never", "PreemptLowerPriority")),
 ]
 

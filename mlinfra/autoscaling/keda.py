@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.admission import Field, Finite, Problem, check, refuse
+from mlinfra.admission import Field, Finite, Problem, accepted, check
 from mlinfra.admission.go_values import go_number, number
 from mlinfra.admission.keda import RESOURCE_TRIGGERS
 from mlinfra.autoscaling import hpa
-from mlinfra.autoscaling.decoding import accepted
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity
 
@@ -102,8 +101,7 @@ class ScaledObject:
     @classmethod
     def of(cls, manifest: Manifest) -> ScaledObject:
         """The object of a manifest; Invalid when it would be refused, or a trigger names its target otherwise."""
-        obj = accepted(manifest, "ScaledObject")
-        refuse("ScaledObject", trigger_problems(obj))
+        obj = accepted("ScaledObject", manifest, trigger_problems)
         spec = obj["spec"]
         behavior = spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
         return cls(
@@ -148,9 +146,9 @@ class ScaledObject:
         )
 
 
-def trigger_problems(manifest: Manifest) -> Iterator[Problem]:
+def trigger_problems(obj: Field) -> Iterator[Problem]:
     """Targets that are no numbers, or stand under a name that only this scaler gives them."""
-    for trigger in Field(manifest)["spec"]["triggers"].each():
+    for trigger in obj["spec"]["triggers"].each():
         target = trigger["metadata"][target_field(trigger["type"].value)]
         if target.value is None:
             yield target.required("no other name of a trigger's target is read")

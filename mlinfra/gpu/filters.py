@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from mlinfra.gpu.cluster import GPURequest, NodeInfo
+from mlinfra.gpu.cluster import NodeInfo
+from mlinfra.gpu.pods import GPURequest
 
 
 class Refusal(NamedTuple):
@@ -22,28 +23,30 @@ class Refusal(NamedTuple):
 
 def taint_toleration(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """Taints that keep pods out must be tolerated. Up to Kubernetes 1.34 the reason named the taint."""
-    hard = [taint for taint in info.node.taints if taint.effect != "PreferNoSchedule"]
-    if all(any(t.tolerates(taint) for t in pod.tolerations) for taint in hard):
-        return None
-    return Refusal(("node(s) had untolerated taint(s)",))
+    for taint in info.node.taints:
+        if taint.effect != "PreferNoSchedule" and not pod.tolerates(taint):
+            return Refusal(("node(s) had untolerated taint(s)",))
+    return None
 
 
 def node_affinity(pod: GPURequest, info: NodeInfo) -> Refusal | None:
-    """The labels must say what the pod requires."""
-    if all(requirement.matches(info.node.all_labels) for requirement in pod.required):
+    """The labels must be those that the pod selects and requires."""
+    if pod.accepts(info.node.all_labels):
         return None
     return Refusal(("node(s) didn't match Pod's node affinity/selector",))
 
 
 def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """Every request must fit into what is left; one that is larger than the whole node cannot be resolved."""
-    allocatable, requested = info.node.allocatable, info.requested
-    short = [name for name, amount in pod.requests.items() if amount > allocatable.get(name, 0) - requested[name]]
-    reasons = ["Too many pods"] if len(info.pods) >= allocatable["pods"] else []
-    reasons += [f"Insufficient {name}" for name in short]
-    if not reasons:
-        return None
-    return Refusal(tuple(reasons), all(pod.requests[name] <= allocatable.get(name, 0) for name in short))
+    allocatable = info.node.allocatable
+    reasons, resolvable = [], True
+    if len(info.pods) >= allocatable["pods"]:
+        reasons.append("Too many pods")
+    for name, amount in pod.requests.items():
+        if amount > allocatable.get(name, 0) - info.requested[name]:
+            reasons.append(f"Insufficient {name}")
+            resolvable = resolvable and amount <= allocatable.get(name, 0)
+    return Refusal(tuple(reasons), resolvable) if reasons else None
 
 
 FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
@@ -55,7 +58,10 @@ FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
 
 def refusal(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """The first plugin's refusal of the node; the plugins after it do not run."""
-    return next((verdict for plugin in FILTERS if (verdict := plugin(pod, info))), None)
+    for plugin in FILTERS:
+        if verdict := plugin(pod, info):
+            return verdict
+    return None
 
 
 def num_feasible_nodes_to_find(nodes: int, percentage: int = 0) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlinfra.admission.rules import Field, Invalid, broken, refuse
-from mlinfra.gpu.shapes import DEVICES, NODE_SHAPE, WHOLE, NodeShape, PodShape, TypicalPod
+from mlinfra.admission import Field, Invalid
+from mlinfra.gpu.shapes import DEVICES, WHOLE, NodeShape, PodShape, TypicalPod
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
@@ -79,8 +79,6 @@ class Cluster:
     """What is free on every node, as arrays; a device that a node does not have is one with nothing free."""
 
     def __init__(self, nodes: Sequence[NodeShape], typical: Sequence[TypicalPod]) -> None:
-        for shape in set(nodes):
-            refuse("node shape", broken(Field(shape._asdict()), NODE_SHAPE))
         if not any(node.gpus for node in nodes):
             raise Invalid("cluster", [Field([], "nodes").required("one at least must have GPUs")])
         self.models = sorted({node.gpu_model for node in nodes})

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from heapq import heappop, heappush
 
-from mlinfra.admission.rules import Invalid, Problem
-from mlinfra.gpu.cluster import GPU, GPUNode, GPURequest, already_exists, not_found
+from mlinfra.admission import Invalid, Problem
+from mlinfra.gpu.cluster import already_exists, not_found
+from mlinfra.gpu.nodes import GPU, GPUNode
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.scoring import PREFERRED_POINTS, SPARE_POINTS
 
 Shelf = list[list[int]]
@@ -23,14 +25,15 @@ class WholeGPUBestFit:
 
     def __init__(self, nodes: Iterable[GPUNode]) -> None:
         self.nodes = tuple(nodes)
-        if twice := [name for name, times in Counter(node.name for node in self.nodes).items() if times > 1]:
-            raise already_exists("node", twice[0])
+        for name, times in Counter(node.name for node in self.nodes).items():
+            if times > 1:
+                raise already_exists("node", name)
         self.free = [node.gpu_count for node in self.nodes]
         self.placed: dict[str, tuple[int, int]] = {}
         self._shelves: dict[tuple[str, int], Shelf] = {}
         self._shelf_of = [self._shelf(node) for node in self.nodes]
         self._listed = [set[int]() for _ in self.nodes]
-        self._wanted = lru_cache(maxsize=1024)(self._shelves_for)
+        self._matching = lru_cache(maxsize=1024)(self._shelves_for)
         for i in range(len(self.nodes)):
             self._change(i, 0)
 
@@ -54,16 +57,17 @@ class WholeGPUBestFit:
 
     def _best(self, request: GPURequest) -> int | None:
         """The tightest node of each kind, and of those the one with the most points, then the first."""
-        found, free, asked = [], self.free, request.gpu_count
-        for shelf, bonus in self._wanted(request.gpu_memory_gib, request.required_gpu_type, request.preferred_gpu_type):
-            for count in range(asked, len(shelf)):
+        candidates, gpus = [], request.gpu_count
+        memory_gib, required, preferred = request.gpu_memory_gib, request.required_gpu_type, request.preferred_gpu_type
+        for shelf, bonus in self._matching(memory_gib, required, preferred):
+            for count in range(gpus, len(shelf)):
                 heap = shelf[count]
-                while heap and free[heap[0]] != count:  # the node has moved to another heap since
+                while heap and self.free[heap[0]] != count:  # the node has moved to another heap since
                     self._listed[heappop(heap)].discard(count)
                 if heap:
-                    found.append(((count - asked) * SPARE_POINTS - bonus, heap[0]))
+                    candidates.append(((count - gpus) * SPARE_POINTS - bonus, heap[0]))
                     break
-        return min(found)[1] if found else None
+        return min(candidates)[1] if candidates else None
 
     def _change(self, i: int, gpu_count: int) -> None:
         """The node has so many more free, and goes onto the heap of its new count, unless it is still there."""

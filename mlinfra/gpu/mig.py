@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from mlinfra.admission.rules import Field, Invalid, Problem, refuse, whole
+from mlinfra.admission import Field, Invalid, Problem, accepted, refuse
+from mlinfra.admission.nouns.gpu import all_gpus_alike
+from mlinfra.admission.rules import whole
 from mlinfra.manifest import Manifest
 from mlinfra.tables import table
 
@@ -217,43 +219,54 @@ def in_order(gpu: str, keys: Sequence[str]) -> Layout:
 
 def best_packing(gpu: str, keys: Sequence[str]) -> Layout:
     """Of all layouts made of these requests one with the most compute slices, by looking at all."""
-    wanted = Counter(keys)
-    possible = (layout for layout in layouts(gpu, tuple(wanted)) if Counter(i.key for i in layout) <= wanted)
+    requests = Counter(keys)
+    possible = (layout for layout in layouts(gpu, tuple(requests)) if Counter(i.key for i in layout) <= requests)
     return max(possible, key=lambda layout: sum(profiles(gpu)[i.key].compute_slices for i in layout))
 
 
 # ------------------------------------------------------------------------------------------------------- manifests
 
 
-def parted_config(gpu: str, configs: dict[str, dict[str, int]]) -> Manifest:
+@dataclass(frozen=True)
+class MIGConfig:
     """The file of mig-parted: how to cut every GPU of a node, by the name of a cut; counts are by profile key.
 
     Invalid for a cut that no order of creation can make.
     """
-    refuse("mig-parted configuration", _cut_problems(gpu, configs))
-    known = profiles(gpu)
-    named = {
-        name: [
-            {
-                "devices": "all",
-                "mig-enabled": True,
-                "mig-devices": {known[key].name: count for key, count in counts.items()},
-            }
-        ]
-        for name, counts in configs.items()
-    }
-    return {"version": "v1", "mig-configs": named}
+
+    gpu: str
+    cuts: Mapping[str, Mapping[str, int]]
+
+    def __post_init__(self) -> None:
+        for name, counts in self.cuts.items():
+            refuse("mig-parted configuration", _misfit(self.gpu, counts, f"mig-configs.{name}"))
+
+    @classmethod
+    def of(cls, manifest: Manifest, gpu: str) -> MIGConfig:
+        """The file as it cuts this GPU; Invalid where a cut treats some GPUs of a node otherwise than others."""
+        config = accepted("mig-parted configuration", manifest, all_gpus_alike)
+        keys = {profile.name: key for key, profile in profiles(gpu).items()}
+        cuts = {
+            name: {keys.get(profile, profile): n for profile, n in parts[0].get("mig-devices", {}).items() if n}
+            for name, parts in config["mig-configs"].items()
+        }
+        return cls(gpu, cuts)
+
+    def manifest(self) -> Manifest:
+        return {"version": "v1", "mig-configs": {name: [self._part(counts)] for name, counts in self.cuts.items()}}
+
+    def _part(self, counts: Mapping[str, int]) -> Manifest:
+        known = profiles(self.gpu)
+        devices = {known[key].name: count for key, count in counts.items()}
+        return {"devices": "all", "mig-enabled": bool(devices), "mig-devices": devices}
 
 
-def _cut_problems(gpu: str, configs: dict[str, dict[str, int]]) -> Iterator[Problem]:
-    for name, counts in configs.items():
-        for key in counts:
-            if key not in profiles(gpu):
-                yield Field(key, f"mig-configs.{name}").unsupported(list(profiles(gpu)))
-                return
-            yield from whole(1)(Field(counts[key], f"mig-configs.{name}.{key}"))
-        if not any(Counter(i.key for i in layout) == Counter(counts) for layout in layouts(gpu, tuple(counts))):
-            yield Field(counts, f"mig-configs.{name}").invalid(f"must fit on one {gpu}")
+def _misfit(gpu: str, counts: Mapping[str, int], path: str) -> Iterator[Problem]:
+    unknown = [key for key in counts if key not in profiles(gpu)]
+    if unknown:
+        yield Field(unknown[0], path).unsupported(list(profiles(gpu)))
+    elif not any(Counter(instance.key for instance in layout) == counts for layout in layouts(gpu, tuple(counts))):
+        yield Field(dict(counts), path).invalid(f"must fit on one {gpu}")
 
 
 DRIVER = "gpu.nvidia.com"

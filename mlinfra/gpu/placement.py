@@ -8,14 +8,13 @@ lower device: that decides more than one would think.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from mlinfra.admission.rules import Field, broken, refuse
 from mlinfra.gpu.fragmentation import Cluster, Floats, Ints, kind_of
-from mlinfra.gpu.shapes import DEVICES, POD_SHAPE, WHOLE, NodeShape, PodShape, TypicalPod
+from mlinfra.gpu.shapes import DEVICES, WHOLE, NodeShape, PodShape, TypicalPod
 
 UNFIT = np.iinfo(np.int64).min
 
@@ -140,7 +139,7 @@ class Mark(NamedTuple):
 
 
 @dataclass
-class Run:
+class PlacementRun:
     """Where each pod went (None: nowhere), and the marks on the way."""
 
     nodes: list[int | None] = field(default_factory=list)
@@ -158,6 +157,16 @@ class _Rankings:
         self.cluster, self.policy = cluster, policy
         self.changed: list[int] = []
         self.rankings: dict[PodShape, tuple[Ints, Ints, int]] = {}
+
+    def place(self, pod: PodShape, ties: np.random.Generator | None) -> int | None:
+        """The node with the most points, which the pod is put on; None where none fits."""
+        points, device = self.of(pod)
+        node = int(points.argmax()) if ties is None else int(ties.choice(np.flatnonzero(points == points.max())))
+        if points[node] == UNFIT:
+            return None
+        self.cluster.place(pod, node, int(device[node]))
+        self.changed.append(node)
+        return node
 
     def of(self, pod: PodShape) -> tuple[Ints, Ints]:
         """Points (UNFIT where it does not fit) and devices of all nodes."""
@@ -180,29 +189,22 @@ def run(
     typical: Sequence[TypicalPod],
     policy: Policy,
     ties: np.random.Generator | None = None,
-) -> Run:
+) -> PlacementRun:
     """Place the pods one after the other, none of them leaving; marks at every 10 % of the capacity, and at the end.
 
     With `ties` each decision between nodes of equal points is drawn.
     """
-    for shape in set(pods):
-        refuse("pod shape", broken(Field(shape._asdict()), POD_SHAPE))
-    cluster, outcome, load_milli, mark = Cluster(nodes, typical), Run(), 0, 10
-    capacity_milli = cluster.capacity_milli
+    cluster, outcome = Cluster(nodes, typical), PlacementRun()
     rankings = _Rankings(cluster, policy)
+    capacity_milli, load_milli, percent = cluster.capacity_milli, 0, 10
     for pod in pods:
-        points, device = rankings.of(pod)
-        node = int(points.argmax()) if ties is None else int(ties.choice(np.flatnonzero(points == points.max())))
-        fits = points[node] > UNFIT
-        if fits:
-            cluster.place(pod, node, int(device[node]))
-            rankings.changed.append(node)
-        outcome.nodes.append(node if fits else None)
+        outcome.nodes.append(rankings.place(pod, ties))
         load_milli += pod.total_milli
-        while load_milli * 100 >= mark * capacity_milli:
-            outcome.marks.append(_mark(cluster, mark))
-            mark += 10
-    return replace(outcome, marks=[*outcome.marks, _mark(cluster, mark)])
+        while load_milli * 100 >= percent * capacity_milli:
+            outcome.marks.append(_mark(cluster, percent))
+            percent += 10
+    outcome.marks.append(_mark(cluster, percent))
+    return outcome
 
 
 def _mark(cluster: Cluster, arrived: int) -> Mark:

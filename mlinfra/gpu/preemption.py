@@ -8,13 +8,14 @@ allows stays as given: a real one shrinks until the replacement of an evicted po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mlinfra.admission.rules import Field, refuse, whole
-from mlinfra.gpu.cluster import GPURequest, NodeInfo, Pod
+from mlinfra.admission import Count, check
+from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal, unavailable
+from mlinfra.gpu.pods import GPURequest
 
 PRIORITY_OFFSET = 2**31
 MIN_CANDIDATES_PERCENT, MIN_CANDIDATES = 10, 100
@@ -27,65 +28,112 @@ class DisruptionBudget:
     """A PodDisruptionBudget as preemption sees it: whom it protects, and how many of them may go now."""
 
     match_labels: Mapping[str, str]
-    disruptions_allowed: int
+    disruptions_allowed: Count
 
     def __post_init__(self) -> None:
-        refuse("disruption budget", whole(0)(Field(self.disruptions_allowed, "disruptions_allowed")))
+        check(self)
 
-    def covers(self, pod: Pod) -> bool:
+    def covers(self, pod: BoundPod) -> bool:
         labels = pod.request.labels
         return bool(self.match_labels) and all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+Budgets = Sequence[DisruptionBudget]
 
 
 class Victims(NamedTuple):
     """Who would have to go from a node, the most important first, and how many of them a budget protects."""
 
     node: str
-    pods: tuple[Pod, ...]
+    pods: tuple[BoundPod, ...]
     budget_violations: int = 0
 
 
-def importance(pod: Pod) -> tuple[int, float]:
+Outcome = dict[str, Victims | Refusal]
+"""For each node that was tried its victims, or why there are none."""
+
+
+def preempt(
+    pod: GPURequest, infos: Sequence[NodeInfo], refused: Mapping[str, Refusal], budgets: Budgets = ()
+) -> tuple[Victims | None, str]:
+    """The cheapest eviction that makes room on one node, if there is one, and what the event says about it."""
+    if not pod.preempts:
+        return None, "preemption: not eligible due to preemptionPolicy=Never."
+    helpful = [info for info in infos if refused[info.node.name].resolvable]
+    outcome = dry_run(pod, helpful, budgets)
+    candidates = [verdict for verdict in outcome.values() if isinstance(verdict, Victims)]
+    if not candidates:
+        return None, no_candidate(infos, outcome)
+    best = min(candidates, key=cost)
+    count = len(best.pods)
+    return best, f"preemption: found a potential placement for pod on node {best.node}, preempting {count} victims"
+
+
+def dry_run(pod: GPURequest, infos: Sequence[NodeInfo], budgets: Budgets = ()) -> Outcome:
+    """The victims on node after node, until there are as many candidates as upstream looks for."""
+    enough = max(len(infos) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
+    outcome: Outcome = {}
+    candidates: list[Victims] = []
+    for info in infos:
+        verdict = select_victims(pod, info, budgets)
+        outcome[info.node.name] = verdict
+        if isinstance(verdict, Victims):
+            candidates.append(verdict)
+        if len(candidates) >= enough and any(victims.budget_violations == 0 for victims in candidates):
+            break
+    return outcome
+
+
+def no_candidate(infos: Sequence[NodeInfo], outcome: Outcome) -> str:
+    """How many nodes gave each reason; a node that was not tried cannot be helped."""
+    verdicts = [outcome.get(info.node.name, NOT_HELPFUL) for info in infos]
+    reasons = [reason for verdict in verdicts if isinstance(verdict, Refusal) for reason in verdict.reasons]
+    return f"preemption: {unavailable(len(infos), reasons)}"
+
+
+def select_victims(pod: GPURequest, info: NodeInfo, budgets: Budgets = ()) -> Victims | Refusal:
+    """Remove all pods of lower priority; if the pod then fits, put back who can stay, the protected first."""
+    lower = [other for other in info.pods.values() if other.request.priority < pod.priority]
+    if not lower:
+        return NO_VICTIMS
+    lower.sort(key=importance)
+    node = info.copy()
+    for other in lower:
+        node.remove(other.request.name)
+    if verdict := refusal(pod, node):
+        return verdict
+    protected = violating(lower, budgets)
+    others = [other for other in lower if other not in protected]
+    victims = [other for other in protected + others if not reprieved(other, pod, node)]
+    victims.sort(key=importance)
+    return Victims(info.node.name, tuple(victims), sum(victim in protected for victim in victims))
+
+
+def importance(pod: BoundPod) -> tuple[int, float]:
     """Sorts the most important first: the higher priority, then the earlier start."""
     return -pod.request.priority, pod.start_s
 
 
-def select_victims(pod: GPURequest, info: NodeInfo, budgets: Sequence[DisruptionBudget] = ()) -> Victims | Refusal:
-    """Remove all pods of lower priority; if the pod then fits, put back who can stay, the protected first."""
-    lower = sorted((p for p in info.pods.values() if p.request.priority < pod.priority), key=importance)
-    if not lower:
-        return NO_VICTIMS
-    node = info.copy()
-    for victim in lower:
-        node.remove(victim.request.name)
-    if verdict := refusal(pod, node):
-        return verdict
-    protected = violating(lower, budgets)
-    others = [p for p in lower if p not in protected]
-    victims = [p for p in protected + others if not reprieved(p, pod, node)]
-    return Victims(info.node.name, tuple(sorted(victims, key=importance)), sum(p in protected for p in victims))
+def violating(pods: Sequence[BoundPod], budgets: Budgets) -> list[BoundPod]:
+    """Pods that take a budget below zero; each uses one disruption of every budget that covers it."""
+    allowed = [budget.disruptions_allowed for budget in budgets]
+    violations = []
+    for pod in pods:
+        covering = [i for i, budget in enumerate(budgets) if budget.covers(pod)]
+        for i in covering:
+            allowed[i] -= 1
+        if any(allowed[i] < 0 for i in covering):
+            violations.append(pod)
+    return violations
 
 
-def reprieved(victim: Pod, pod: GPURequest, node: NodeInfo) -> bool:
+def reprieved(victim: BoundPod, pod: GPURequest, node: NodeInfo) -> bool:
     """Put the victim back if the pod still fits beside it."""
     node.add(victim)
     if refusal(pod, node) is None:
         return True
     node.remove(victim.request.name)
     return False
-
-
-def violating(pods: Iterable[Pod], budgets: Sequence[DisruptionBudget]) -> list[Pod]:
-    """Pods that take a budget below zero; each uses one disruption of every budget that covers it."""
-    left = [budget.disruptions_allowed for budget in budgets]
-    violations = []
-    for pod in pods:
-        covering = [i for i, budget in enumerate(budgets) if budget.covers(pod)]
-        for i in covering:
-            left[i] -= 1
-        if any(left[i] < 0 for i in covering):
-            violations.append(pod)
-    return violations
 
 
 class Cost(NamedTuple):
@@ -103,42 +151,6 @@ def cost(victims: Victims) -> Cost:
     if not victims.pods:  # a node where nobody has to go
         return Cost(0, -PRIORITY_OFFSET, 0, 0, 0.0)
     highest = victims.pods[0].request.priority
-    earliest_s = min(p.start_s for p in victims.pods if p.request.priority == highest)
-    total = sum(p.request.priority + PRIORITY_OFFSET for p in victims.pods)
+    earliest_s = min(pod.start_s for pod in victims.pods if pod.request.priority == highest)
+    total = sum(pod.request.priority + PRIORITY_OFFSET for pod in victims.pods)
     return Cost(victims.budget_violations, highest, total, len(victims.pods), -earliest_s)
-
-
-def dry_run(
-    pod: GPURequest, infos: Sequence[NodeInfo], budgets: Sequence[DisruptionBudget] = ()
-) -> dict[str, Victims | Refusal]:
-    """The victims on each node, or why there are none, until there are as many candidates as upstream looks for."""
-    enough = max(len(infos) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
-    outcome: dict[str, Victims | Refusal] = {}
-    candidates: list[Victims] = []
-    for info in infos:
-        outcome[info.node.name] = verdict = select_victims(pod, info, budgets)
-        candidates += [verdict] if isinstance(verdict, Victims) else []
-        if len(candidates) >= enough and any(not victims.budget_violations for victims in candidates):
-            break
-    return outcome
-
-
-def preempt(
-    pod: GPURequest, infos: Sequence[NodeInfo], refused: Mapping[str, Refusal], budgets: Sequence[DisruptionBudget] = ()
-) -> tuple[Victims | None, str]:
-    """The cheapest eviction that makes room on one node, if there is one, and what the event says about it.
-
-    Of candidates that cost the same the first wins; upstream takes the first of a random order.
-    """
-    if not infos:
-        return None, ""
-    if pod.priority_class.preemption_policy == "Never":
-        return None, "preemption: not eligible due to preemptionPolicy=Never."
-    outcome = dry_run(pod, [info for info in infos if refused[info.node.name].resolvable], budgets)
-    if candidates := [victims for victims in outcome.values() if isinstance(victims, Victims)]:
-        best = min(candidates, key=cost)
-        message = f"found a potential placement for pod on node {best.node}, preempting {len(best.pods)} victims"
-        return best, f"preemption: {message}"
-    verdicts = [outcome.get(info.node.name, NOT_HELPFUL) for info in infos]
-    reasons = [reason for verdict in verdicts if isinstance(verdict, Refusal) for reason in verdict.reasons]
-    return None, f"preemption: {unavailable(len(infos), reasons)}"

@@ -1,7 +1,7 @@
 """How much a team may use: Kueue's quotas, with what a cohort lends and borrows, and their manifests.
 
-Follows Kueue 0.19, `pkg/cache/scheduler/resource_node.go`, `pkg/webhooks/clusterqueue_webhook.go` and the rules of its
-v1beta2 schemas: one flavor a queue, cohorts of one level without quota of their own.
+Follows Kueue 0.19, `pkg/cache/scheduler/resource_node.go`: one flavor a queue, cohorts of one level without quota of
+their own.
 """
 
 from __future__ import annotations
@@ -9,44 +9,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from mlinfra.admission import check_manifest
-from mlinfra.admission.rules import (
-    Field,
-    Needed,
-    Rules,
-    a,
-    a_map,
-    broken,
-    dns_subdomain,
-    refuse,
-    whole,
-)
-from mlinfra.gpu.cluster import Amounts, not_found
+from mlinfra.admission import accepted, check
+from mlinfra.admission.nouns.gpu import one_flavor
+from mlinfra.admission.rules import dns_subdomain, whole
+from mlinfra.gpu.nodes import Amounts
 from mlinfra.manifest import Manifest
-from mlinfra.quantity import canonical
+from mlinfra.quantity import canonical, quantity
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
-AMOUNT = whole(0, 2**63 - 1)
-QUOTA: Rules = [("nominal", Needed(), AMOUNT), ("borrowing_limit", AMOUNT), ("lending_limit", AMOUNT)]
-WORKLOAD: Rules = [
-    ("name", Needed(), dns_subdomain),
-    ("requests", Needed(), a_map),
-    ("requests[]", Needed(), AMOUNT),
-    ("priority", Needed(), whole(-(2**31))),
-]
+Amount = Annotated[int, whole(0, 2**63 - 1)]
 
 
 @dataclass(frozen=True)
 class Quota:
     """Of one resource: what a queue owns, may borrow on top, and lends of its own (None: without limit)."""
 
-    nominal: int
-    borrowing_limit: int | None = None
-    lending_limit: int | None = None
+    nominal: Amount
+    borrowing_limit: Amount | None = None
+    lending_limit: Amount | None = None
 
     def __post_init__(self) -> None:
-        refuse("quota", broken(Field(vars(self)), QUOTA))
+        check(self, by_kind=False)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Quota:
+        """The quota of one entry of a flavor's resources."""
+        names = ("nominalQuota", "borrowingLimit", "lendingLimit")
+        nominal, borrowing, lending = (int(quantity(manifest[name])) if name in manifest else None for name in names)
+        return cls(nominal or 0, borrowing, lending)
 
     @property
     def guaranteed(self) -> int:
@@ -54,12 +46,16 @@ class Quota:
         return 0 if self.lending_limit is None else self.nominal - self.lending_limit
 
     def manifest(self, resource: str) -> Manifest:
-        limits = {"borrowingLimit": self.borrowing_limit, "lendingLimit": self.lending_limit}
-        given = {name: _written(resource, limit) for name, limit in limits.items() if limit is not None}
-        return {"name": resource, "nominalQuota": _written(resource, self.nominal), **given}
+        amounts = {
+            "nominalQuota": self.nominal,
+            "borrowingLimit": self.borrowing_limit,
+            "lendingLimit": self.lending_limit,
+        }
+        written = {name: _written(resource, amount) for name, amount in amounts.items() if amount is not None}
+        return {"name": resource, **written}
 
 
-NONE = Quota(0)
+NO_QUOTA = Quota(0)
 
 
 def _written(resource: str, amount: int) -> str:
@@ -79,9 +75,23 @@ class ClusterQueue:
     reclaim_within_cohort: str = "Never"
 
     def __post_init__(self) -> None:
-        head = f'ClusterQueue.kueue.x-k8s.io "{self.name}"'
-        refuse(head, broken(Field(vars(self)), [("quotas", a_map), ("quotas[]", Needed(), a(Quota))]))
-        check_manifest(self.manifest())
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ClusterQueue:
+        """The queue of a manifest; Invalid for quotas of several flavors, or in parts of a core."""
+        obj = accepted("ClusterQueue", manifest, one_flavor)
+        spec = obj.get("spec", {})
+        flavors = [flavor for group in spec.get("resourceGroups", ()) for flavor in group["flavors"]]
+        quotas = {entry["name"]: Quota.of(entry) for flavor in flavors for entry in flavor["resources"]}
+        return cls(
+            obj["metadata"].get("name", ""),
+            spec.get("cohortName", ""),
+            quotas,
+            flavors[0]["name"] if flavors else "default-flavor",
+            spec.get("queueingStrategy", "BestEffortFIFO"),
+            spec.get("preemption", {}).get("reclaimWithinCohort", "Never"),
+        )
 
     def lends_to(self, other: ClusterQueue) -> bool:
         """Quota is lent within a cohort, and within a flavor."""
@@ -100,45 +110,81 @@ class ClusterQueue:
         return {"apiVersion": API_VERSION, "kind": "ClusterQueue", "metadata": {"name": self.name}, "spec": spec}
 
 
-def local_queue(name: str, namespace: str, cluster_queue: str) -> Manifest:
+@dataclass(frozen=True)
+class LocalQueue:
     """The queue that users of a namespace name in their jobs."""
-    head = {"apiVersion": API_VERSION, "kind": "LocalQueue", "metadata": {"name": name, "namespace": namespace}}
-    return {**head, "spec": {"clusterQueue": cluster_queue}}
+
+    name: str
+    namespace: str
+    cluster_queue: str
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> LocalQueue:
+        obj = accepted("LocalQueue", manifest)
+        metadata, spec = obj["metadata"], obj.get("spec", {})
+        return cls(metadata.get("name", ""), metadata.get("namespace", "default"), spec.get("clusterQueue", ""))
+
+    def manifest(self) -> Manifest:
+        metadata = {"name": self.name, "namespace": self.namespace}
+        spec = {"clusterQueue": self.cluster_queue}
+        return {"apiVersion": API_VERSION, "kind": "LocalQueue", "metadata": metadata, "spec": spec}
 
 
-def resource_flavor(name: str, node_labels: Mapping[str, str]) -> Manifest:
+@dataclass(frozen=True)
+class ResourceFlavor:
     """Nodes that a quota is for, by their labels."""
-    head = {"apiVersion": API_VERSION, "kind": "ResourceFlavor", "metadata": {"name": name}}
-    return {**head, "spec": {"nodeLabels": dict(node_labels)}}
+
+    name: str
+    node_labels: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ResourceFlavor:
+        obj = accepted("ResourceFlavor", manifest)
+        return cls(obj["metadata"].get("name", ""), obj.get("spec", {}).get("nodeLabels", {}))
+
+    def manifest(self) -> Manifest:
+        spec = {"nodeLabels": dict(self.node_labels)}
+        return {"apiVersion": API_VERSION, "kind": "ResourceFlavor", "metadata": {"name": self.name}, "spec": spec}
 
 
 @dataclass(frozen=True)
 class Workload:
     """A job in a queue, with what all of its pods request together."""
 
-    name: str
+    name: Annotated[str, dns_subdomain]
     queue: str
     requests: Amounts
-    priority: int = 0
+    priority: Annotated[int, whole(-(2**31))] = 0
 
     def __post_init__(self) -> None:
-        refuse(f'workload "{self.name}"', broken(Field(vars(self)), WORKLOAD))
+        check(self)
 
 
 @dataclass
-class Usage:
+class FlavorUsage:
     """What the queues of one cohort use; answers what is left for each of them."""
 
     queues: Mapping[str, ClusterQueue]
     used: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in self.used:
-            self._known(name)
+        check(self)
         self.used = {name: Counter(self.used.get(name, {})) for name in self.queues}
 
-    def copy(self) -> Usage:
-        return Usage(self.queues, self.used)
+    def copy(self) -> FlavorUsage:
+        return FlavorUsage(self.queues, self.used)
+
+    def without(self, workloads: Iterable[Workload]) -> FlavorUsage:
+        rest = self.copy()
+        for workload in workloads:
+            rest.remove(workload)
+        return rest
 
     def add(self, workload: Workload) -> None:
         self.used[workload.queue].update(workload.requests)
@@ -146,64 +192,59 @@ class Usage:
     def remove(self, workload: Workload) -> None:
         self.used[workload.queue].subtract(workload.requests)
 
-    def without(self, workloads: Iterable[Workload]) -> Usage:
-        left = self.copy()
-        for workload in workloads:
-            left.remove(workload)
-        return left
-
     def reserve(self, workload: Workload) -> None:
         """Keep for the workload what its queue may still use: its own, or with borrowing up to the limit."""
+        used = self.used[workload.queue]
         borrows = not self.within_nominal(workload.queue, workload.requests)
-        for resource, n in workload.requests.items():
-            quota, used = self._quota(workload.queue, resource), self.used[workload.queue][resource]
-            most = quota.nominal + (quota.borrowing_limit or 0) if borrows else quota.nominal
-            unlimited = borrows and quota.borrowing_limit is None
-            self.used[workload.queue][resource] += n if unlimited else max(0, min(n, most - used))
+        for resource, amount in workload.requests.items():
+            quota = self.quota(workload.queue, resource)
+            most = quota.nominal
+            if borrows:
+                most = quota.nominal + quota.borrowing_limit if quota.borrowing_limit is not None else 2**63
+            used[resource] += max(0, min(amount, most - used[resource]))
 
     def available(self, queue: str, resource: str) -> int:
         """What the queue can still take, its own and borrowed; 0 when others hold it all."""
-        quota, used = self._quota(queue, resource), self.used[queue][resource]
+        quota, used = self.quota(queue, resource), self.used[queue][resource]
+        own = max(0, quota.guaranteed - used)
         from_pot = max(0, used - quota.guaranteed)
-        from_cohort = self._pool(queue, resource) - self._pool_used(queue, resource)
+        left_in_pot = self._pot(queue, resource) - self._taken_from_pot(queue, resource)
         if quota.borrowing_limit is not None:
-            from_cohort = min(from_cohort, quota.nominal - quota.guaranteed - from_pot + quota.borrowing_limit)
-        return max(0, max(0, quota.guaranteed - used) + from_cohort)
+            most_from_pot = quota.nominal - quota.guaranteed + quota.borrowing_limit
+            left_in_pot = min(left_in_pot, most_from_pot - from_pot)
+        return max(0, own + left_in_pot)
 
     def potential(self, queue: str, resource: str) -> int:
         """What the queue could take if everyone else were idle."""
-        quota = self._quota(queue, resource)
-        most = quota.guaranteed + self._pool(queue, resource)
+        quota = self.quota(queue, resource)
+        most = quota.guaranteed + self._pot(queue, resource)
         return most if quota.borrowing_limit is None else min(most, quota.nominal + quota.borrowing_limit)
 
     def borrowed(self, queue: str, resource: str) -> int:
-        return max(0, self.used[queue][resource] - self._quota(queue, resource).nominal)
+        return max(0, self.used[queue][resource] - self.quota(queue, resource).nominal)
 
     def fits(self, workload: Workload) -> bool:
-        return all(n <= self.available(workload.queue, resource) for resource, n in workload.requests.items())
+        return all(amount <= self.available(workload.queue, name) for name, amount in workload.requests.items())
 
     def within_nominal(self, queue: str, requests: Amounts) -> bool:
         """Whether the queue, with these requests added, uses no more than it owns."""
-        return all(self.used[queue][r] + n <= self._quota(queue, r).nominal for r, n in requests.items())
+        used = self.used[queue]
+        return all(used[name] + amount <= self.quota(queue, name).nominal for name, amount in requests.items())
 
-    def _known(self, queue: str) -> None:
-        if queue not in self.queues:
-            raise not_found("queue", queue)
-
-    def _quota(self, queue: str, resource: str) -> Quota:
-        self._known(queue)
-        return self.queues[queue].quotas.get(resource, NONE)
+    def quota(self, queue: str, resource: str) -> Quota:
+        return self.queues[queue].quotas.get(resource, NO_QUOTA)
 
     def _cohort(self, queue: str) -> list[str]:
         """The queue, and those with which it shares a pot."""
         mine = self.queues[queue]
         return [name for name, other in self.queues.items() if other is mine or other.lends_to(mine)]
 
-    def _pool(self, queue: str, resource: str) -> int:
+    def _pot(self, queue: str, resource: str) -> int:
         """What all queues of the cohort together put into it."""
-        quotas = [self._quota(other, resource) for other in self._cohort(queue)]
+        quotas = [self.quota(other, resource) for other in self._cohort(queue)]
         return sum(quota.nominal - quota.guaranteed for quota in quotas)
 
-    def _pool_used(self, queue: str, resource: str) -> int:
-        guaranteed = {other: self._quota(other, resource).guaranteed for other in self._cohort(queue)}
-        return sum(max(0, self.used[other][resource] - kept) for other, kept in guaranteed.items())
+    def _taken_from_pot(self, queue: str, resource: str) -> int:
+        return sum(
+            max(0, self.used[other][resource] - self.quota(other, resource).guaranteed) for other in self._cohort(queue)
+        )

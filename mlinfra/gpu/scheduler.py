@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from mlinfra.admission.rules import Field, real, refuse
 from mlinfra.gpu import preemption
-from mlinfra.gpu.cluster import GPUNode, GPURequest, NodeInfo, Pod, already_exists, not_found
+from mlinfra.gpu.cluster import BoundPod, NodeInfo, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import prioritize_nodes
+from mlinfra.simulation import Event
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,6 @@ class Explanation:
         return f"{self.total(node):5}  {parts}"
 
 
-class Event(NamedTuple):
-    """A line of `kubectl get events`."""
-
-    at_s: float
-    reason: str
-    about: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"t={self.at_s:g} s  {self.reason}  {self.about}: {self.message}"
-
-
 class QueuedRequest(NamedTuple):
     """Sorts as PrioritySort does: the higher priority, then the earlier arrival."""
 
@@ -69,7 +59,7 @@ class Running(NamedTuple):
     """A request and the pods that were bound for it."""
 
     request: GPURequest
-    pods: tuple[Pod, ...]
+    pods: tuple[BoundPod, ...]
 
 
 def names_of(request: GPURequest) -> set[str]:
@@ -120,7 +110,6 @@ class GPUScheduler:
 
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
         """Try each request once, in order; one that does not fit blocks no other. The (pod, node) pairs bound."""
-        refuse("schedule", real()(Field(now_s, "now_s")))
         bindings: list[tuple[str, str]] = []
         unschedulable: list[QueuedRequest] = []
         while self._queue:
@@ -133,9 +122,9 @@ class GPUScheduler:
         self._queue = unschedulable
         return bindings
 
-    def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[Pod]:
+    def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
         """A node reserved for every pod of the request; if one pod finds none, all reservations are given back."""
-        reservations: list[Pod] = []
+        reservations: list[BoundPod] = []
         for pod in request.pods():
             node = self._schedule_pod(pod, now_s, may_preempt=request.gang_size == 1)
             if node is None:
@@ -159,8 +148,9 @@ class GPUScheduler:
         """Filter until enough nodes fit; the next search starts where this one ends."""
         infos = list(self.nodes.values())
         enough = num_feasible_nodes_to_find(len(infos), self.profile.percentage_of_nodes_to_score)
-        search = find_nodes_that_pass_filters(pod, infos, self._next_start_node_index, enough)
-        self._next_start_node_index = (self._next_start_node_index + search.processed_nodes) % (len(infos) or 1)
+        start = self._next_start_node_index
+        search = find_nodes_that_pass_filters(pod, infos, start, enough)
+        self._next_start_node_index = (start + search.processed_nodes) % max(1, len(infos))
         return search
 
     def _select_host(self, points: Mapping[str, Mapping[str, int]]) -> str:
@@ -172,8 +162,9 @@ class GPUScheduler:
 
     def _post_filter(self, pod: GPURequest, search: Search, now_s: float, may_preempt: bool) -> str | None:
         """The event says why no node fits; if preemption can make one fit, its victims are evicted."""
-        infos = list(self.nodes.values())
-        victims, message = preemption.preempt(pod, infos, search.refused, self.budgets) if may_preempt else (None, "")
+        victims, message = None, ""
+        if may_preempt and self.nodes:
+            victims, message = preemption.preempt(pod, list(self.nodes.values()), search.refused, self.budgets)
         self._record_event(now_s, "FailedScheduling", pod.name, f"{search.fit_error()} {message}".rstrip())
         if victims is None:
             return None
@@ -192,13 +183,13 @@ class GPUScheduler:
                     message = f"Preempted by pod {preemptor} on node {pod.node}"
                     self._record_event(now_s, "Preempted", pod.request.name, message)
 
-    def _reserve(self, pod: GPURequest, node: str, now_s: float) -> Pod:
+    def _reserve(self, pod: GPURequest, node: str, now_s: float) -> BoundPod:
         """The pod on its node, which counts from now on."""
-        reservation = Pod(pod, node, now_s)
+        reservation = BoundPod(pod, node, now_s)
         self.nodes[node].add(reservation)
         return reservation
 
-    def _unreserve(self, pods: Iterable[Pod]) -> None:
+    def _unreserve(self, pods: Iterable[BoundPod]) -> None:
         for pod in pods:
             self.nodes[pod.node].remove(pod.request.name)
 
@@ -209,7 +200,7 @@ class GPUScheduler:
             message = f"minCount ({gang.gang_size}) cannot be satisfied: {scheduled} scheduled, {remaining} remaining"
             self._record_event(now_s, "Unschedulable", gang.name, message)
 
-    def _bind(self, request: GPURequest, pods: list[Pod], now_s: float) -> list[tuple[str, str]]:
+    def _bind(self, request: GPURequest, pods: list[BoundPod], now_s: float) -> list[tuple[str, str]]:
         """The request runs; the (pod, node) pairs."""
         self.running[request.name] = Running(request, tuple(pods))
         bindings = [(pod.request.name, pod.node) for pod in pods]
@@ -225,11 +216,12 @@ class GPUScheduler:
         if name in self.running:
             request, pods = self.running.pop(name)
             self._unreserve(pods)
-        elif entry := next((entry for entry in self._queue if entry.request.name == name), None):
-            request = entry.request
-            self._queue.remove(entry)
         else:
-            raise not_found("pod", name)
+            waiting = [entry for entry in self._queue if entry.request.name == name]
+            if not waiting:
+                raise not_found("pod", name)
+            request = waiting[0].request
+            self._queue.remove(waiting[0])
         self._names -= names_of(request)
 
     def explain(self, request: GPURequest) -> Explanation:

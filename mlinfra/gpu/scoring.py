@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Protocol
 
-from mlinfra.admission.rules import Field, broken, refuse
-from mlinfra.admission.scheduler import STRATEGY
-from mlinfra.gpu.cluster import Amounts, GPURequest, NodeInfo, nonzero
+from mlinfra.admission import check
+from mlinfra.gpu.affinity import term_matches
+from mlinfra.gpu.cluster import NodeInfo, nonzero
+from mlinfra.gpu.nodes import Amounts
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.manifest import Manifest, extended
 
 MAX_NODE_SCORE, MAX_SHAPE_SCORE = 100, 10
@@ -29,23 +31,26 @@ class Strategy:
     resources: Mapping[str, int] = field(default_factory=CPU_AND_MEMORY.copy)
 
     def __post_init__(self) -> None:
-        refuse("NodeResourcesFitArgs", broken(Field({"scoringStrategy": self.manifest()}), STRATEGY))
+        check(self)
 
     def points(self, used: int, capacity: int) -> int:
         """What one resource scores, from 0 to 100."""
         raise NotImplementedError
 
-    def score(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> int:
-        """Points of a node, cut to a whole number; `used` counts the pod in, `asked` is the pod alone."""
-        counted = self._counted(used, allocatable, asked)
-        return sum(w * points for w, points in counted) // (sum(w for w, _ in counted) or 1)
+    def score(self, used: Amounts, allocatable: Amounts, requests: Amounts) -> int:
+        """Points of a node, cut to a whole number; `used` counts the pod in, `requests` is the pod alone."""
+        total = weights = 0
+        for weight, points in self._resource_points(used, allocatable, requests):
+            total += weight * points
+            weights += weight
+        return total // (weights or 1)
 
-    def _counted(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> list[tuple[int, int]]:
+    def _resource_points(self, used: Amounts, allocatable: Amounts, requests: Amounts) -> list[tuple[int, int]]:
         """Weight and points of what the node has; a device counts only for pods that ask for it."""
         return [
             (weight, self.points(used.get(name, 0), allocatable[name]))
             for name, weight in self.resources.items()
-            if allocatable.get(name) and (asked.get(name) or not extended(name))
+            if allocatable.get(name) and (requests.get(name) or not extended(name))
         ]
 
     def manifest(self) -> Manifest:
@@ -78,11 +83,14 @@ class RequestedToCapacityRatio(Strategy):
         scaled = [(x, y * MAX_NODE_SCORE // MAX_SHAPE_SCORE) for x, y in self.shape]
         return broken_linear(scaled, used * 100 // capacity)
 
-    def score(self, used: Amounts, allocatable: Amounts, asked: Amounts) -> int:
+    def score(self, used: Amounts, allocatable: Amounts, requests: Amounts) -> int:
         """Resources that score 0 do not count at all; the mean is rounded, half up."""
-        counted = [(w, points) for w, points in self._counted(used, allocatable, asked) if points > 0]
-        total, weights = sum(w * points for w, points in counted), sum(w for w, _ in counted) or 1
-        return (2 * total + weights) // (2 * weights)
+        total = weights = 0
+        for weight, points in self._resource_points(used, allocatable, requests):
+            if points > 0:
+                total += weight * points
+                weights += weight
+        return (2 * total + weights) // (2 * weights) if weights else 0
 
     def manifest(self) -> Manifest:
         shape = [{"utilization": x, "score": y} for x, y in self.shape]
@@ -120,11 +128,15 @@ class ScorePlugin(Protocol):
         ...
 
 
-def normalize(raw: list[int], reverse: bool = False) -> list[int]:
-    """The highest becomes 100, the others keep their proportion; `reverse` turns that around."""
+def normalize(raw: list[int]) -> list[int]:
+    """The highest becomes 100, the others keep their proportion."""
     highest = max(raw, default=0)
-    scaled = [MAX_NODE_SCORE * points // highest if highest else 0 for points in raw]
-    return [MAX_NODE_SCORE - points for points in scaled] if reverse else scaled
+    return [MAX_NODE_SCORE * points // highest if highest else 0 for points in raw]
+
+
+def normalize_reversed(raw: list[int]) -> list[int]:
+    """The highest becomes 0, and 0 becomes 100."""
+    return [MAX_NODE_SCORE - points for points in normalize(raw)]
 
 
 @dataclass(frozen=True)
@@ -132,13 +144,13 @@ class NodeResourcesFit:
     """The strategy's points, with 100m and 200Mi in the place of requests that are not made."""
 
     strategy: Strategy = field(default_factory=LeastAllocated)
+    weight: int = 1
     name: ClassVar[str] = "NodeResourcesFit"
-    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
-        asked = nonzero(pod.requests)
-        used = {name: info.nonzero_requested[name] + asked.get(name, 0) for name in self.strategy.resources}
-        return self.strategy.score(used, info.node.allocatable, asked)
+        requests = nonzero(pod.requests)
+        used = {name: info.nonzero_requested[name] + requests.get(name, 0) for name in self.strategy.resources}
+        return self.strategy.score(used, info.node.allocatable, requests)
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw
@@ -148,15 +160,16 @@ class NodeResourcesFit:
 class BalancedAllocation:
     """Whether the pod brings the node's use of cpu and of memory closer together: 50 to 100, 75 for no change."""
 
+    weight: int = 1
     name: ClassVar[str] = "NodeResourcesBalancedAllocation"
-    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         """As since Kubernetes 1.36; a pod that asks for neither is not scored."""
         if not any(pod.requests.get(name) for name in CPU_AND_MEMORY):
             return 0
         after = {name: info.requested[name] + pod.requests.get(name, 0) for name in CPU_AND_MEMORY}
-        return 50 + (50 + balance(after, info.node.allocatable) - balance(info.requested, info.node.allocatable)) // 2
+        gain = balance(after, info.node.allocatable) - balance(info.requested, info.node.allocatable)
+        return 50 + (50 + gain) // 2
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw
@@ -171,13 +184,13 @@ def balance(used: Amounts, allocatable: Amounts) -> int:
 
 @dataclass(frozen=True)
 class NodeAffinity:
-    """The weights of the pod's preferred terms that the node's labels match; here each weighs 100."""
+    """The weights of the pod's preferred terms that the node's labels match."""
 
+    weight: int = 2
     name: ClassVar[str] = "NodeAffinity"
-    weight: ClassVar[int] = 2
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
-        return sum(100 for term in pod.preferred if term.matches(info.node.all_labels))
+        return sum(term.weight for term in pod.preferred if term_matches(term.preference, info.node.all_labels))
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return normalize(raw)
@@ -187,15 +200,15 @@ class NodeAffinity:
 class TaintToleration:
     """The fewer `PreferNoSchedule` taints that the pod does not tolerate, the better."""
 
+    weight: int = 3
     name: ClassVar[str] = "TaintToleration"
-    weight: ClassVar[int] = 3
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
         soft = [taint for taint in info.node.taints if taint.effect == "PreferNoSchedule"]
-        return sum(not any(t.tolerates(taint) for t in pod.tolerations) for taint in soft)
+        return sum(not pod.tolerates(taint) for taint in soft)
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
-        return normalize(raw, reverse=True)
+        return normalize_reversed(raw)
 
 
 PREFERRED_POINTS, SPARE_POINTS = 100, 10
@@ -205,13 +218,13 @@ PREFERRED_POINTS, SPARE_POINTS = 100, 10
 class BestFit:
     """The source notebook's rule: 100 points for the preferred type, less 10 for each GPU that stays free."""
 
+    weight: int = 1
     name: ClassVar[str] = "BestFit"
-    weight: ClassVar[int] = 1
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
-        preferred = pod.preferred_gpu_type and pod.preferred_gpu_type == info.node.gpu_type
-        bonus = PREFERRED_POINTS if preferred else 0
-        return bonus - (info.free_gpus - pod.gpu_count) * SPARE_POINTS
+        spare = info.free_gpus - pod.gpu_count
+        is_preferred = pod.preferred_gpu_type and pod.preferred_gpu_type == info.node.gpu_type
+        return (PREFERRED_POINTS if is_preferred else 0) - spare * SPARE_POINTS
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return raw

@@ -9,29 +9,42 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
-from mlinfra.admission.rules import Field, Invalid, Problem, Rules, between, refuse, tuple_of, whole
+from mlinfra.admission import Count, Field, Invalid, check
+from mlinfra.admission.rules import between
 from mlinfra.tables import table
 
 WHOLE, DEVICES, LOAD_PERCENT = 1000, 8, 130
 
 
-class NodeShape(NamedTuple):
-    cpu_milli: int
-    memory_mib: int
-    gpus: int
+GPUs = Annotated[int, between(0, DEVICES)]
+
+
+@dataclass(frozen=True)
+class NodeShape:
+    cpu_milli: Count
+    memory_mib: Count
+    gpus: GPUs
     gpu_model: str
 
+    def __post_init__(self) -> None:
+        check(self)
 
-class PodShape(NamedTuple):
+
+@dataclass(frozen=True)
+class PodShape:
     """What a pod asks for: `gpus` devices with `gpu_milli` of each; empty `gpu_models` accept any."""
 
-    cpu_milli: int
-    memory_mib: int
-    gpus: int
-    gpu_milli: int
+    cpu_milli: Count
+    memory_mib: Count
+    gpus: GPUs
+    gpu_milli: Annotated[int, between(0, WHOLE)]
     gpu_models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
     def shared(self) -> bool:
@@ -40,19 +53,6 @@ class PodShape(NamedTuple):
     @property
     def total_milli(self) -> int:
         return self.gpus * self.gpu_milli
-
-
-def _whole_gpus(pod: Field) -> Iterator[Problem]:
-    """A share is of one GPU; several are asked for whole, and none has no share."""
-    gpus, milli = pod["gpus"], pod["gpu_milli"]
-    allowed = range(1, WHOLE + 1) if gpus.value == 1 else [WHOLE if gpus.value else 0]
-    if milli.value not in allowed:
-        expected = f"from 1 to {WHOLE}" if gpus.value == 1 else f"{allowed[0]}"
-        yield milli.invalid(f"must be {expected} for {gpus.value} GPUs")
-
-
-NODE_SHAPE: Rules = [("cpu_milli", whole(0)), ("memory_mib", whole(0)), ("gpus", between(0, DEVICES))]
-POD_SHAPE: Rules = [*NODE_SHAPE, ("gpu_milli", between(0, WHOLE)), ("gpu_models", tuple_of(str)), ("", _whole_gpus)]
 
 
 class TypicalPod(NamedTuple):
@@ -79,8 +79,13 @@ def pod_shape(row: Mapping[str, str]) -> PodShape:
 
 def openb() -> tuple[list[NodeShape], list[PodShape]]:
     """The nodes and the pods of the openb cluster: 1,213 and 8,152, the frequent shapes first."""
-    nodes = [node_shape(row) for row in table("mlinfra.gpu", "openb_node_shapes") for _ in range(int(row["count"]))]
-    return nodes, [pod_shape(row) for row in table("mlinfra.gpu", "openb_pod_shapes") for _ in range(int(row["count"]))]
+    nodes: list[NodeShape] = []
+    for row in table("mlinfra.gpu", "openb_node_shapes"):
+        nodes += [node_shape(row)] * int(row["count"])
+    pods: list[PodShape] = []
+    for row in table("mlinfra.gpu", "openb_pod_shapes"):
+        pods += [pod_shape(row)] * int(row["count"])
+    return nodes, pods
 
 
 def typical_pods(pods: Sequence[PodShape], covered: float = 0.95) -> list[TypicalPod]:
@@ -100,7 +105,6 @@ def load(pods: Sequence[PodShape], capacity_milli: int, seed: int | None = None)
 
     Without a seed the list is repeated in its order.
     """
-    refuse("load", whole(0, 2**63 - 1)(Field(capacity_milli, "capacity_milli")))
     if not any(pod.total_milli for pod in pods):
         raise Invalid("load", [Field([], "pods").required("one at least must ask for GPUs")])
     chance = None if seed is None else random.Random(seed)

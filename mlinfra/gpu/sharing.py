@@ -5,11 +5,14 @@ From the README of NVIDIA/k8s-device-plugin 0.20.0 and Table 3 of the MIG User G
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from mlinfra.admission.rules import Field, Invalid, Needed, Problem, Rules, broken, one_of, refuse, whole
-from mlinfra.gpu.cluster import GPU
+from mlinfra.admission import accepted, check
+from mlinfra.admission.nouns.gpu import one_resource
+from mlinfra.admission.rules import one_of, whole
+from mlinfra.gpu.nodes import GPU
 from mlinfra.manifest import Manifest
 
 
@@ -69,26 +72,32 @@ def which(promise: Callable[[Technique], bool]) -> list[str]:
     return [name for name, technique in TECHNIQUES.items() if promise(technique)]
 
 
-def _most_clients(sharing: Field) -> Iterator[Problem]:
-    most = TECHNIQUES[sharing["technique"].value].max_clients if sharing["technique"].value in TECHNIQUES else None
-    if most and sharing["replicas"].value > most:
-        yield sharing["replicas"].invalid(f"must be less than or equal to {most}, the clients of a GPU")
-
-
 @dataclass(frozen=True)
 class Sharing:
-    """The device plugin's `sharing`: every device of a resource is advertised `replicas` times."""
+    """The device plugin's `sharing`: every device of a resource is advertised `replicas` times.
 
-    technique: str
-    replicas: int
+    With `fail_requests_greater_than_one` None the plugin's own default holds: true for MPS, else false.
+    """
+
+    technique: Annotated[str, one_of("mps", "timeSlicing")]
+    replicas: Annotated[int, whole(2)]
     resource: str = GPU
     rename_by_default: bool = False
-    fail_requests_greater_than_one: bool = False
+    fail_requests_greater_than_one: bool | None = None
 
     def __post_init__(self) -> None:
-        refuse("sharing", broken(Field(vars(self)), SHARING))
-        if self.technique == "mps" and self.resource != GPU:
-            raise Invalid("sharing", [Field(self.resource, "resource").unsupported([GPU])])
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Sharing:
+        """The sharing of the plugin's file; Invalid where it shares nothing, or several resources."""
+        config = accepted("sharing", manifest, one_resource)
+        technique = "mps" if "mps" in config["sharing"] else "timeSlicing"
+        shared = config["sharing"][technique]
+        (resource,) = shared["resources"]
+        name = resource["name"] if "/" in resource["name"] else f"nvidia.com/{resource['name']}"
+        fails = shared.get("failRequestsGreaterThanOne")
+        return cls(technique, resource["replicas"], name, shared.get("renameByDefault", False), fails)
 
     @property
     def advertised(self) -> str:
@@ -97,7 +106,6 @@ class Sharing:
 
     def devices(self, gpus: int) -> dict[str, int]:
         """What a node with so many GPUs then has, for `GPUNode(devices=...)`."""
-        refuse("sharing", whole(0)(Field(gpus, "gpus")))
         return {self.advertised: gpus * self.replicas}
 
     def memory_gib(self, gpu_gib: float) -> float | None:
@@ -106,16 +114,10 @@ class Sharing:
 
     def manifest(self) -> Manifest:
         """The plugin's configuration file."""
-        shared = {
+        shared: Manifest = {
             "renameByDefault": self.rename_by_default,
-            "failRequestsGreaterThanOne": self.fail_requests_greater_than_one,
             "resources": [{"name": self.resource, "replicas": self.replicas}],
         }
+        if self.fail_requests_greater_than_one is not None:
+            shared["failRequestsGreaterThanOne"] = self.fail_requests_greater_than_one
         return {"version": "v1", "sharing": {self.technique: shared}}
-
-
-SHARING: Rules = [
-    ("technique", Needed(), one_of("mps", "timeSlicing")),
-    ("replicas", Needed(), whole(2)),
-    ("", _most_clients),
-]

@@ -216,7 +216,7 @@ class InferenceService:
     @classmethod
     def of(cls, manifest: Manifest) -> InferenceService:
         """The object of a manifest that KServe accepts, pitfalls or not; without the annotation in Knative mode."""
-        service = accepted(manifest, "InferenceService", API_VERSION)
+        service = accepted("InferenceService", manifest)
         metadata, spec = service["metadata"], service["spec"]
         return cls(
             metadata.get("name", ""),

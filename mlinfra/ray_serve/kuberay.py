@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.admission import Field, Problem, accepted, check, refuse
+from mlinfra.admission import Problem, accepted, check, refuse
 from mlinfra.admission.nouns.ray_serve import READ
 from mlinfra.admission.rules import broken
 from mlinfra.manifest import RESTRICTED, Manifest, Resources, to_yaml
@@ -63,8 +63,7 @@ class RayService:
     @classmethod
     def of(cls, manifest: Manifest, calls: Calls | None = None) -> RayService:
         """The object of a manifest with one application, all of whose pods run the head's image."""
-        service = accepted(manifest, "RayService", "ray.io/v1", "ray.io/v1alpha1")
-        refuse("RayService", broken(Field(service), READ))
+        service = accepted("RayService", manifest, lambda obj: broken(obj, READ))
         cluster, strategy = service["spec"]["rayClusterConfig"], service["spec"].get("upgradeStrategy", {})
         head = _ray_container(cluster["headGroupSpec"])
         return cls(

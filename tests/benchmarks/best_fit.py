@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from benchmarks.rows import Row
 
-from mlinfra.gpu.cluster import GPUNode, GPURequest
 from mlinfra.gpu.index import WholeGPUBestFit
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest
 
 A100 = "NVIDIA-A100-SXM4-80GB"
 

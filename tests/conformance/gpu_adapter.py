@@ -10,7 +10,9 @@ import pytest
 
 from mlinfra.admission.rules import Invalid
 from mlinfra.gpu import filters, preemption, scoring
-from mlinfra.gpu.cluster import NONZERO_DEFAULTS, GPUNode, GPURequest, NodeInfo, Pod, PriorityClass, nonzero
+from mlinfra.gpu.cluster import NONZERO_DEFAULTS, BoundPod, NodeInfo, nonzero
+from mlinfra.gpu.nodes import GPUNode
+from mlinfra.gpu.pods import GPURequest, PriorityClass
 
 Case = dict[str, Any]
 
@@ -122,7 +124,7 @@ def cluster(case: Case) -> list[NodeInfo]:
     return [
         NodeInfo(
             GPUNode(node["name"], cpu=f"{size['cpu']}m", memory=size["memory"], max_pods=size["pods"]),
-            tuple(Pod(request(pod), node["name"], pod["start_time"]) for pod in node["pods"]),
+            tuple(BoundPod(request(pod), node["name"], pod["start_time"]) for pod in node["pods"]),
         )
         for node in case["nodes"]
     ]
@@ -153,7 +155,7 @@ def post_filter(case: Case) -> Case:
     infos, refused = [], {}
     for node in case["nodes"]:
         there = GPURequest(f"on-{node['name']}", priority_class=PriorityClass("p", node["pod_priority"]))
-        info = NodeInfo(GPUNode(node["name"], max_pods=node["max_pods"]), (Pod(there, node["name"]),))
+        info = NodeInfo(GPUNode(node["name"], max_pods=node["max_pods"]), (BoundPod(there, node["name"]),))
         infos.append(info)
         refused[node["name"]] = filters.Refusal(("Too many pods",), node["status"] == "Unschedulable")
     incoming = GPURequest("incoming", priority_class=PriorityClass("q", case["incoming_priority"]))
@@ -167,7 +169,9 @@ KINDS: dict[str, Callable[[Case], Case]] = {
         "values": [scoring.broken_linear([(x, y) for x, y in case["shape"]], x) for x, _ in case["points"]]
     },
     "invalid_weights": refused_weight,
-    "normalize_derived_from_formula": lambda case: {"scores": scoring.normalize(case["scores"], case["reverse"])},
+    "normalize_derived_from_formula": lambda case: {
+        "scores": (scoring.normalize_reversed if case["reverse"] else scoring.normalize)(case["scores"])
+    },
     "sampling": lambda case: {"feasible_to_find": filters.num_feasible_nodes_to_find(case["nodes"])},
     "pick_node": picked,
     "select_victims": dry_run,

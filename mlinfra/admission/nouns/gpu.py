@@ -2,6 +2,162 @@
 
 from __future__ import annotations
 
-from mlinfra.admission.rules import Check
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
-RULES: dict[str, Check] = {}
+from mlinfra.admission.gpu_config import GPU, shared_by_mps
+from mlinfra.admission.pods import toleration
+from mlinfra.admission.rules import (
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    broken,
+    label_key,
+    label_value,
+    labels,
+    select,
+    whole,
+)
+from mlinfra.admission.scheduler import STRATEGY
+from mlinfra.manifest import extended
+from mlinfra.quantity import quantity
+
+WHOLE_GPU = 1000
+
+
+def extended_resource(field: Field) -> Iterator[Problem]:
+    if not extended(str(field.value)):
+        yield field.invalid("must be an extended resource, such as nvidia.com/gpu")
+
+
+def devices(field: Field) -> Iterator[Problem]:
+    """Extended resources, in whole pieces; the one that is counted elsewhere is not among them."""
+    for name in field.value:
+        yield from extended_resource(Field(name, field.path))
+    for count in field.each():
+        yield from whole(0)(count)
+
+
+def one_count(node: Field) -> Iterator[Problem]:
+    if node["gpu_count"].value and GPU in node["devices"].value:
+        yield node["devices"].invalid(f"must not have {GPU} beside gpu_count")
+
+
+TAINT: Rules = [("key", Needed(), label_key), ("value", label_value)]
+NODE: Rules = [("gpu_type", label_value), ("labels", labels), ("devices", devices), ("", one_count)]
+REQUEST: Rules = [
+    ("labels", labels),
+    ("node_selector", labels),
+    ("preferred_gpu_type", label_value),
+    ("required_gpu_type", label_value),
+    ("resource", extended_resource),
+    ("devices", devices),
+]
+
+
+def strategy(noun: Field) -> Iterator[Problem]:
+    """As in the arguments of NodeResourcesFit."""
+    weights = [{"name": name, "weight": weight} for name, weight in noun["resources"].value.items()]
+    arguments: dict[str, Any] = {"resources": weights}
+    if noun["shape"].value is not None:
+        shape = [{"utilization": x, "score": y} for x, y in noun["shape"].value]
+        arguments["requestedToCapacityRatio"] = {"shape": shape}
+    yield from broken(Field({"scoringStrategy": arguments}), STRATEGY)
+
+
+# ------------------------------------------------------------------------------------------------------------ Kueue
+
+
+def known_queues(usage: Field) -> Iterator[Problem]:
+    for name in usage["used"].value:
+        if name not in usage["queues"].value:
+            yield Problem("used", f'clusterqueues "{name}" not found')
+
+
+AMOUNTS: Rules = [("requests[]", whole(0, 2**63 - 1))]
+
+
+# --------------------------------------------------------------------------------------------------- parts of a GPU
+
+
+def sharing(noun: Field) -> Iterator[Problem]:
+    if noun["technique"].value == "mps":
+        yield from shared_by_mps(noun["resource"], noun["replicas"])
+
+
+def pod_shape(pod: Field) -> Iterator[Problem]:
+    """A share is of one GPU; several are asked for whole, and none has no share."""
+    gpus, milli = pod["gpus"].value, pod["gpu_milli"]
+    if gpus == 1 and not 1 <= milli.value <= WHOLE_GPU:
+        yield milli.invalid(f"must be from 1 to {WHOLE_GPU} for 1 GPUs")
+    elif gpus != 1 and milli.value != (WHOLE_GPU if gpus else 0):
+        yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
+
+
+# ------------------------------------------------------------------------------------- what a noun of ours cannot hold
+
+REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in ("required", "preferred"))
+
+
+def only_expressions(pod: Field) -> Iterator[Problem]:
+    """Affinity by the labels of nodes: no terms on their fields, and no empty ones."""
+    affinity = pod["spec"]["affinity"]["nodeAffinity"]
+    terms = [*select(affinity, f"{REQUIRED}.nodeSelectorTerms[]"), *select(affinity, f"{PREFERRED}[].preference")]
+    for term in terms:
+        if set(term.value) != {"matchExpressions"}:
+            yield term.forbidden("only matchExpressions are read")
+
+
+def one_flavor(queue: Field) -> Iterator[Problem]:
+    """A queue of one flavor, in whole cores, bytes and pieces."""
+    flavors = list(select(queue, "spec.resourceGroups[].flavors[]"))
+    for flavor in flavors[1:]:
+        yield flavor.forbidden("only one flavor is read")
+    for name in ("nominalQuota", "borrowingLimit", "lendingLimit"):
+        for amount in select(queue, f"spec.resourceGroups[].flavors[].resources[].{name}"):
+            if amount.value is not None and quantity(amount.value).denominator != 1:
+                yield amount.invalid("only whole amounts are read")
+
+
+def one_resource(config: Field) -> Iterator[Problem]:
+    """One resource that is shared, by MPS where there is that, which the plugin then takes alone."""
+    technique = "mps" if config["sharing"]["mps"].value else "timeSlicing"
+    resources = list(select(config, f"sharing.{technique}.resources[]"))
+    if not resources:
+        yield config["sharing"].required("timeSlicing or mps")
+    for resource in resources[1:]:
+        yield resource.forbidden("only one resource is read")
+
+
+def all_gpus_alike(config: Field) -> Iterator[Problem]:
+    """Cuts that treat all GPUs of a node in one way."""
+    if not config["mig-configs"].value:
+        yield config["mig-configs"].required()
+    for parts in config["mig-configs"].each():
+        first, *others = parts.each()
+        if first["devices"].value != "all":
+            yield first["devices"].forbidden("only all is read")
+        for part in others:
+            yield part.forbidden("only one entry is read")
+
+
+def table(rules: Rules) -> Check:
+    return partial(broken, rules=rules)
+
+
+RULES: Mapping[str, Check] = {
+    "Taint": table(TAINT),
+    "Toleration": toleration,
+    "GPUNode": table(NODE),
+    "GPURequest": table(REQUEST),
+    "LeastAllocated": strategy,
+    "MostAllocated": strategy,
+    "RequestedToCapacityRatio": strategy,
+    "Workload": table(AMOUNTS),
+    "FlavorUsage": known_queues,
+    "Sharing": sharing,
+    "PodShape": pod_shape,
+}

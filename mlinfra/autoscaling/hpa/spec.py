@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mlinfra.admission import Field, Problem, check, refuse
-from mlinfra.admission.rules import select
-from mlinfra.autoscaling.decoding import accepted
+from mlinfra.admission import Field, Problem, accepted, check
+from mlinfra.admission.rules import one_of, select
 from mlinfra.autoscaling.hpa.metrics import External, Metric, Object, Resource, Utilization
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, quantity, shown
@@ -118,8 +117,7 @@ class HorizontalPodAutoscaler:
     @classmethod
     def of(cls, manifest: Manifest) -> HorizontalPodAutoscaler:
         """The object of a manifest, without labels and annotations; Invalid when the API server would refuse it."""
-        obj = accepted(manifest, "HorizontalPodAutoscaler")
-        refuse("HorizontalPodAutoscaler", selector_problems(obj))
+        obj = accepted("HorizontalPodAutoscaler", manifest, only_v2_and_labels)
         spec = obj["spec"]
         return cls(
             obj["metadata"].get("name", ""),
@@ -148,9 +146,10 @@ class HorizontalPodAutoscaler:
         return any(isinstance(metric, Object | External) for metric in self.metrics)
 
 
-def selector_problems(manifest: Manifest) -> Iterator[Problem]:
-    """What this package cannot hold: selectors by expression."""
+def only_v2_and_labels(obj: Field) -> Iterator[Problem]:
+    """What this package cannot hold: the older version, and selectors by expression."""
+    yield from one_of("autoscaling/v2")(obj["apiVersion"])
     for source in ("pods", "object", "external"):
-        for expressions in select(Field(manifest), f"spec.metrics[].{source}.metric.selector.matchExpressions"):
+        for expressions in select(obj, f"spec.metrics[].{source}.metric.selector.matchExpressions"):
             if expressions.value:
                 yield expressions.forbidden("only matchLabels are read")

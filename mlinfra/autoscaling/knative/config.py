@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from mlinfra.admission import Count, Field, Finite, check, refuse
+from mlinfra.admission import Count, Field, Finite, accepted, check, refuse
 from mlinfra.admission.knative import (
     annotation_problems,
     annotation_values,
@@ -20,7 +20,6 @@ from mlinfra.admission.knative import (
     texts,
 )
 from mlinfra.admission.rules import one_of
-from mlinfra.autoscaling.decoding import accepted
 from mlinfra.manifest import Manifest
 
 
@@ -55,8 +54,7 @@ class Config:
     @classmethod
     def of(cls, configmap: Manifest) -> Config:
         """The settings of a ConfigMap; Invalid when Knative's webhook would refuse it."""
-        data = accepted(configmap, "ConfigMap").get("data", {})
-        refuse("config-autoscaler", config_problems(Field(data)))
+        data = accepted("ConfigMap", configmap, lambda obj: config_problems(obj["data"])).get("data", {})
         return cls(**named(cls, config_values(data)))
 
     def manifest(self) -> Manifest:

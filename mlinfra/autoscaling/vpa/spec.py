@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlinfra.admission import check
-from mlinfra.autoscaling.decoding import accepted
+from mlinfra.admission import accepted, check
 from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
 from mlinfra.autoscaling.vpa.recommender import Recommendation
 from mlinfra.manifest import Manifest, ObjectReference
@@ -93,7 +92,7 @@ class VerticalPodAutoscaler:
     @classmethod
     def of(cls, manifest: Manifest) -> VerticalPodAutoscaler:
         """The object of a manifest, without labels and annotations; Invalid when it would be refused."""
-        obj = accepted(manifest, "VerticalPodAutoscaler")
+        obj = accepted("VerticalPodAutoscaler", manifest)
         spec = obj["spec"]
         return cls(
             obj["metadata"].get("name", ""),
