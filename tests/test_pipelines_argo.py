@@ -121,7 +121,7 @@ def test_the_backends_workflow_is_accepted() -> None:
 
 def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
     notebook = source_notebook()
-    assert validate(notebook) == [], "hera and the schema take it; it is a Workflow, if not a pipeline of KFP"
+    assert validate(notebook) == [], "the schema and the lint take it; it is a Workflow, if not a pipeline of KFP"
     said = [str(problem) for problem in pitfalls(notebook)]
     for why in (
         'metadata.name: Invalid value: "bert-training-pipeline": a second run finds it taken',
@@ -167,7 +167,7 @@ MAIN = ("spec", "templates", 0, "dag", "tasks")
         (("metadata", "name"), "P p", "metadata.name: Invalid value"),
         ((*MAIN, 1, "dependecies"), ["x"], 'unknown field "spec.templates[0].dag.tasks[1].dependecies"'),
         (("spec", "templates", 1, "container", "imagee"), "x", 'unknown field "spec.templates[1].container.imagee"'),
-        (MAIN, "all", "spec.templates[0].dag.tasks: Input should be a valid list"),
+        (MAIN, "all", "spec.templates[0].dag.tasks in body must be of type array"),
         (("spec", "templates", 1, "container", "env"), {"a": 1}, "spec.templates[1].container.env"),
         (("kind",), "Pipeline", "not checked here: Pipeline in argoproj.io/v1alpha1"),
     ],

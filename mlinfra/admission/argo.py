@@ -8,75 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
 
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, one_of, refuse, unknown_field
-from mlinfra.admission.schema import Decoding
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, refuse
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity
 
 API_VERSION = "argoproj.io/v1alpha1"
-
-
-@lru_cache(maxsize=1)
-def _models() -> Any:
-    """Hera's models. To import them changes how YAML writes text, for everybody; that is undone."""
-    import yaml
-
-    writers: tuple[Any, ...] = (
-        yaml.representer.SafeRepresenter,
-        yaml.representer.Representer,
-        yaml.SafeDumper,
-        yaml.Dumper,
-    )
-    before = [dict(writer.yaml_representers) for writer in writers]
-    from hera.workflows import models
-
-    for writer, representers in zip(writers, before, strict=True):
-        writer.yaml_representers = representers
-    return models
-
-
-def _mistyped(obj: Manifest) -> Iterator[Problem]:
-    """Values that hera's models do not take; they let unknown fields pass."""
-    from pydantic import ValidationError
-
-    models = _models()
-    try:
-        models.Workflow.model_validate(obj)
-    except ValidationError as refusal:
-        for error in refusal.errors():
-            if error["loc"][-2:-1] in (("requests",), ("limits",)) and type(error["input"]) is int:
-                continue  # a quantity may be a number, which hera does not know
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
-            yield Problem(path.lstrip("."), error["msg"])
-
-
-def _unknown(field: Field, model: Any) -> Iterator[Problem]:
-    """Fields that a model, or one inside it, does not have."""
-    known = {spec.alias or name: spec.annotation for name, spec in model.model_fields.items()}
-    for name in field.value if isinstance(field.value, Mapping) else ():
-        if name not in known:
-            yield unknown_field(field[name].path)
-            continue
-        inner, several = _inside(known[name])
-        for item in field[name].each() if several else [field[name]]:
-            yield from _unknown(item, inner) if inner else ()
-
-
-def _inside(annotation: Any) -> tuple[Any, bool]:
-    """The model inside an annotation such as `list[Template] | None`, and whether there are several."""
-    for argument in get_args(annotation):
-        inner, several = _inside(argument)
-        if inner:
-            return inner, several or get_origin(annotation) in (list, dict)
-    fields = getattr(annotation, "model_fields", {"root": None})
-    return (None, False) if {"root", "__root__"} & fields.keys() else (annotation, False)
 
 
 _TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
@@ -141,20 +82,10 @@ RULES: Rules = [
     ("spec.templates[].name", Needed()),
     *[(f"spec.templates[].{where}.resources", resource_problems) for where in ("container", "initContainers[]")],
     ("spec.templates[].dag.tasks", _tasks),
-    ("spec.templates[].retryStrategy.retryPolicy", one_of("Always", "OnError", "OnFailure", "OnTransientError")),
 ]
 
 
-class WorkflowKind(CustomKind):
-    """A Workflow is decoded by hera's models, which are made of Argo's own schema."""
-
-    def decode(self, obj: Manifest) -> Decoding:
-        return Decoding(
-            custom=True, mistyped=list(_mistyped(obj)), unknown=list(_unknown(Field(obj), _models().Workflow))
-        )
-
-
-KIND = WorkflowKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "")
+KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "workflow")
 KINDS = {KIND.kind: KIND}
 
 

@@ -122,3 +122,14 @@ AUTOSCALER: Rules = [
     *below("behavior.scaleUp", SCALING_RULES),
     *below("behavior.scaleDown", SCALING_RULES),
 ]
+
+
+def cpu_target(spec: Field) -> Iterator[Problem]:
+    """The one metric of autoscaling/v1, which the server reads as the first of v2."""
+    percent = spec["targetCPUUtilizationPercentage"].value
+    if percent is not None:
+        target = Field(percent, "spec.metrics[0].resource.target.averageUtilization")
+        yield from whole(1, why="must be greater than 0")(target)
+
+
+AUTOSCALER_V1: Rules = [*AUTOSCALER, ("", cpu_target)]

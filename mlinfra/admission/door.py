@@ -48,20 +48,14 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
     return core.verdict(obj, of_kind)
 
 
-def rule_problems(obj: Manifest) -> list[Problem]:
-    """What is refused of an object that has no unknown or mistyped field, as those that this package makes."""
-    if kind := _custom_kind(obj):
-        return kind.rule_problems(obj)
+def check_manifest(obj: Manifest) -> None:
+    """Raise Invalid when the kind's rules refuse an object that this package makes."""
     from mlinfra.admission import core
 
-    return list(core.rule_problems(obj))
-
-
-def check_manifest(obj: Manifest) -> None:
-    """Raise Invalid when one of the kind's rules refuses the object."""
     group = str(obj["apiVersion"]).rpartition("/")[0]
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    refuse(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
+    kind = _custom_kind(obj)
+    refuse(f'{what} "{obj["metadata"]["name"]}"', kind.verdict(obj) if kind else core.rule_problems(obj))
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:
@@ -69,7 +63,7 @@ def _custom_kind(obj: Manifest) -> CustomKind | None:
     if group not in CUSTOM:
         return None
     kind: CustomKind | None = import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS.get(str(obj.get("kind")))
-    served = kind and obj.get("apiVersion") in (kind.api_version, *kind.deprecated)
+    served = kind and obj.get("apiVersion") in (kind.api_version, *kind.older)
     return kind if served else None
 
 

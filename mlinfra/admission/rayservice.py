@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission import serve
-from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.custom import CustomKind, Older
 from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
 
+V1ALPHA1_IS_DEPRECATED = (
+    "ray.io/v1alpha1 RayService is deprecated; use ray.io/v1 RayService. "
+    "v1alpha1 receives no new fields and will be unavailable in KubeRay 1.9."
+)
 UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 
 
@@ -81,6 +85,6 @@ KIND = CustomKind(
         "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
         "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
     ),
-    deprecated=("ray.io/v1alpha1",),
+    older={"ray.io/v1alpha1": Older("rayservice_v1alpha1", V1ALPHA1_IS_DEPRECATED)},
 )
 KINDS = {KIND.kind: KIND}

@@ -23,6 +23,7 @@ Schema = Mapping[str, Any]
 
 INTEGERS = {"int32": 2**31, "int64": 2**63}
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
 QUANTITY_PATTERN = rf"^(\+|-)?{NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{NUMBER}))?$"
 
@@ -35,19 +36,33 @@ class Decoding:
     mistyped: list[Problem] = field(default_factory=list)
     unknown: list[Problem] = field(default_factory=list)
     missing: list[Problem] = field(default_factory=list)
+    metadata: list[Problem] = field(default_factory=list)
 
     @property
     def problems(self) -> list[Problem]:
-        """Of a core kind the first wrong type, or else all unknown fields; of a custom one unknown fields first."""
+        """Of a core kind the first wrong type, or else all unknown fields; of a custom one unknown fields first.
+
+        A Go decoder fills in what is missing; the schema of a custom resource asks for it.
+        """
         if self.custom:
-            return self.unknown or self.mistyped
+            return self.metadata[:1] or self.unknown or [*self.mistyped, *self.missing]
         return self.mistyped[:1] or self.unknown
 
 
-def decode(value: Field, schema: Schema, custom: bool = False) -> Decoding:
-    """Hold a value against a schema and everything below it; a custom resource's types are said in other words."""
-    decoding = Decoding(custom)
+def decode(value: Field, schema: Schema) -> Decoding:
+    """Hold a value against a schema and everything below it, as the decoder of a core kind does."""
+    decoding = Decoding()
     _decode(value, schema, "", decoding)
+    return decoding
+
+
+def decode_custom(obj: Field, schema: Schema) -> Decoding:
+    """A custom resource: first its metadata, as that of a core kind; types of the rest are said in other words."""
+    decoding = Decoding(custom=True)
+    if "metadata" in schema["properties"] and "metadata" in obj.value:
+        header = decode(obj["metadata"], {"$ref": OBJECT_META})
+        decoding.metadata, decoding.unknown = header.mistyped, header.unknown
+    _decode(obj, schema, "", decoding)
     return decoding
 
 
