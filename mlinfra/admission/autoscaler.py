@@ -74,8 +74,7 @@ def target_type(field: Field) -> Iterator[Problem]:
 
 TARGET: Rules = [
     ("type", target_type),
-    ("value", quantity_check(positive=True)),
-    ("averageValue", quantity_check(positive=True)),
+    ("(value|averageValue)", quantity_check(positive=True)),
     ("averageUtilization", whole(1, why="must be greater than 0")),
 ]
 
@@ -97,30 +96,19 @@ SCALING_RULES: Rules = [
 
 AUTOSCALER: Rules = [
     ("", replica_range),
-    ("scaleTargetRef.kind", Needed(), path_segment),
-    ("scaleTargetRef.name", Needed(), path_segment),
+    ("scaleTargetRef.(kind|name)", Needed(), path_segment),
     ("metrics[]", metric_source),
-    ("metrics[].resource.name", Needed("must specify a resource name")),
-    ("metrics[].containerResource.name", Needed("must specify a resource name")),
+    ("metrics[].(resource|containerResource).name", Needed("must specify a resource name")),
     ("metrics[].containerResource.container", Needed("must specify a container")),
-    *[
-        row
-        for source in ("pods", "object", "external")
-        for row in (
-            (f"metrics[].{source}.metric.name", Needed("must specify a metric name"), path_segment),
-            *below(f"metrics[].{source}.metric.selector", SELECTOR),
-        )
-    ],
-    ("metrics[].object.describedObject.kind", Needed(), path_segment),
-    ("metrics[].object.describedObject.name", Needed(), path_segment),
-    *[row for source in SOURCES.values() for row in below(f"metrics[].{source}.target", TARGET)],
-    ("metrics[].resource.target", resource_target),
-    ("metrics[].containerResource.target", resource_target),
+    ("metrics[].(pods|object|external).metric.name", Needed("must specify a metric name"), path_segment),
+    *below("metrics[].(pods|object|external).metric.selector", SELECTOR),
+    ("metrics[].object.describedObject.(kind|name)", Needed(), path_segment),
+    *below(f"metrics[].({'|'.join(SOURCES.values())}).target", TARGET),
+    ("metrics[].(resource|containerResource).target", resource_target),
     ("metrics[].pods.target.averageValue", Needed("must specify a positive target averageValue")),
     ("metrics[].object.target", total_target),
     ("metrics[].external.target", external_target),
-    *below("behavior.scaleUp", SCALING_RULES),
-    *below("behavior.scaleDown", SCALING_RULES),
+    *below("behavior.(scaleUp|scaleDown)", SCALING_RULES),
 ]
 
 

@@ -7,7 +7,7 @@ hold what a manifest of this course can get wrong; defaults are those that the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlinfra.admission.rules import (
@@ -29,26 +29,26 @@ def exactly_one(names: list[str], none: str, more: str) -> Check:
     """One of the branches is given: a handler, a volume's source."""
 
     def check(field: Field) -> Iterator[Problem]:
-        given = [name for name in names if field[name].value is not None]
-        if not given:
+        branches = [field[name] for name in names if field[name].value is not None]
+        if not branches:
             yield field.required(none)
-        yield from (field[name].forbidden(more) for name in given[1:])
+        yield from (branch.forbidden(more) for branch in branches[1:])
 
     return check
 
 
-def distinct(item: str, *keys: str) -> Check:
-    """No two items of the list have the same values under the keys."""
+def distinct(key: str) -> Check:
+    """No two items of the list have the same value under the key."""
+    return lambda items: duplicates(item[key] for item in items.each())
 
-    def check(field: Field) -> Iterator[Problem]:
-        seen: list[Any] = []
-        for entry in field.each():
-            value = [entry[key].value for key in keys]
-            if None not in value and value in seen:
-                yield Problem(entry[item].path if item else entry.path, f'Duplicate value: "{value[0]}"')
-            seen.append(value)
 
-    return check
+def duplicates(fields: Iterable[Field]) -> Iterator[Problem]:
+    """Fields that have the value of one before them."""
+    values: list[Any] = []
+    for field in fields:
+        if field.value is not None and field.value in values:
+            yield Problem(field.path, f'Duplicate value: "{field.value}"')
+        values.append(field.value)
 
 
 def percent_or_count(field: Field) -> Iterator[Problem]:
@@ -63,6 +63,11 @@ def at_most_all(field: Field) -> Iterator[Problem]:
     """A percentage, if it is one, up to 100 %."""
     if isinstance(field.value, str) and len(field.value.lstrip("0")) > 3 and field.value.lstrip("0") != "100%":
         yield field.invalid("must not be greater than 100%")
+
+
+def pinned(image: str) -> bool:
+    """By a digest, or by a tag other than `latest`."""
+    return "@" in image or image.rpartition("/")[2].partition(":")[2] not in ("", "latest")
 
 
 not_negative = whole(0)

@@ -30,12 +30,8 @@ RULES: Rules = [
     ("spec.triggers", Needed("at least one trigger")),
     ("spec.triggers[].type", Needed()),
     ("spec.triggers[].metricType", one_of("AverageValue", "Utilization", "Value")),
-    ("spec.minReplicaCount", whole(0)),
-    ("spec.maxReplicaCount", whole(1)),
-    ("spec.idleReplicaCount", whole(0)),
-    ("spec.pollingInterval", whole(1)),
-    ("spec.cooldownPeriod", whole(0)),
-    ("spec.initialCooldownPeriod", whole(0)),
+    ("spec.(minReplicaCount|idleReplicaCount|cooldownPeriod|initialCooldownPeriod)", whole(0)),
+    ("spec.(maxReplicaCount|pollingInterval)", whole(1)),
 ]
 KIND = CustomKind("keda.sh/v1alpha1", "ScaledObject", RULES, [("spec", _replica_bounds)], "scaledobject")
 KINDS = {KIND.kind: KIND}

@@ -34,10 +34,9 @@ def _limits_need(what: str, *names: str) -> Check:
     def check(spec: Field) -> Iterator[Problem]:
         if any(spec[name].value for name in names):
             return
-        for resource in select(spec, _RESOURCE):
-            for limit in (resource["borrowingLimit"], resource["lendingLimit"]):
-                if limit.value is not None:
-                    yield limit.invalid(f"must be nil when {what} is empty")
+        for limit in select(spec, f"{_RESOURCE}.(borrowingLimit|lendingLimit)"):
+            if limit.value is not None:
+                yield limit.invalid(f"must be nil when {what} is empty")
 
     return check
 
@@ -51,18 +50,15 @@ def _lending(resource: Field) -> Iterator[Problem]:
 
 _RESOURCE = "resourceGroups[].flavors[].resources[]"
 QUOTAS: Rules = [
-    ("spec.resourceGroups[].coveredResources", Needed()),
-    ("spec.resourceGroups[].flavors", Needed()),
+    ("spec.resourceGroups[].(coveredResources|flavors)", Needed()),
     ("spec.resourceGroups[].flavors[].name", Needed(), dns_subdomain),
     (f"spec.{_RESOURCE}.name", Needed()),
-    (f"spec.{_RESOURCE}.nominalQuota", quantity_check()),
-    (f"spec.{_RESOURCE}.borrowingLimit", quantity_check()),
-    (f"spec.{_RESOURCE}.lendingLimit", quantity_check()),
+    (f"spec.{_RESOURCE}.(nominalQuota|borrowingLimit|lendingLimit)", quantity_check()),
 ]
 CLUSTER_QUEUE = CustomKind(
     API_VERSION,
     "ClusterQueue",
-    [("spec.cohortName", dns_subdomain), ("spec.cohort", dns_subdomain), *QUOTAS],
+    [("spec.(cohortName|cohort)", dns_subdomain), *QUOTAS],
     [
         ("spec.resourceGroups[]", _group),
         ("spec", _limits_need("cohort", "cohortName", "cohort")),

@@ -19,22 +19,19 @@ V1ALPHA1_IS_DEPRECATED = (
 UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 
 
-def _serve_config(given: Field) -> Iterator[Problem]:
+def _serve_config(text: Field) -> Iterator[Problem]:
     """The YAML inside, as Serve would look at it."""
     import yaml
 
-    if not isinstance(given.value, str):
-        yield given.invalid("must be a string")
-        return
     try:
-        parsed = yaml.safe_load(given.value)
+        config = yaml.safe_load(text.value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
+        yield text.invalid(f"must be YAML: {str(error).splitlines()[0]}")
         return
-    if not isinstance(parsed, dict):
-        yield given.invalid("must be a map")
+    if not isinstance(config, dict):
+        yield text.invalid("must be a map")
         return
-    yield from (Problem(f"{given.path}: {problem.path}", problem.message) for problem in serve.validate(parsed))
+    yield from (Problem(f"{text.path}: {problem.path}", problem.message) for problem in serve.validate(config))
 
 
 def _upgrade(kind: Field) -> Iterator[Problem]:
@@ -68,10 +65,8 @@ RULES: Rules = [
     ("spec.upgradeStrategy.type", _upgrade),
     (CLUSTER, Needed()),
     (f"{CLUSTER}.headGroupSpec.template", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].template", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].(groupName|template)", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].(minReplicas|maxReplicas)", whole(0)),
 ]
 KIND = CustomKind(
     "ray.io/v1",
