@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission.common import SELECTOR, path_segment
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, one_of, quantity_check, select, whole
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, holds, one_of, quantity_check, select, whole
 
 
 def replica_range(spec: Field) -> Iterator[Problem]:
@@ -67,13 +67,9 @@ def external_target(target: Field) -> Iterator[Problem]:
         yield target["value"].forbidden("may not set both a target value for metric and a per-pod target")
 
 
-def target_type(field: Field) -> Iterator[Problem]:
-    if field.value not in ("Utilization", "Value", "AverageValue"):
-        yield field.invalid("must be either Utilization, Value, or AverageValue")
-
-
+TARGET_TYPES = ("Utilization", "Value", "AverageValue")
 TARGET: Rules = [
-    ("type", target_type),
+    ("type", holds(lambda name: name in TARGET_TYPES, "must be either Utilization, Value, or AverageValue")),
     ("(value|averageValue)", quantity_check(positive=True)),
     ("averageUtilization", whole(1, why="must be greater than 0")),
 ]

@@ -21,6 +21,7 @@ from mlinfra.admission.rules import (
     below,
     between,
     decoded,
+    forbidden,
     one_of,
     refuse,
     select,
@@ -107,10 +108,6 @@ def _one_container(transformer: Field) -> Iterator[Problem]:
         yield Problem(transformer.path, "exactly one of [containers] must be specified in TransformerSpec")
 
 
-def _no_name(name: Field) -> Iterator[Problem]:
-    yield name.forbidden("the 'name' field is not allowed in standard predictor")
-
-
 COMPONENT: Rules = [
     ("minReplicas", whole(0, why="'MinReplicas' cannot be less than 0")),
     ("maxReplicas", whole(0, why="'MaxReplicas' cannot be less than 0")),
@@ -133,7 +130,7 @@ PREDICTOR: Rules = [
 ]
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.predictor.model.name", _no_name),
+    ("spec.predictor.model.name", forbidden("the 'name' field is not allowed in standard predictor")),
     *below("spec.(predictor|canary[].predictor)", PREDICTOR),
     *below("spec.transformer", COMPONENT),
     ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),

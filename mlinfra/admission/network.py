@@ -6,7 +6,18 @@ import ipaddress
 from collections.abc import Iterator
 
 from mlinfra.admission.common import SELECTOR, distinct, port_name, port_number, port_reference, protocol, target_port
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, dns_label, dns_subdomain, labels, one_of
+from mlinfra.admission.rules import (
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    dns_label,
+    dns_subdomain,
+    holds,
+    labels,
+    one_of,
+)
 
 
 def service_ports(spec: Field) -> Iterator[Problem]:
@@ -87,12 +98,6 @@ def not_an_address(field: Field) -> Iterator[Problem]:
         return
 
 
-def not_empty(field: Field) -> Iterator[Problem]:
-    """For pointers, where an empty string is not the same as nothing."""
-    if not field.value:
-        yield field.invalid("must not be empty")
-
-
 def has_a_backend(spec: Field) -> Iterator[Problem]:
     if not spec["rules"].value and spec["defaultBackend"].value is None:
         yield spec.invalid("either `defaultBackend` or `rules` must be specified")
@@ -107,7 +112,7 @@ BACKEND: Rules = [
 
 INGRESS: Rules = [
     ("", has_a_backend),
-    ("ingressClassName", not_empty, dns_subdomain),
+    ("ingressClassName", holds(bool, "must not be empty"), dns_subdomain),
     ("rules[].host", not_an_address, host_name),
     ("rules[].http.paths", Needed()),
     ("rules[].http.paths[].pathType", Needed("pathType must be specified"), one_of(*PATH_TYPES)),

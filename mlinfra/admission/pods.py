@@ -27,6 +27,7 @@ from mlinfra.admission.rules import (
     between,
     dns_label,
     dns_subdomain,
+    holds,
     label_key,
     label_value,
     labels,
@@ -122,16 +123,9 @@ def seccomp(field: Field) -> Iterator[Problem]:
         yield profile.invalid("can only be set when seccomp type is Localhost")
 
 
-def untrimmed(field: Field) -> Iterator[Problem]:
-    if field.value != field.value.strip():
-        yield field.invalid("must not have leading or trailing whitespace")
-
-
-def only_one(field: Field) -> Iterator[Problem]:
-    """A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
-    if field.value not in (0, 1):
-        yield field.invalid("must be 1")
-
+untrimmed = holds(lambda text: text == text.strip(), "must not have leading or trailing whitespace")
+only_one = holds(lambda successes: successes in (0, 1), "must be 1")
+"""A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
 
 PROBE: Rules = [
     (

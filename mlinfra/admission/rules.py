@@ -133,6 +133,16 @@ def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem
     return []
 
 
+def holds(test: Callable[[Any], bool], why: str) -> Check:
+    """The field passes a test; `why` are upstream's words for one that does not."""
+    return lambda field: iter([] if test(field.value) else [field.invalid(why)])
+
+
+def forbidden(why: str) -> Check:
+    """The field may not be given at all."""
+    return lambda field: iter([field.forbidden(why)])
+
+
 def one_of(*names: str) -> Check:
     """The field is one of the names that the API knows, or empty and left to the default."""
     return lambda field: iter([] if field.value in ("", *names) else [field.unsupported(sorted(names))])

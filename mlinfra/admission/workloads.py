@@ -18,6 +18,7 @@ from mlinfra.admission.rules import (
     below,
     dns_label,
     dns_subdomain,
+    forbidden,
     labels,
     one_of,
 )
@@ -82,7 +83,7 @@ DEPLOYMENT: Rules = [
     *below("selector", SELECTOR),
     ("template", template_metadata),
     ("template.spec.restartPolicy", one_of("Always")),
-    ("template.spec.activeDeadlineSeconds", lambda field: iter([field.forbidden("is not supported in a template")])),
+    ("template.spec.activeDeadlineSeconds", forbidden("is not supported in a template")),
     *below("template.spec", POD),
 ]
 
