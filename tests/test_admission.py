@@ -353,3 +353,48 @@ def test_the_decoder_refuses_what_jsonschema_refuses_and_nothing_else(good: Mani
 )
 def test_a_circle_is_named_in_the_order_of_its_needs(graph: dict[str, list[str]], names: list[str]) -> None:
     assert circle(graph) == names
+
+
+def scaled(**bounds: int) -> Manifest:
+    trigger = {"type": "kafka", "metadata": {"topic": "orders"}}
+    return head("keda.sh/v1alpha1", "ScaledObject") | {
+        "spec": {"scaleTargetRef": {"name": "a"}, "triggers": [trigger], **bounds}
+    }
+
+
+def served(**model: str) -> Manifest:
+    model_spec = {"modelFormat": {"name": "onnx"}, **model}
+    return head("serving.kserve.io/v1beta1", "InferenceService") | {"spec": {"predictor": {"model": model_spec}}}
+
+
+SCHEDULER: Manifest = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        served(name=""),
+        served(storageUri="model-registry://iris/v1"),
+        scaled(idleReplicaCount=0, minReplicaCount=0),
+        SCHEDULER,
+        SCHEDULER
+        | {"profiles": [{"plugins": {"multiPoint": {"enabled": [{"name": "NodeResourcesFit", "weight": 1}]}}}]},
+    ],
+)
+def test_what_people_have_and_upstream_takes_is_not_refused(obj: Manifest) -> None:
+    assert all(isinstance(each, ApiWarning) for each in validate(obj))
+
+
+def test_a_minimum_that_is_given_as_none_counts_as_one() -> None:
+    (problem,) = validate(scaled(idleReplicaCount=0))
+    assert "IdleReplicaCount=0 must be less than MinReplicaCount=0" in problem.message
+    assert validate(scaled(minReplicaCount=3, maxReplicaCount=2))[0].path == "spec.minReplicaCount"
+
+
+def test_a_scheme_that_only_a_container_of_the_cluster_knows_is_a_warning() -> None:
+    (warning,) = validate(served(storageUri="model-registry://iris/v1"))
+    assert "without a ClusterStorageContainer for model-registry:// the controller says" in warning.message
+
+
+def test_a_configuration_has_no_metadata() -> None:
+    assert [problem.path for problem in validate(SCHEDULER | {"metadata": {"name": "a"}})] == ["metadata"]

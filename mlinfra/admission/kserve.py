@@ -14,6 +14,7 @@ from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import (
+    ApiWarning,
     Field,
     Needed,
     Problem,
@@ -21,7 +22,6 @@ from mlinfra.admission.rules import (
     below,
     between,
     decoded,
-    forbidden,
     one_of,
     refuse,
     select,
@@ -64,15 +64,18 @@ _service_name = text(
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 
 
-def _storage(uri: Field) -> Iterator[Problem]:
-    """The controller's rule: a known scheme, or a path; an empty one is not looked at."""
-    scheme, slashes, _ = uri.value.partition("://")
-    if slashes and scheme not in _SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        yield uri.invalid(
-            f"StorageURI not supported: storageUri, must be one of: [{known}] or match "
-            "https://{}.blob.core.windows.net/{}/{} or be an absolute or relative local path"
-        )
+def _storage(service: Field) -> Iterator[ApiWarning]:
+    """The controller's rule: a known scheme, a path, or what a ClusterStorageContainer of the cluster supports."""
+    for uri in select(service, "spec.(predictor|canary[].predictor).model.storageUri"):
+        scheme, slashes, _ = str(uri.value).partition("://")
+        if slashes and scheme not in _SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+            yield ApiWarning(
+                uri.path,
+                f"without a ClusterStorageContainer for {scheme}:// the controller says: StorageURI not supported: "
+                f"storageUri, must be one of: [{schemes}] or match https://{{}}.blob.core.windows.net/{{}}/{{}} "
+                "or be an absolute or relative local path",
+            )
 
 
 def _implementations(predictor: Field) -> list[str]:
@@ -103,6 +106,11 @@ def _replicas(component: Field) -> Iterator[Problem]:
         yield component["minReplicas"].invalid("'MinReplicas' cannot be greater than MaxReplicas")
 
 
+def _no_name(name: Field) -> Iterator[Problem]:
+    if name.value:
+        yield name.forbidden("the 'name' field is not allowed in standard predictor")
+
+
 def _one_container(transformer: Field) -> Iterator[Problem]:
     if not transformer["containers"].value:
         yield Problem(transformer.path, "exactly one of [containers] must be specified in TransformerSpec")
@@ -125,12 +133,11 @@ PREDICTOR: Rules = [
     ),
     ("model.(modelFormat|modelFormat.name)", _NO_RUNTIME),
     ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
-    ("model.storageUri", _storage),
     (f"(model|{'|'.join(FRAMEWORKS)}).resources", resource_problems),
 ]
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.predictor.model.name", forbidden("the 'name' field is not allowed in standard predictor")),
+    ("spec.predictor.model.name", _no_name),
     *below("spec.(predictor|canary[].predictor)", PREDICTOR),
     *below("spec.transformer", COMPONENT),
     ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),
@@ -224,6 +231,7 @@ KIND = CustomKind(
     ],
     "inferenceservice",
     _service_name,
+    warn=_storage,
 )
 
 

@@ -75,7 +75,6 @@ KIND = CustomKind(
     "kubescheduler.config.k8s.io/v1",
     "KubeSchedulerConfiguration",
     [
-        ("profiles", Needed()),
         ("profiles[].percentageOfNodesToScore", between(0, 100)),
         ("profiles[].pluginConfig[].args", a_map),
     ],
