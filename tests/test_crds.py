@@ -196,7 +196,9 @@ def strict(shape: Any) -> Any:
     return inside | ({"additionalProperties": False} if "properties" in shape else {})
 
 
-@pytest.mark.parametrize("obj", [*MUTATED[:-1], *WITHOUT_A_SCHEMA], ids=lambda obj: f"{obj['apiVersion']} {obj['kind']}")
+@pytest.mark.parametrize(
+    "obj", [*MUTATED[:-1], *WITHOUT_A_SCHEMA], ids=lambda obj: f"{obj['apiVersion']} {obj['kind']}"
+)
 def test_the_decoder_refuses_what_jsonschema_refuses_and_nothing_else(obj: manifest.Manifest) -> None:
     """The same fields, judged by another program, of the versions of old and the configuration file too."""
     kind = {kind.kind: kind for kind in [*CUSTOM, scheduler.KIND]}[obj["kind"]]

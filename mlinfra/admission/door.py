@@ -73,7 +73,7 @@ def _unknown_kind(obj: Manifest) -> Problem | ApiWarning:
 
     version, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
     group = version.rpartition("/")[0]
-    known = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
-    if known or "." not in group or group in schema.groups():
+    another_version = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
+    if another_version or "." not in group or group in schema.groups():
         return Problem("kind", f'no matches for kind "{kind}" in version "{version}"')
     return ApiWarning("kind", f"not checked here: {kind} in {version}; {DRY_RUN}")

@@ -94,9 +94,8 @@ def _one_implementation(predictor: Field) -> Iterator[Problem]:
     """`ExactlyOneErrorFor`, which names the Go fields; here they are named as in a manifest."""
     names = _implementations(predictor)
     if len(names) != 1:
-        known = ", ".join([*FRAMEWORKS, "model", "containers"])
-        found = ", ".join(names) or "none"
-        yield Problem(predictor.path, f"exactly one of [{known}] must be specified in PredictorSpec; found: {found}")
+        choices, listed = ", ".join([*FRAMEWORKS, "model", "containers"]), ", ".join(names) or "none"
+        yield Problem(predictor.path, f"exactly one of [{choices}] must be specified in PredictorSpec; found: {listed}")
 
 
 def _replicas(component: Field) -> Iterator[Problem]:

@@ -248,10 +248,12 @@ label_name = text(
 def label_key(field: Field) -> Iterator[Problem]:
     """A name, or a DNS subdomain, a slash and a name."""
     prefix, slash, name = str(field.value).rpartition("/")
-    wrong = [] if name else [Problem("", "name part must be non-empty")]
-    wrong += [*label_name(Field(name)), *(dns_subdomain(Field(prefix)) if slash else ())]
-    wrong += [Problem("", "prefix part must be non-empty")] if slash and not prefix else []
-    yield from (field.invalid(problem.message.partition('": ')[2] or problem.message) for problem in wrong)
+    if not name:
+        yield field.invalid("name part must be non-empty")
+    if slash and not prefix:
+        yield field.invalid("prefix part must be non-empty")
+    for problem in (*label_name(Field(name)), *dns_subdomain(Field(prefix))):
+        yield field.invalid(problem.message.partition('": ')[2])
 
 
 def a_map(field: Field) -> Iterator[Problem]:

@@ -70,8 +70,8 @@ def _decode(value: Field, schema: Schema, owner: str, decoding: Decoding) -> Non
     """`owner` is the Go struct whose field this is, which the decoder's message names."""
     name, schema = resolved(schema)
     if not _has_type(value.value, schema):
-        wrong = in_body(value, schema) if decoding.custom else _mistyped(value, name, schema, owner)
-        decoding.mistyped.append(wrong)
+        problem = in_body(value, schema) if decoding.custom else _mistyped(value, name, schema, owner)
+        decoding.mistyped.append(problem)
     elif decoding.custom and name == QUANTITY:
         decoding.mistyped += _quantity_problems(value)
     elif decoding.custom and value.value not in schema.get("enum", [value.value]):
@@ -149,11 +149,12 @@ OFF_IS_FALSE = "; YAML reads an unquoted Off, On, No or Yes as a boolean: quote 
 
 def in_body(value: Field, schema: Schema) -> Problem:
     """As apiextensions-apiserver says it: the type that came, and the type of the schema."""
-    came = JSON_TYPES.get(type(value.value), "null")
+    json_type = JSON_TYPES.get(type(value.value), "null")
     types = schema.get("type") or [each["type"] for each in schema.get("oneOf", ())]
-    asked = types if isinstance(types, str) else str(types[0] if isinstance(types[0], str) else types[0][0])
-    hint = OFF_IS_FALSE if (came, asked) == ("boolean", "string") else ""
-    return Problem(value.path, f'Invalid value: "{came}": {value.path} in body must be of type {asked}: "{came}"{hint}')
+    first = types if isinstance(types, str) else str(types[0] if isinstance(types[0], str) else types[0][0])
+    why = f'{value.path} in body must be of type {first}: "{json_type}"'
+    hint = OFF_IS_FALSE if (json_type, first) == ("boolean", "string") else ""
+    return Problem(value.path, f'Invalid value: "{json_type}": {why}{hint}')
 
 
 def _json_type(value: Any) -> str:
