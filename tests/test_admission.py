@@ -15,7 +15,7 @@ from test_kinds import GOOD
 
 from mlinfra import ApiWarning, Problem, validate
 from mlinfra.admission import schema
-from mlinfra.admission.rules import Field, circle
+from mlinfra.admission.rules import Field, circle, select
 from mlinfra.manifest import Manifest
 
 
@@ -398,3 +398,21 @@ def test_a_scheme_that_only_a_container_of_the_cluster_knows_is_a_warning() -> N
 
 def test_a_configuration_has_no_metadata() -> None:
     assert [problem.path for problem in validate(SCHEDULER | {"metadata": {"name": "a"}})] == ["metadata"]
+
+
+POD_SPEC = {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "c"}], "volumes": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "places"),
+    [
+        ("containers[].name", ["containers[0].name", "containers[1].name"]),
+        ("(initContainers|containers)[].name", ["initContainers[0].name", "containers[0].name", "containers[1].name"]),
+        ("initContainers[].(name|image)", ["initContainers[0].name", "initContainers[0].image"]),
+        ("(volumes[]|initContainers[]).(name|image)", [f"initContainers[0].{name}" for name in ("name", "image")]),
+        ("volumes[].name", []),
+        ("", [""]),
+    ],
+)
+def test_a_path_stands_for_the_fields_that_are_there(path: str, places: list[str]) -> None:
+    assert [field.path for field in select(Field(POD_SPEC), path)] == places

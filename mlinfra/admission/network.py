@@ -40,9 +40,9 @@ def same_port(ports: Field) -> Iterator[Problem]:
     """A port and protocol once; TCP is the default."""
     pairs: list[tuple[int, str]] = []
     for port in ports.each():
-        number, protocol = pair = (port["port"].value, port["protocol"].value or "TCP")
+        number, transport = pair = (port["port"].value, port["protocol"].value or "TCP")
         if pair in pairs:
-            yield Problem(port.path, f'Duplicate value: {{"protocol":"{protocol}","port":{number}}}')
+            yield Problem(port.path, f'Duplicate value: {{"protocol":"{transport}","port":{number}}}')
         pairs.append(pair)
 
 
