@@ -1,7 +1,7 @@
 """Everything that refuses: the rules of the API server, of webhooks and of controllers. It knows no room."""
 
 from mlinfra.admission.bounds import AtLeastOne, Count, Finite, NotNegative, Share, check
-from mlinfra.admission.door import check_manifest, validate
+from mlinfra.admission.door import check_manifest, rule_problems, validate
 from mlinfra.admission.rules import ApiWarning, Field, Invalid, Problem, refuse
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "check",
     "check_manifest",
     "refuse",
+    "rule_problems",
     "validate",
 ]

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from mlinfra.admission.common import pinned
+from mlinfra.admission.common import pinned_image
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
@@ -106,7 +106,7 @@ def _object(workflow: Field) -> Iterator[Problem]:
 
 def _images(workflow: Field) -> Iterator[Problem]:
     for image in select(workflow, "spec.templates[].container.image"):
-        if "{" not in str(image.value) and not pinned(str(image.value)):
+        if "{" not in str(image.value) and list(pinned_image(image)):
             yield image.invalid("names no version: tomorrow's run may be another program")
 
 

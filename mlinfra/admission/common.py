@@ -7,7 +7,7 @@ hold what a manifest of this course can get wrong; defaults are those that the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mlinfra.admission.rules import (
@@ -37,18 +37,18 @@ def exactly_one(names: list[str], none: str, more: str) -> Check:
     return check
 
 
-def distinct(key: str) -> Check:
-    """No two items of the list have the same value under the key."""
-    return lambda items: duplicates(item[key] for item in items.each())
+def distinct(place: str, *keys: str) -> Check:
+    """No two items of the list have the same values under the keys; the problem is at the place in the second."""
 
+    def check(items: Field) -> Iterator[Problem]:
+        taken: list[Any] = []
+        for item in items.each():
+            values = [item[key].value for key in keys]
+            if None not in values and values in taken:
+                yield Problem(item[place].path, f'Duplicate value: "{values[0]}"')
+            taken.append(values)
 
-def duplicates(fields: Iterable[Field]) -> Iterator[Problem]:
-    """Fields that have the value of one before them."""
-    values: list[Any] = []
-    for field in fields:
-        if field.value is not None and field.value in values:
-            yield Problem(field.path, f'Duplicate value: "{field.value}"')
-        values.append(field.value)
+    return check
 
 
 def percent_or_count(field: Field) -> Iterator[Problem]:
@@ -59,15 +59,22 @@ def percent_or_count(field: Field) -> Iterator[Problem]:
         yield field.invalid("a valid percent string must be a numeric followed by an ending '%' (e.g. '1%')")
 
 
+def no_pods(count_or_share: int | str) -> bool:
+    """Whether a count or a percentage is zero, however it is written."""
+    return count_or_share == 0 or str(count_or_share).lstrip("0") == "%"
+
+
 def at_most_all(field: Field) -> Iterator[Problem]:
     """A percentage, if it is one, up to 100 %."""
     if isinstance(field.value, str) and len(field.value.lstrip("0")) > 3 and field.value.lstrip("0") != "100%":
         yield field.invalid("must not be greater than 100%")
 
 
-def pinned(image: str) -> bool:
-    """By a digest, or by a tag other than `latest`."""
-    return "@" in image or image.rpartition("/")[2].partition(":")[2] not in ("", "latest")
+def pinned_image(field: Field) -> Iterator[Problem]:
+    """An image names a version or a digest; what stands behind `latest`, or behind no tag, changes unseen."""
+    image = str(field.value)
+    if "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest"):
+        yield field.invalid("is not pinned: name a version or a digest")
 
 
 not_negative = whole(0)

@@ -48,14 +48,20 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
     return core.verdict(obj, of_kind)
 
 
-def check_manifest(obj: Manifest) -> None:
-    """Raise Invalid when the kind's rules refuse an object that this package makes."""
+def rule_problems(obj: Manifest) -> list[Problem]:
+    """What is refused of an object that this package makes; one of a core kind is not decoded."""
+    if kind := _custom_kind(obj):
+        return [problem for problem in kind.verdict(obj) if isinstance(problem, Problem)]
     from mlinfra.admission import core
 
+    return list(core.rule_problems(obj))
+
+
+def check_manifest(obj: Manifest) -> None:
+    """Raise Invalid when one of the kind's rules refuses the object."""
     group = str(obj["apiVersion"]).rpartition("/")[0]
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    kind = _custom_kind(obj)
-    refuse(f'{what} "{obj["metadata"]["name"]}"', kind.verdict(obj) if kind else core.rule_problems(obj))
+    refuse(f'{what} "{obj["metadata"]["name"]}"', rule_problems(obj))
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission.common import pinned
+from mlinfra.admission.common import pinned_image
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
@@ -21,6 +21,7 @@ from mlinfra.admission.rules import (
     Rules,
     below,
     between,
+    broken,
     decoded,
     one_of,
     refuse,
@@ -297,9 +298,7 @@ def _images(predictor: Field) -> Iterator[Problem]:
     for version in select(predictor, f"(model|{'|'.join(FRAMEWORKS)}).runtimeVersion"):
         if version.value == "latest":
             yield version.invalid("is not pinned, and with a runtimeVersion KServe does not add -gpu for a GPU")
-    for image in select(predictor, "containers[].image"):
-        if not pinned(str(image.value)):
-            yield image.invalid("is not pinned: name a version or a digest")
+    yield from broken(predictor, [("containers[].image", pinned_image)])
 
 
 KINDS = {KIND.kind: KIND}

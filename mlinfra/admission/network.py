@@ -53,7 +53,7 @@ SERVICE: Rules = [
     ("ports[].targetPort", target_port),
     ("ports[].protocol", protocol),
     ("ports[].name", dns_label),
-    ("ports", distinct("name"), same_port),
+    ("ports", distinct("name", "name"), same_port),
     ("selector", labels),
     ("sessionAffinity", one_of("ClientIP", "None")),
 ]

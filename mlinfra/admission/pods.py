@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from mlinfra.admission.common import (
     SELECTOR,
     distinct,
-    duplicates,
     exactly_one,
     match_expression,
     not_negative,
@@ -158,14 +157,14 @@ CONTAINER: Rules = [
     ("ports[].hostPort", between(0, 65535)),
     ("ports[].name", port_name),
     ("ports[].protocol", protocol),
-    ("ports", distinct("name")),
+    ("ports", distinct("name", "name")),
     ("env[].name", Needed(), text("[ -<>-~]+", 10**6, "a valid environment variable name must be printable (e.g. 'A'")),
     ("env[]", env_value),
     ("env[].valueFrom.(configMapKeyRef|secretKeyRef).(name|key)", Needed()),
     ("envFrom[].(configMapRef|secretRef).name", Needed()),
     ("terminationMessagePolicy", one_of("FallbackToLogsOnError", "File")),
     ("volumeMounts[].mountPath", Needed()),
-    ("volumeMounts", distinct("mountPath")),
+    ("volumeMounts", distinct("mountPath", "mountPath")),
     *below("(livenessProbe|readinessProbe|startupProbe)", PROBE),
     ("(livenessProbe|startupProbe).successThreshold", only_one),
     ("securityContext", privilege),
@@ -187,7 +186,11 @@ def mounts_and_claims(spec: Field) -> Iterator[Problem]:
 
 def container_names(spec: Field) -> Iterator[Problem]:
     """Containers and init containers share their names with nobody."""
-    yield from duplicates(select(spec, "(containers|initContainers)[].name"))
+    taken: list[str] = []
+    for name in select(spec, "(containers|initContainers)[].name"):
+        if name.value in taken:
+            yield Problem(name.path, f'Duplicate value: "{name.value}"')
+        taken.append(name.value)
 
 
 def volume_source(field: Field) -> Iterator[Problem]:
@@ -232,10 +235,10 @@ POD: Rules = [
     ("volumes[].persistentVolumeClaim.claimName", Needed()),
     ("volumes[].hostPath.path", Needed()),
     ("", container_names),
-    ("volumes", distinct("name")),
+    ("volumes", distinct("name", "name")),
     ("volumes[].emptyDir.sizeLimit", quantity_check()),
     ("resourceClaims[].name", Needed(), dns_label),
-    ("resourceClaims", distinct("name")),
+    ("resourceClaims", distinct("name", "name")),
     ("hostname", dns_label),
     (
         "resourceClaims[]",

@@ -9,19 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from mlinfra.admission.custom import CustomKind
-from mlinfra.admission.rules import (
-    Check,
-    Field,
-    Needed,
-    Problem,
-    Rules,
-    a_map,
-    between,
-    broken,
-    holds,
-    one_of,
-    unknown_field,
-)
+from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, a_map, between, broken, one_of, unknown_field
 
 MAX_SHAPE_SCORE = 10
 
@@ -33,8 +21,12 @@ def _weight(entry: Field) -> Iterator[Problem]:
         yield weight.invalid(f"resource weight of {entry['name'].value} not in valid range (0, 100]")
 
 
-def _up_to(most: int) -> Check:
-    return holds(lambda value: type(value) is int and 0 <= value <= most, f"not in valid range [0, {most}]")
+def _in_range(most: int) -> Check:
+    def check(field: Field) -> Iterator[Problem]:
+        if type(field.value) is not int or not 0 <= field.value <= most:
+            yield field.invalid(f"not in valid range [0, {most}]")
+
+    return check
 
 
 def _shape(ratio: Field) -> Iterator[Problem]:
@@ -52,9 +44,10 @@ _POINT = "scoringStrategy.requestedToCapacityRatio.shape[]"
 STRATEGY: Rules = [
     ("scoringStrategy.type", one_of("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")),
     ("scoringStrategy.resources[].name", Needed()),
+    ("scoringStrategy.resources[].weight",),
     ("scoringStrategy.resources[]", _weight),
-    (f"{_POINT}.utilization", _up_to(100)),
-    (f"{_POINT}.score", _up_to(MAX_SHAPE_SCORE)),
+    (f"{_POINT}.utilization", _in_range(100)),
+    (f"{_POINT}.score", _in_range(MAX_SHAPE_SCORE)),
     ("scoringStrategy.requestedToCapacityRatio", _shape),
 ]
 

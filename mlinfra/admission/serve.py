@@ -45,11 +45,16 @@ def _limits(deployment: Field) -> Iterator[Problem]:
         yield from whole(1)(ongoing)
     if queued.value not in (None, -1):
         yield from whole(1, why="max_queued_requests must be -1 (no limit) or a positive integer.")(queued)
-    most = 5 if ongoing.value is None else ongoing.value
-    if isinstance(most, int) and isinstance(target.value, int | float) and target.value > most:
-        yield target.invalid(
+    counted = ongoing.value is None or type(ongoing.value) is int
+    if (
+        counted
+        and isinstance(target.value, int | float)
+        and target.value > (5 if ongoing.value is None else ongoing.value)
+    ):
+        why = (
             "Autoscaling will never happen, because 'max_ongoing_requests' is less than 'target_ongoing_requests' now."
         )
+        yield target.invalid(why)
 
 
 ACTOR_OPTIONS = {"accelerator_type", "fallback_strategy", "label_selector", "memory"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mlinfra.admission.common import SELECTOR, at_most_all, distinct, not_negative, percent_or_count
+from mlinfra.admission.common import SELECTOR, at_most_all, distinct, no_pods, not_negative, percent_or_count
 from mlinfra.admission.pods import POD
 from mlinfra.admission.rules import (
     Field,
@@ -58,7 +58,7 @@ def rollout(spec: Field) -> Iterator[Problem]:
     strategy, rolling = spec["strategy"], spec["strategy"]["rollingUpdate"]
     if strategy["type"].value == "Recreate" and rolling.value is not None:
         yield rolling.forbidden("may not be specified when strategy `type` is 'Recreate'")
-    if {rolling["maxUnavailable"].value, rolling["maxSurge"].value} <= {0, "0%"}:
+    if no_pods(rolling["maxUnavailable"].value) and no_pods(rolling["maxSurge"].value):
         yield rolling["maxUnavailable"].invalid("may not be 0 when `maxSurge` is 0")
     deadline, ready = spec["progressDeadlineSeconds"], spec["minReadySeconds"].value or 0
     if (600 if deadline.value is None else deadline.value) <= ready or deadline.value == 0:
@@ -155,7 +155,7 @@ DEVICES: Rules = [
 CLAIM: Rules = [
     ("devices.requests[].name", Needed(), dns_label),
     ("devices.requests[]", request_kind),
-    ("devices.requests", distinct("name")),
+    ("devices.requests", distinct("name", "name")),
     *below("devices.requests[].(exactly|firstAvailable[])", DEVICES),
     ("devices.requests[].firstAvailable[].name", Needed(), dns_label),
 ]
