@@ -188,7 +188,7 @@ def container_names(spec: Field) -> Iterator[Problem]:
     """Containers and init containers share their names with nobody."""
     taken: list[str] = []
     for name in select(spec, "(containers|initContainers)[].name"):
-        if name.value in taken:
+        if name.value and name.value in taken:
             yield Problem(name.path, f'Duplicate value: "{name.value}"')
         taken.append(name.value)
 
