@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from mlinfra.quantity import Quantity, shown
+from mlinfra.quantity import Quantity, quantity, shown
 
 Manifest = dict[str, Any]
 
@@ -100,3 +100,35 @@ def to_yaml(obj: Manifest) -> str:
         obj, Dumper=_dumper(), sort_keys=True, default_flow_style=False, width=math.inf, allow_unicode=True
     )
     return str(text)
+
+
+def unused_fields(given: Manifest, kept: Manifest) -> list[str]:
+    """Paths of the leaves of one manifest that another does not have with that value; quantities are equal by amount.
+
+    Of `metadata` only the name counts, and `status` not at all: a reader's object has more of both.
+    """
+    head = {"metadata": {"name": given.get("metadata", {}).get("name")}, "status": None}
+    leaves = dict(_leaves(kept))
+    return [path for path, value in _leaves(given | head) if not _same(value, leaves.get(path))]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value that has nothing below it, with its path; null is a field that is not given."""
+    if isinstance(value, Mapping) and value:
+        for name, below in value.items():
+            yield from _leaves(below, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple) and value:
+        for i, below in enumerate(value):
+            yield from _leaves(below, f"{path}[{i}]")
+    elif value is not None:
+        yield path, value
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Equal, or the same amount: `1024Mi` is `1Gi`, and `"2"` is 2."""
+    if value == other and isinstance(value, bool) == isinstance(other, bool):
+        return True
+    try:
+        return quantity(value) == quantity(other)
+    except ValueError:
+        return False

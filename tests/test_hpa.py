@@ -158,7 +158,7 @@ def test_a_manifest_is_read_as_it_is_written(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "Deployment", "apiVersion": "apps/v1"}, "spec.maxReplicas"),
+        ({"kind": "Deployment", "apiVersion": "apps/v1"}, 'Unsupported value: "Deployment"'),
         ({"spec": {"maxReplicas": 5, "scaleTargetRef": BERT.manifest(), "minReplica": 1}}, 'unknown field "spec.minReplica"'),
         ({"spec": {"maxReplicas": 5, "scaleTargetRef": BERT.manifest(), "metrics": [{"type": "Custom"}]}}, 'Unsupported value: "Custom"'),
         ({"metadata": {"generateName": "bert-"}}, "metadata.name: Required value"),

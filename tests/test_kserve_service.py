@@ -178,7 +178,7 @@ BROKEN: dict[str, tuple[InferenceService, str, Any, str]] = {
     "canary maxReplicas": (STANDARD, "spec canary 0 predictor maxReplicas", 3, "canary uses fixed replicas"),
     "canary minReplicas": (STANDARD, "spec canary 0 predictor minReplicas", 3, "must not exceed stable predictor"),
     "canary of nothing": (STANDARD, "spec canary 0 predictor model", None, "exactly one of ["),
-    "canary container name": (STANDARD, "spec canary 0 predictor model name", None, "the schema of 0.21 asks for it"),
+    "canary container name": (STANDARD, "spec canary 0 predictor model name", None, "predictor.model.name: Required value"),
     "type": (KNATIVE, "spec predictor minReplicas", "2", 'in body must be of type integer: "string"'),
     "list": (KNATIVE, "spec predictor tolerations", {}, 'in body must be of type array: "object"'),
     "deep field": (KNATIVE, "spec predictor model resources limitz", {}, 'field "spec.predictor.model.resources.limitz"'),

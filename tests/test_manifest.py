@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mlinfra import admission, manifest, quantity
 from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import Field
+from mlinfra.autoscaling.hpa import HorizontalPodAutoscaler
 
 # Expected values from apimachinery pkg/api/resource/quantity_test.go: TestQuantityParse, TestQuantityString.
 PARSED = {
@@ -194,3 +195,47 @@ REJECTED = [
 def test_rejected(obj: manifest.Manifest, path: str, message: str) -> None:
     problems = admission.validate(obj)
     assert [p for p in problems if p.path == path and message in p.message], problems
+
+
+POD: manifest.Manifest = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "bert", "uid": "5f4d", "labels": {"app": "bert"}},
+    "spec": {"hostNetwork": True, "containers": [{"name": "server", "resources": {"limits": {"memory": "1024Mi"}}}]},
+    "status": {"phase": "Running"},
+}
+
+
+def kept(**changes: Any) -> manifest.Manifest:
+    container = {"name": "server", "resources": {"limits": {"memory": "1Gi"}}} | changes
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bert"}, "spec": {"containers": [container]}}
+
+
+@pytest.mark.parametrize(
+    ("read", "used", "paths"),
+    [
+        (POD, POD, []),
+        (POD, kept(), ["spec.hostNetwork"]),
+        (POD, kept(resources={"limits": {"memory": "2Gi"}}), ["spec.hostNetwork", "spec.containers[0].resources.limits.memory"]),
+        (POD, kept(name="other") | {"metadata": {}}, ["metadata.name", "spec.hostNetwork", "spec.containers[0].name"]),
+        (POD | {"spec": {}}, kept(), ["spec"]),
+        (POD | {"spec": {"nodeSelector": {}, "tolerations": [], "priority": None}}, kept(), ["spec.nodeSelector", "spec.tolerations"]),
+        ({"spec": {"replicas": 2, "cpu": "500m", "paused": True, "share": 0.5}}, {"spec": {"replicas": "2", "cpu": 0.5, "paused": 1, "share": "500m"}}, ["spec.paused"]),
+        ({"kind": "Job"}, {}, ["kind"]),
+        ({}, POD, []),
+    ],
+)  # fmt: skip
+def test_what_is_not_used_is_named(read: manifest.Manifest, used: manifest.Manifest, paths: list[str]) -> None:
+    assert manifest.unused_fields(read, used) == paths
+
+
+def test_what_a_scaler_does_not_use_of_an_object_from_a_server() -> None:
+    obj = hpa(metrics=[cpu(type="Utilization", averageUtilization=60)])
+    obj["metadata"] |= {"namespace": "ml", "resourceVersion": "7", "annotations": {"note": "mine"}}
+    obj["status"] = {"currentReplicas": 2}
+    assert manifest.unused_fields(obj, HorizontalPodAutoscaler.of(obj).manifest()) == []
+    obj["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = 61
+    assert manifest.unused_fields(obj, obj | {"spec": {}})[:2] == [
+        "spec.scaleTargetRef.apiVersion",
+        "spec.scaleTargetRef.kind",
+    ]

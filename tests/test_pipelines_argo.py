@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -126,7 +124,7 @@ def test_the_backends_workflow_is_accepted() -> None:
 
 def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
     notebook = source_notebook()
-    assert validate(notebook) == [], "hera and the schema take it; it is a Workflow, if not a pipeline of KFP"
+    assert validate(notebook) == [], "the schema and the lint take it; it is a Workflow, if not a pipeline of KFP"
     said = [str(problem) for problem in pitfalls(notebook)]
     for why in (
         'metadata.name: Invalid value: "bert-training-pipeline": a second run finds it taken',
@@ -172,7 +170,7 @@ MAIN = ("spec", "templates", 0, "dag", "tasks")
         (("metadata", "name"), "P p", "metadata.name: Invalid value"),
         ((*MAIN, 1, "dependecies"), ["x"], 'unknown field "spec.templates[0].dag.tasks[1].dependecies"'),
         (("spec", "templates", 1, "container", "imagee"), "x", 'unknown field "spec.templates[1].container.imagee"'),
-        (MAIN, "all", "spec.templates[0].dag.tasks: Input should be a valid list"),
+        (MAIN, "all", "spec.templates[0].dag.tasks in body must be of type array"),
         (("spec", "templates", 1, "container", "env"), {"a": 1}, "spec.templates[1].container.env"),
         (("kind",), "Pipeline", "not checked here: Pipeline in argoproj.io/v1alpha1"),
     ],
@@ -246,12 +244,6 @@ def test_the_backends_pieces() -> None:
     runtime = next(each for each in root["arguments"]["parameters"] if each["name"] == "runtime-config")
     assert json.loads(runtime["value"]) == {"parameterValues": {"epochs": 60}}
     assert body["depends"] == "root-driver.Succeeded"
-
-
-def test_asking_argo_changes_nothing_of_what_kfp_compiles() -> None:
-    code = "from mlinfra.course import steps; from mlinfra.pipelines import argo; p = steps.pipeline(); before = p.compile(); "
-    code += "from mlinfra import validate; assert validate(argo.workflow(p.ir())) == [] and p.compile() == before"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- damage

@@ -8,86 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
 
 from mlinfra.admission.common import pinned_image
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, one_of, refuse, unknown_field
-from mlinfra.admission.schema import Decoding
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, refuse, select
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity
 
 API_VERSION = "argoproj.io/v1alpha1"
-
-
-@lru_cache(maxsize=1)
-def _models() -> Any:
-    """Hera's models. To import them changes how YAML writes text, for everybody; that is undone."""
-    import yaml
-
-    writers: tuple[Any, ...] = (
-        yaml.representer.SafeRepresenter,
-        yaml.representer.Representer,
-        yaml.SafeDumper,
-        yaml.Dumper,
-    )
-    before = [dict(writer.yaml_representers) for writer in writers]
-    from hera.workflows import models
-
-    for writer, representers in zip(writers, before, strict=True):
-        writer.yaml_representers = representers
-    return models
-
-
-def _mistyped(obj: Manifest) -> Iterator[Problem]:
-    """Values that hera's models do not take; they let unknown fields pass."""
-    from pydantic import ValidationError
-
-    models = _models()
-    try:
-        models.Workflow.model_validate(obj)
-    except ValidationError as refusal:
-        for error in refusal.errors():
-            if error["loc"][-2:-1] in (("requests",), ("limits",)) and type(error["input"]) is int:
-                continue  # a quantity may be a number, which hera does not know
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
-            yield Problem(path.lstrip("."), error["msg"])
-
-
-def _unknown(field: Field, model: Any) -> Iterator[Problem]:
-    """Fields that a model, or one inside it, does not have."""
-    known = {spec.alias or name: spec.annotation for name, spec in model.model_fields.items()}
-    for name in field.value if isinstance(field.value, Mapping) else ():
-        if name not in known:
-            yield unknown_field(field[name].path)
-            continue
-        inner, several = _inside(known[name])
-        for item in field[name].each() if several else [field[name]]:
-            yield from _unknown(item, inner) if inner else ()
-
-
-def _inside(annotation: Any) -> tuple[Any, bool]:
-    """The model inside an annotation such as `list[Template] | None`, and whether there are several."""
-    for argument in get_args(annotation):
-        inner, several = _inside(argument)
-        if inner:
-            return inner, several or get_origin(annotation) in (list, dict)
-    fields = getattr(annotation, "model_fields", {"root": None})
-    return (None, False) if {"root", "__root__"} & fields.keys() else (annotation, False)
-
-
 _TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
-
-
-def _templates(templates: Field) -> Iterator[Problem]:
-    names = [template.get("name") for template in templates.value]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            yield Problem(f"{templates.path}[{i}].name", f"'{name}' is not unique")
 
 
 def _tasks(tasks: Field) -> Iterator[Problem]:
@@ -115,47 +47,35 @@ def _tasks(tasks: Field) -> Iterator[Problem]:
 
 def _needs(task: Manifest) -> list[str]:
     """What a task depends on, by `dependencies` or in the expression `depends`."""
-    named = re.findall(r"([-\w]+)(?:\.\w+)?", str(task.get("depends") or ""))
-    return list(dict.fromkeys([*(task.get("dependencies") or []), *named]))
+    others = re.findall(r"([-\w]+)(?:\.\w+)?", task.get("depends", ""))
+    return list(dict.fromkeys([*task.get("dependencies", ()), *others]))
 
 
 def _called(spec: Field) -> Iterator[Problem]:
     """Entrypoint and tasks name templates that there are, unless they refer to another Workflow's."""
     if spec["workflowTemplateRef"].value:
         return
+    names = [name.value for name in select(spec, "templates[].name")]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield Problem(f"{spec.path}.templates[{i}].name", f"'{name}' is not unique")
     if not spec["entrypoint"].value:
         yield spec["entrypoint"].required()
-        return
-    known = [template.get("name") for template in spec["templates"].value or []]
-    if spec["entrypoint"].value not in known:
+    elif spec["entrypoint"].value not in names:
         yield spec["entrypoint"].invalid(f"template name '{spec['entrypoint'].value}' undefined")
-    for template in spec["templates"].each():
-        for task in template["dag"]["tasks"].each():
-            elsewhere = task["templateRef"].value or task["inline"].value or "{{" in str(task["template"].value)
-            if task["template"].value not in known and not elsewhere:
-                yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
+    for task in select(spec, "templates[].dag.tasks[]"):
+        elsewhere = task["templateRef"].value or task["inline"].value or "{{" in str(task["template"].value)
+        if task["template"].value not in names and not elsewhere:
+            yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
 
 
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.templates", _templates),
     ("spec.templates[].name", Needed()),
-    *[(f"spec.templates[].{where}.resources", resource_problems) for where in ("container", "initContainers[]")],
+    ("spec.templates[].(container|initContainers[]).resources", resource_problems),
     ("spec.templates[].dag.tasks", _tasks),
-    ("spec.templates[].retryStrategy.retryPolicy", one_of("Always", "OnError", "OnFailure", "OnTransientError")),
 ]
-
-
-class WorkflowKind(CustomKind):
-    """A Workflow is decoded by hera's models, which are made of Argo's own schema."""
-
-    def decode(self, obj: Manifest) -> Decoding:
-        return Decoding(
-            custom=True, mistyped=list(_mistyped(obj)), unknown=list(_unknown(Field(obj), _models().Workflow))
-        )
-
-
-KIND = WorkflowKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "")
+KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "workflow")
 KINDS = {KIND.kind: KIND}
 
 
@@ -166,8 +86,12 @@ def pitfalls(obj: Manifest) -> list[Problem]:
     """What Argo accepts of a Workflow that is written by hand, and what will happen; Invalid when Argo refuses it."""
     refuse("Workflow", validate(obj))
     workflow = Field(decoded(obj))
-    found = [problem for look in (_object, _images, _gpus, _data) for problem in look(workflow)]
-    return sorted(found, key=lambda problem: problem.path)
+    problems = [*_object(workflow), *_images(workflow), *_gpus(workflow), *_data(workflow)]
+    return sorted(problems, key=lambda problem: problem.path)
+
+
+def _missing(field: Field, consequence: str) -> Problem:
+    return Problem(field.path, f"not given: {consequence}")
 
 
 def _object(workflow: Field) -> Iterator[Problem]:
@@ -175,53 +99,38 @@ def _object(workflow: Field) -> Iterator[Problem]:
     if name.value:
         yield name.invalid("a second run finds it taken (AlreadyExists); generateName gives every run its own")
     if not spec["serviceAccountName"].value:
-        yield Problem(
-            spec["serviceAccountName"].path, "not given: the pods run as `default`, which may not report results"
-        )
+        yield _missing(spec["serviceAccountName"], "the pods run as `default`, which may not report results")
     if not spec["ttlStrategy"].value:
-        yield Problem(spec["ttlStrategy"].path, "not given: finished runs stay until someone deletes them")
-
-
-def _containers(workflow: Field) -> Iterator[tuple[Field, Field]]:
-    """Templates that are pods, with their container."""
-    for template in workflow["spec"]["templates"].each():
-        if template["container"].value:
-            yield template, template["container"]
+        yield _missing(spec["ttlStrategy"], "finished runs stay until someone deletes them")
 
 
 def _images(workflow: Field) -> Iterator[Problem]:
-    for _, container in _containers(workflow):
-        if "{" not in str(container["image"].value):
-            yield from pinned_image(container["image"])
+    for image in select(workflow, "spec.templates[].container.image"):
+        if "{" not in str(image.value):
+            yield from pinned_image(image)
 
 
 def _gpus(workflow: Field) -> Iterator[Problem]:
-    for template, container in _containers(workflow):
-        resources = container["resources"]
+    for template in select(workflow, "spec.templates[]"):
+        resources = template["container"]["resources"]
         limits = resources["limits"].value or {}
         devices = [name for name, amount in limits.items() if not_overcommitted(name) and quantity(amount)]
-        if devices and not (template["tolerations"].value or workflow["spec"]["tolerations"].value):
-            yield Problem(
-                template["tolerations"].path, f"not given: {devices[0]} nodes are usually tainted, and the pod waits"
-            )
-        if not template["retryStrategy"].value and devices:
-            yield Problem(template["retryStrategy"].path, "not given: one lost node ends the run")
-        for name in resources["requests"].value or {}:
-            if devices and name not in limits:
-                yield Problem(
-                    f"{resources['limits'].path}.{name}",
-                    "not given: nothing keeps the step to what it asked for",
-                )
+        if not devices:
+            continue
+        if not template["tolerations"].value and not workflow["spec"]["tolerations"].value:
+            yield _missing(template["tolerations"], f"{devices[0]} nodes are usually tainted, and the pod waits")
+        if not template["retryStrategy"].value:
+            yield _missing(template["retryStrategy"], "one lost node ends the run")
+        for name in (resources["requests"].value or {}).keys() - limits.keys():
+            yield _missing(resources["limits"][name], "nothing keeps the step to what it asked for")
 
 
 def _data(workflow: Field) -> Iterator[Problem]:
     """A task that depends on another and takes nothing from it."""
-    volumes = workflow["spec"]["volumes"].value or workflow["spec"]["volumeClaimTemplates"].value
-    for template in workflow["spec"]["templates"].each():
-        for task in template["dag"]["tasks"].each():
-            for other in _needs(task.value):
-                if f"tasks.{other}." not in json.dumps(task.value) and not volumes:
-                    why = (
-                        f"waits for {other} and gets nothing from it: two pods share no files, and no output is passed"
-                    )
-                    yield Problem(task["arguments"].path, why)
+    if workflow["spec"]["volumes"].value or workflow["spec"]["volumeClaimTemplates"].value:
+        return
+    for task in select(workflow, "spec.templates[].dag.tasks[]"):
+        for other in _needs(task.value):
+            if f"tasks.{other}." not in json.dumps(task.value):
+                why = f"waits for {other} and gets nothing from it: two pods share no files, and no output is passed"
+                yield Problem(task["arguments"].path, why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission.common import SELECTOR, path_segment
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, one_of, quantity_check, select, whole
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, holds, one_of, quantity_check, select, whole
 
 
 def replica_range(spec: Field) -> Iterator[Problem]:
@@ -67,15 +67,10 @@ def external_target(target: Field) -> Iterator[Problem]:
         yield target["value"].forbidden("may not set both a target value for metric and a per-pod target")
 
 
-def target_type(field: Field) -> Iterator[Problem]:
-    if field.value not in ("Utilization", "Value", "AverageValue"):
-        yield field.invalid("must be either Utilization, Value, or AverageValue")
-
-
+TARGET_TYPES = ("Utilization", "Value", "AverageValue")
 TARGET: Rules = [
-    ("type", target_type),
-    ("value", quantity_check(positive=True)),
-    ("averageValue", quantity_check(positive=True)),
+    ("type", holds(lambda name: name in TARGET_TYPES, "must be either Utilization, Value, or AverageValue")),
+    ("(value|averageValue)", quantity_check(positive=True)),
     ("averageUtilization", whole(1, why="must be greater than 0")),
 ]
 
@@ -97,28 +92,28 @@ SCALING_RULES: Rules = [
 
 AUTOSCALER: Rules = [
     ("", replica_range),
-    ("scaleTargetRef.kind", Needed(), path_segment),
-    ("scaleTargetRef.name", Needed(), path_segment),
+    ("scaleTargetRef.(kind|name)", Needed(), path_segment),
     ("metrics[]", metric_source),
-    ("metrics[].resource.name", Needed("must specify a resource name")),
-    ("metrics[].containerResource.name", Needed("must specify a resource name")),
+    ("metrics[].(resource|containerResource).name", Needed("must specify a resource name")),
     ("metrics[].containerResource.container", Needed("must specify a container")),
-    *[
-        row
-        for source in ("pods", "object", "external")
-        for row in (
-            (f"metrics[].{source}.metric.name", Needed("must specify a metric name"), path_segment),
-            *below(f"metrics[].{source}.metric.selector", SELECTOR),
-        )
-    ],
-    ("metrics[].object.describedObject.kind", Needed(), path_segment),
-    ("metrics[].object.describedObject.name", Needed(), path_segment),
-    *[row for source in SOURCES.values() for row in below(f"metrics[].{source}.target", TARGET)],
-    ("metrics[].resource.target", resource_target),
-    ("metrics[].containerResource.target", resource_target),
+    ("metrics[].(pods|object|external).metric.name", Needed("must specify a metric name"), path_segment),
+    *below("metrics[].(pods|object|external).metric.selector", SELECTOR),
+    ("metrics[].object.describedObject.(kind|name)", Needed(), path_segment),
+    *below(f"metrics[].({'|'.join(SOURCES.values())}).target", TARGET),
+    ("metrics[].(resource|containerResource).target", resource_target),
     ("metrics[].pods.target.averageValue", Needed("must specify a positive target averageValue")),
     ("metrics[].object.target", total_target),
     ("metrics[].external.target", external_target),
-    *below("behavior.scaleUp", SCALING_RULES),
-    *below("behavior.scaleDown", SCALING_RULES),
+    *below("behavior.(scaleUp|scaleDown)", SCALING_RULES),
 ]
+
+
+def cpu_target(spec: Field) -> Iterator[Problem]:
+    """The one metric of autoscaling/v1, which the server reads as the first of v2."""
+    percent = spec["targetCPUUtilizationPercentage"].value
+    if percent is not None:
+        target = Field(percent, "spec.metrics[0].resource.target.averageUtilization")
+        yield from whole(1, why="must be greater than 0")(target)
+
+
+AUTOSCALER_V1: Rules = [*AUTOSCALER, ("", cpu_target)]

@@ -29,24 +29,24 @@ def exactly_one(names: list[str], none: str, more: str) -> Check:
     """One of the branches is given: a handler, a volume's source."""
 
     def check(field: Field) -> Iterator[Problem]:
-        given = [name for name in names if field[name].value is not None]
-        if not given:
+        branches = [field[name] for name in names if field[name].value is not None]
+        if not branches:
             yield field.required(none)
-        yield from (field[name].forbidden(more) for name in given[1:])
+        yield from (branch.forbidden(more) for branch in branches[1:])
 
     return check
 
 
-def distinct(item: str, *keys: str) -> Check:
-    """No two items of the list have the same values under the keys."""
+def distinct(place: str, *keys: str) -> Check:
+    """No two items of the list have the same values under the keys; the problem is at the place in the second."""
 
-    def check(field: Field) -> Iterator[Problem]:
-        seen: list[Any] = []
-        for entry in field.each():
-            value = [entry[key].value for key in keys]
-            if None not in value and value in seen:
-                yield Problem(entry[item].path if item else entry.path, f'Duplicate value: "{value[0]}"')
-            seen.append(value)
+    def check(items: Field) -> Iterator[Problem]:
+        taken: list[Any] = []
+        for item in items.each():
+            values = [item[key].value for key in keys]
+            if None not in values and values in taken:
+                yield Problem(item[place].path, f'Duplicate value: "{values[0]}"')
+            taken.append(values)
 
     return check
 

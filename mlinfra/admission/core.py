@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mlinfra.admission.autoscaler import AUTOSCALER
+from mlinfra.admission.autoscaler import AUTOSCALER, AUTOSCALER_V1
 from mlinfra.admission.common import config_key, path_segment
 from mlinfra.admission.knative import config_autoscaler
 from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
@@ -50,6 +50,9 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(
         dns_subdomain, below("spec", AUTOSCALER), ("spec", "spec.scaleTargetRef")
     ),
+    ("autoscaling/v1", "HorizontalPodAutoscaler"): Kind(
+        dns_subdomain, below("spec", AUTOSCALER_V1), ("spec", "spec.scaleTargetRef")
+    ),
     ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
     ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
     ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
@@ -59,15 +62,29 @@ KINDS: dict[tuple[Any, Any], Kind] = {
 }
 
 
+def cron_job_name(name: Field) -> Iterator[Problem]:
+    """The Jobs that it makes add eleven characters, and may have 63."""
+    yield from dns_subdomain(name)
+    if len(name.value) > 52:
+        yield name.invalid("must be no more than 52 characters")
+
+
+NAMES: dict[str, Check] = {"CronJob": cron_job_name, "Namespace": dns_label, "StatefulSet": dns_label}
+"""Of kinds without rules here; those of other groups than these, such as roles, may be called almost anything."""
+GROUPS_OF_SUBDOMAINS = ("v1", "apps/v1", "batch/v1", "storage.k8s.io/v1", "coordination.k8s.io/v1")
+
+
 def verdict(obj: Manifest, schema: Schema) -> list[Problem | ApiWarning]:
     """Why an API server would refuse an object of a core kind; a kind without rules here is checked by schema alone."""
     decoding = decode(Field(obj), schema)
     if decoding.problems:
         return [*decoding.problems]
     key = (obj["apiVersion"], obj["kind"])
-    problems = list(rule_problems(obj) if key in KINDS else metadata_problems(Field(obj)["metadata"], path_segment))
-    named = [problem.path for problem in problems]
-    problems += [gap for gap in decoding.missing if not any(path.startswith(gap.path) for path in named)]
+    name = NAMES.get(key[1], dns_subdomain if key[0] in GROUPS_OF_SUBDOMAINS else path_segment)
+    problems = list(rule_problems(obj) if key in KINDS else metadata_problems(Field(obj)["metadata"], name))
+    paths = [problem.path for problem in problems]
+    gaps = [gap for gap in decoding.missing if not gap.path.startswith("status.")]  # the server drops what is given
+    problems += [gap for gap in gaps if not any(path.startswith(gap.path) for path in paths)]
     if key in KINDS or problems:
         return [*problems]
     return [ApiWarning("kind", f"schema only: this course has no rules of its own for {obj['kind']}")]

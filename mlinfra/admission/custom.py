@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from mlinfra.admission.custom_schema import of_file
@@ -17,8 +17,15 @@ from mlinfra.admission.rules import (
     dns_subdomain,
     metadata_problems,
 )
-from mlinfra.admission.schema import Decoding, decode
+from mlinfra.admission.schema import Decoding, decode_custom
 from mlinfra.manifest import Manifest
+
+
+class Older(NamedTuple):
+    """A version of old that is still served: the file of its fields, and what the server says to who uses it."""
+
+    fields: str
+    warning: str
 
 
 class CustomKind(NamedTuple):
@@ -33,27 +40,24 @@ class CustomKind(NamedTuple):
     across: Rules
     fields: str
     name: Check | None = dns_subdomain
-    deprecated: tuple[str, ...] = ()
+    older: Mapping[str, Older] = {}
     warn: Callable[[Field], Iterator[ApiWarning]] = lambda obj: iter(())
 
     def verdict(self, obj: Manifest) -> list[Problem | ApiWarning]:
         """Why the API server, or the webhook behind it, would refuse the object; a version of old is a warning."""
-        decoding = self.decode(obj)
-        problems = decoding.problems or self.rule_problems(obj)
-        named = [problem.path for problem in problems]
-        problems += [gap for gap in decoding.missing if not any(path.startswith(gap.path) for path in named)]
-        if problems:
+        if problems := self.decode(obj).problems or self.rule_problems(obj):
             return [*problems]
-        of_old = f"{obj['apiVersion']} {self.kind} is deprecated; use {self.api_version}"
-        warnings = [ApiWarning("apiVersion", of_old)] if obj["apiVersion"] != self.api_version else []
-        return [*warnings, *self.warn(Field(obj))]
+        old = self.older.get(obj["apiVersion"])
+        return [*([ApiWarning("apiVersion", old.warning)] if old else []), *self.warn(Field(obj))]
 
     def decode(self, obj: Manifest) -> Decoding:
-        """Unknown, mistyped and missing fields."""
-        return decode(Field(obj), of_file(self.fields), custom=True)
+        """Unknown, mistyped and missing fields of the object in its own version."""
+        old = self.older.get(obj["apiVersion"])
+        return decode_custom(Field(obj), of_file(old.fields if old else self.fields))
 
     def rule_problems(self, obj: Manifest) -> list[Problem]:
         """What validation objects to once the object has been decoded."""
         field = Field(decoded(obj))
-        named = list(metadata_problems(field["metadata"], self.name)) if self.name else []
-        return named + list(broken(field, self.rules)) or list(broken(field, self.across))
+        problems = list(metadata_problems(field["metadata"], self.name)) if self.name else []
+        problems += broken(field, self.rules)
+        return problems or list(broken(field, self.across))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -53,9 +53,9 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
 
 
 def rule_problems(obj: Manifest) -> list[Problem]:
-    """What is refused of an object that has no unknown or mistyped field, as those that this package makes."""
+    """What is refused of an object that this package makes; one of a core kind is not decoded."""
     if kind := _custom_kind(obj):
-        return kind.rule_problems(obj)
+        return [problem for problem in kind.verdict(obj) if isinstance(problem, Problem)]
     from mlinfra.admission import core
 
     return list(core.rule_problems(obj))
@@ -70,8 +70,9 @@ def check_manifest(obj: Manifest) -> None:
 
 def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:
     """The object without null fields; Invalid when it is refused, of another kind, or more than our noun can hold."""
-    if "kind" in obj:
-        refuse(kind, one_of(kind)(Field(obj)["kind"]) if _is_known(obj) else [_unknown_version(obj)])
+    if isinstance(obj, Mapping) and "kind" in obj:
+        refuse(kind, one_of(kind)(Field(obj)["kind"]))
+        refuse(kind, _unknown_version(obj))
     refuse(kind, validate(obj))
     known: Manifest = decoded(obj)
     for limit in limits:
@@ -79,15 +80,11 @@ def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:
     return known
 
 
-def _is_known(obj: Manifest) -> bool:
+def _unknown_version(obj: Manifest) -> Iterator[Problem]:
     from mlinfra.admission import schema
 
-    core = schema.of_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
-    return core is not None or _custom_kind(obj) is not None
-
-
-def _unknown_version(obj: Manifest) -> Problem:
-    return Field(obj)["apiVersion"].invalid(f"must be a version in which {obj['kind']} is known here")
+    if not _custom_kind(obj) and schema.of_kind(str(obj.get("apiVersion")), str(obj["kind"])) is None:
+        yield Field(obj)["apiVersion"].invalid(f"must be a version in which {obj['kind']} is known here")
 
 
 def _custom_kind(obj: Manifest) -> CustomKind | None:
@@ -95,7 +92,7 @@ def _custom_kind(obj: Manifest) -> CustomKind | None:
     if group not in CUSTOM:
         return None
     kind: CustomKind | None = import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS.get(str(obj.get("kind")))
-    served = kind and obj.get("apiVersion") in (kind.api_version, *kind.deprecated)
+    served = kind and obj.get("apiVersion") in (kind.api_version, *kind.older)
     return kind if served else None
 
 
@@ -105,7 +102,7 @@ def _unknown_kind(obj: Manifest) -> Problem | ApiWarning:
 
     version, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
     group = version.rpartition("/")[0]
-    known = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
-    if known or "." not in group or group in schema.groups():
+    another_version = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
+    if another_version or "." not in group or group in schema.groups():
         return Problem("kind", f'no matches for kind "{kind}" in version "{version}"')
     return ApiWarning("kind", f"not checked here: {kind} in {version}; {DRY_RUN}")

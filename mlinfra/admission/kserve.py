@@ -14,15 +14,18 @@ from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
 from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import (
+    ApiWarning,
     Field,
     Needed,
     Problem,
     Rules,
     below,
     between,
+    broken,
     decoded,
     one_of,
     refuse,
+    select,
     text,
     whole,
 )
@@ -62,23 +65,18 @@ _service_name = text(
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 
 
-def _storage(uri: Field) -> Iterator[Problem]:
-    """The controller's rule: a known scheme, or a path; an empty one is not looked at."""
-    scheme, found, _ = str(uri.value).partition("://")
-    if found and scheme not in _SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        yield uri.invalid(
-            f"StorageURI not supported: storageUri, must be one of: [{known}] or match "
-            "https://{}.blob.core.windows.net/{}/{} or be an absolute or relative local path"
-        )
-
-
-def _resources(block: Field) -> Iterator[Problem]:
-    """The schema wants strings or whole numbers; the pod that is made of it must pass the API server's rules too."""
-    amounts = [entry for part in ("limits", "requests") for entry in block[part].each()]
-    odd = [entry for entry in amounts if type(entry.value) not in (int, str)]
-    yield from (entry.invalid("must be a string or an integer") for entry in odd)
-    yield from () if odd else resource_problems(block)
+def _storage(service: Field) -> Iterator[ApiWarning]:
+    """The controller's rule: a known scheme, a path, or what a ClusterStorageContainer of the cluster supports."""
+    for uri in select(service, "spec.(predictor|canary[].predictor).model.storageUri"):
+        scheme, slashes, _ = str(uri.value).partition("://")
+        if slashes and scheme not in _SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+            yield ApiWarning(
+                uri.path,
+                f"without a ClusterStorageContainer for {scheme}:// the controller says: StorageURI not supported: "
+                f"storageUri, must be one of: [{schemes}] or match https://{{}}.blob.core.windows.net/{{}}/{{}} "
+                "or be an absolute or relative local path",
+            )
 
 
 def _implementations(predictor: Field) -> list[str]:
@@ -86,20 +84,19 @@ def _implementations(predictor: Field) -> list[str]:
 
     A key of old has taken the place of `model` by then, whatever stood there.
     """
-    given = [name for name in FRAMEWORKS if predictor[name].value is not None]
-    given = given or (["model"] if predictor["model"].value is not None else [])
+    names = [name for name in FRAMEWORKS if predictor[name].value is not None]
+    names = names or (["model"] if predictor["model"].value is not None else [])
     containers = list(predictor["containers"].each())
-    given += ["containers" for container in containers if container["name"].value == CONTAINER]
-    return given or (["containers"] if containers else [])
+    names += ["containers" for container in containers if container["name"].value == CONTAINER]
+    return names or (["containers"] if containers else [])
 
 
 def _one_implementation(predictor: Field) -> Iterator[Problem]:
     """`ExactlyOneErrorFor`, which names the Go fields; here they are named as in a manifest."""
-    given = _implementations(predictor)
-    if len(given) != 1:
-        names = ", ".join([*FRAMEWORKS, "model", "containers"])
-        found = ", ".join(given) or "none"
-        yield Problem(predictor.path, f"exactly one of [{names}] must be specified in PredictorSpec; found: {found}")
+    names = _implementations(predictor)
+    if len(names) != 1:
+        choices, listed = ", ".join([*FRAMEWORKS, "model", "containers"]), ", ".join(names) or "none"
+        yield Problem(predictor.path, f"exactly one of [{choices}] must be specified in PredictorSpec; found: {listed}")
 
 
 def _replicas(component: Field) -> Iterator[Problem]:
@@ -109,9 +106,9 @@ def _replicas(component: Field) -> Iterator[Problem]:
         yield component["minReplicas"].invalid("'MinReplicas' cannot be greater than MaxReplicas")
 
 
-def _metric(metric: Field) -> Iterator[Problem]:
-    if metric.value not in (known := ["concurrency", "cpu", "memory", "rps"]):
-        yield metric.unsupported(known)
+def _no_name(name: Field) -> Iterator[Problem]:
+    if name.value:
+        yield name.forbidden("the 'name' field is not allowed in standard predictor")
 
 
 def _one_container(transformer: Field) -> Iterator[Problem]:
@@ -119,53 +116,39 @@ def _one_container(transformer: Field) -> Iterator[Problem]:
         yield Problem(transformer.path, "exactly one of [containers] must be specified in TransformerSpec")
 
 
-def _no_name(name: Field) -> Iterator[Problem]:
-    yield name.forbidden("the 'name' field is not allowed in standard predictor")
-
-
 COMPONENT: Rules = [
     ("minReplicas", whole(0, why="'MinReplicas' cannot be less than 0")),
     ("maxReplicas", whole(0, why="'MaxReplicas' cannot be less than 0")),
     ("containerConcurrency", whole(0, why="parallelism cannot be less than 0")),
-    ("timeout", whole(0)),
-    ("scaleMetric", _metric),
     ("canaryTrafficPercent", between(0, 100)),
-    ("scaleTarget", whole(-(2**31))),
-    ("containers[].name", Needed()),
-    ("containers[].image", Needed()),
-    ("containers[].resources", _resources),
+    ("containers[].(name|image)", Needed()),
+    ("containers[].resources", resource_problems),
 ]
+_NO_RUNTIME = Needed("no runtime can be found without the format of the model")
 PREDICTOR: Rules = [
     *COMPONENT,
     (
         "name",
         text(_NAME, 63, "a predictor's name must consist of lower case alphanumeric characters or '-' (e.g. 'v2'"),
     ),
-    ("model.modelFormat.name", Needed("no runtime can be found without the format of the model")),
-    ("model.modelFormat", Needed("no runtime can be found without the format of the model")),
+    ("model.(modelFormat|modelFormat.name)", _NO_RUNTIME),
     ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
-    ("model.storageUri", _storage),
-    ("model.resources", _resources),
-    *[(f"{name}.resources", _resources) for name in FRAMEWORKS],
+    (f"(model|{'|'.join(FRAMEWORKS)}).resources", resource_problems),
 ]
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.predictor", Needed()),
     ("spec.predictor.model.name", _no_name),
-    *below("spec.predictor", PREDICTOR),
+    *below("spec.(predictor|canary[].predictor)", PREDICTOR),
     *below("spec.transformer", COMPONENT),
-    ("spec.canary[].predictor", Needed()),
     ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),
-    ("spec.canary[].predictor.model.name", Needed("the schema of 0.21 asks for it in a canary")),
-    ("spec.canary[].trafficPercent", Needed(), between(0, 100)),
-    *below("spec.canary[].predictor", PREDICTOR),
+    ("spec.canary[].trafficPercent", between(0, 100)),
 ]
 
 
 def mode(obj: Manifest) -> str:
     """The deployment mode that the annotation asks for, by its present name; Knative is the webhook's own default."""
-    given = (obj.get("metadata", {}).get("annotations") or {}).get(MODE) or "Knative"
-    return OLD_MODES.get(str(given), str(given))
+    name = (obj.get("metadata", {}).get("annotations") or {}).get(MODE) or "Knative"
+    return OLD_MODES.get(str(name), str(name))
 
 
 def _autoscaling(service: Field) -> Iterator[Problem]:
@@ -183,7 +166,7 @@ def _autoscaling(service: Field) -> Iterator[Problem]:
 
 
 def _hpa_metrics(service: Field) -> Iterator[Problem]:
-    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+    for component in select(service, "spec.(predictor|transformer)"):
         metric, target = component["scaleMetric"], component["scaleTarget"]
         if metric.value not in (None, "cpu", "memory"):
             yield metric.invalid(f"[{metric.value}] is not a supported metric")
@@ -192,7 +175,7 @@ def _hpa_metrics(service: Field) -> Iterator[Problem]:
 
 
 def _kpa_metrics(service: Field) -> Iterator[Problem]:
-    for component in (service["spec"]["predictor"], service["spec"]["transformer"]):
+    for component in select(service, "spec.(predictor|transformer)"):
         metric, target, strategy = (component[name] for name in ("scaleMetric", "scaleTarget", "deploymentStrategy"))
         if metric.value not in (None, "concurrency", "rps"):
             yield metric.invalid(f"[{metric.value}] is not a supported metric")
@@ -241,14 +224,14 @@ KIND = CustomKind(
     RULES,
     [
         ("spec.predictor", _one_implementation),
-        ("spec.predictor", _replicas),
-        ("spec.transformer", _replicas),
+        ("spec.(predictor|transformer)", _replicas),
         ("spec.transformer", _one_container),
         ("", _autoscaling),
         ("", _canaries),
     ],
     "inferenceservice",
     _service_name,
+    warn=_storage,
 )
 
 
@@ -301,8 +284,7 @@ def _ignored(service: Field) -> Iterator[Problem]:
         yield least.invalid("is taken for 1 in Standard mode, which does not scale to zero")
     if not standard and predictor["name"].value:
         yield predictor["name"].invalid("is for spec.canary, which is only supported in Standard deployment mode")
-    for name in ("predictor", "transformer"):
-        concurrency = service["spec"][name]["containerConcurrency"]
+    for concurrency in select(service, "spec.(predictor|transformer).containerConcurrency"):
         if standard and concurrency.value:
             yield concurrency.invalid("is ignored in Standard mode: no queue-proxy stands in front of the container")
 
@@ -313,12 +295,10 @@ def _images(predictor: Field) -> Iterator[Problem]:
             yield Problem(predictor[name].path, f"is the old form of model.modelFormat.name: {name}")
             if predictor["model"].value is not None:
                 yield Problem(predictor["model"].path, f"is overwritten by spec.predictor.{name}")
-    for name in (*FRAMEWORKS, "model"):
-        version = predictor[name]["runtimeVersion"]
+    for version in select(predictor, f"(model|{'|'.join(FRAMEWORKS)}).runtimeVersion"):
         if version.value == "latest":
             yield version.invalid("is not pinned, and with a runtimeVersion KServe does not add -gpu for a GPU")
-    for container in predictor["containers"].each():
-        yield from pinned_image(container["image"])
+    yield from broken(predictor, [("containers[].image", pinned_image)])
 
 
 KINDS = {KIND.kind: KIND}

@@ -1,88 +1,94 @@
-"""ClusterQueue, LocalQueue and ResourceFlavor of Kueue 0.19: `pkg/webhooks/clusterqueue_webhook.go` and the schemas."""
+"""ClusterQueue, Cohort, LocalQueue and ResourceFlavor of Kueue 0.19: the webhooks in `pkg/webhooks` and the schemas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission.custom import CustomKind
-from mlinfra.admission.rules import (
-    Field,
-    Needed,
-    Problem,
-    Rules,
-    a_map,
-    below,
-    dns_subdomain,
-    labels,
-    one_of,
-    quantity_check,
-    select,
-)
+from mlinfra.admission.custom import CustomKind, Older
+from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, dns_subdomain, labels, quantity_check, select
 from mlinfra.quantity import quantity
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
 
 
+def _older(fields: str) -> dict[str, Older]:
+    """The version before, with its own words; the webhooks see it as one of today."""
+    return {"kueue.x-k8s.io/v1beta1": Older(fields, "This version is deprecated. Use v1beta2 instead.")}
+
+
 def _group(group: Field) -> Iterator[Problem]:
     """Each flavor has the covered resources, in their order."""
-    covered = group["coveredResources"].value or []
-    if not isinstance(covered, list):
-        yield group["coveredResources"].invalid("must be a list")
-        return
+    covered = group["coveredResources"].value
     for flavor in group["flavors"].each():
-        given = list(flavor["resources"].each())
-        if len(given) != len(covered):
+        resources = list(flavor["resources"].each())
+        if len(resources) != len(covered):
             yield group["flavors"].invalid("flavors must have the same number of resources as the coveredResources")
-        for resource, name in zip(given, covered, strict=False):
+        for resource, name in zip(resources, covered, strict=False):
             if resource["name"].value != name:
                 yield resource["name"].invalid("must match the name in coveredResources")
 
 
-def _limits(spec: Field) -> Iterator[Problem]:
-    """Who is in no cohort neither borrows nor lends, and nobody lends more than is there."""
-    for resource in select(spec, _RESOURCE):
-        for limit in (resource["borrowingLimit"], resource["lendingLimit"]):
-            if limit.value is not None and not spec["cohortName"].value:
-                yield limit.invalid("must be nil when cohort is empty")
-        lent, nominal = resource["lendingLimit"], resource["nominalQuota"]
-        if lent.value is not None and quantity(lent.value) > quantity(nominal.value):
-            yield lent.invalid("must be less than or equal to the nominalQuota")
+def _limits_need(what: str, *names: str) -> Check:
+    """Without one of these fields nobody is there to borrow from, or to lend to."""
+
+    def check(spec: Field) -> Iterator[Problem]:
+        if any(spec[name].value for name in names):
+            return
+        for limit in select(spec, f"{_RESOURCE}.(borrowingLimit|lendingLimit)"):
+            if limit.value is not None:
+                yield limit.invalid(f"must be nil when {what} is empty")
+
+    return check
+
+
+def _lending(resource: Field) -> Iterator[Problem]:
+    """A queue lends no more than it has."""
+    lent, nominal = resource["lendingLimit"], resource["nominalQuota"]
+    if lent.value is not None and quantity(lent.value) > quantity(nominal.value):
+        yield lent.invalid("must be less than or equal to the nominalQuota")
 
 
 _RESOURCE = "resourceGroups[].flavors[].resources[]"
-CLUSTER_QUEUE: Rules = [
-    ("cohortName", dns_subdomain),
-    ("queueingStrategy", one_of("BestEffortFIFO", "StrictFIFO")),
-    ("preemption.reclaimWithinCohort", one_of("Any", "LowerPriority", "Never")),
-    ("preemption.withinClusterQueue", one_of("LowerOrNewerEqualPriority", "LowerPriority", "Never")),
-    ("resourceGroups[].coveredResources", Needed()),
-    ("resourceGroups[].flavors", Needed()),
-    ("resourceGroups[].flavors[].name", Needed(), dns_subdomain),
-    (f"{_RESOURCE}.name", Needed()),
-    (f"{_RESOURCE}.nominalQuota", Needed(), quantity_check()),
-    (f"{_RESOURCE}.borrowingLimit", quantity_check()),
-    (f"{_RESOURCE}.lendingLimit", quantity_check()),
-    ("stopPolicy", one_of("Hold", "HoldAndDrain", "None")),
+QUOTAS: Rules = [
+    ("spec.resourceGroups[].(coveredResources|flavors)", Needed()),
+    ("spec.resourceGroups[].flavors[].name", Needed(), dns_subdomain),
+    (f"spec.{_RESOURCE}.name", Needed()),
+    (f"spec.{_RESOURCE}.(nominalQuota|borrowingLimit|lendingLimit)", quantity_check()),
 ]
-CLUSTER_QUEUE_KIND = CustomKind(
+CLUSTER_QUEUE = CustomKind(
     API_VERSION,
     "ClusterQueue",
-    below("spec", CLUSTER_QUEUE),
-    [("spec.resourceGroups[]", _group), ("spec", _limits)],
+    [("spec.(cohortName|cohort)", dns_subdomain), *QUOTAS],
+    [
+        ("spec.resourceGroups[]", _group),
+        ("spec", _limits_need("cohort", "cohortName", "cohort")),
+        (f"spec.{_RESOURCE}", _lending),
+    ],
     "clusterqueue",
+    older=_older("clusterqueue_v1beta1"),
 )
-LOCAL_QUEUE_KIND = CustomKind(
+COHORT = CustomKind(
+    API_VERSION,
+    "Cohort",
+    [("spec.parentName", dns_subdomain), *QUOTAS],
+    [("spec.resourceGroups[]", _group), ("spec", _limits_need("parent", "parentName"))],
+    "cohort",
+    older=_older("cohort"),
+)
+LOCAL_QUEUE = CustomKind(
     API_VERSION,
     "LocalQueue",
     [("spec.clusterQueue", Needed(), dns_subdomain)],
     [],
     "localqueue",
+    older=_older("localqueue"),
 )
-FLAVOR_KIND = CustomKind(
+FLAVOR = CustomKind(
     API_VERSION,
     "ResourceFlavor",
-    [("spec.nodeLabels", a_map, labels)],
+    [("spec.nodeLabels", labels)],
     [],
     "resourceflavor",
+    older=_older("resourceflavor"),
 )
-KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE_KIND, LOCAL_QUEUE_KIND, FLAVOR_KIND)}
+KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE, COHORT, LOCAL_QUEUE, FLAVOR)}

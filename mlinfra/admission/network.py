@@ -6,7 +6,18 @@ import ipaddress
 from collections.abc import Iterator
 
 from mlinfra.admission.common import SELECTOR, distinct, port_name, port_number, port_reference, protocol, target_port
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, below, dns_label, dns_subdomain, labels, one_of
+from mlinfra.admission.rules import (
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    dns_label,
+    dns_subdomain,
+    holds,
+    labels,
+    one_of,
+)
 
 
 def service_ports(spec: Field) -> Iterator[Problem]:
@@ -27,12 +38,12 @@ def service_ports(spec: Field) -> Iterator[Problem]:
 
 def same_port(ports: Field) -> Iterator[Problem]:
     """A port and protocol once; TCP is the default."""
-    seen = []
+    pairs: list[tuple[int, str]] = []
     for port in ports.each():
-        value = (port["port"].value, port["protocol"].value or "TCP")
-        if value in seen:
-            yield Problem(port.path, f'Duplicate value: {{"protocol":"{value[1]}","port":{value[0]}}}')
-        seen.append(value)
+        number, transport = pair = (port["port"].value, port["protocol"].value or "TCP")
+        if pair in pairs:
+            yield Problem(port.path, f'Duplicate value: {{"protocol":"{transport}","port":{number}}}')
+        pairs.append(pair)
 
 
 SERVICE: Rules = [
@@ -48,18 +59,18 @@ SERVICE: Rules = [
 ]
 
 
+PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
+
+
 def absolute_path(field: Field) -> Iterator[Problem]:
     path, free = field["path"], field["pathType"].value == "ImplementationSpecific"
-    if field["pathType"].value not in ("Exact", "ImplementationSpecific", "Prefix") or (free and not path.value):
+    if field["pathType"].value not in PATH_TYPES or (free and not path.value):
         return
     if not (path.value or "").startswith("/"):
         yield path.invalid("must be an absolute path")
     elif not free:
-        yield from (
-            path.invalid(f"must not contain '{bad}'")
-            for bad in ("//", "/./", "/../", "%2f", "%2F")
-            if bad in path.value
-        )
+        odd = [part for part in ("//", "/./", "/../", "%2f", "%2F") if part in path.value]
+        yield from (path.invalid(f"must not contain '{part}'") for part in odd)
 
 
 def backend(field: Field) -> Iterator[Problem]:
@@ -87,12 +98,6 @@ def not_an_address(field: Field) -> Iterator[Problem]:
         return
 
 
-def not_empty(field: Field) -> Iterator[Problem]:
-    """For pointers, where an empty string is not the same as nothing."""
-    if not field.value:
-        yield field.invalid("must not be empty")
-
-
 def has_a_backend(spec: Field) -> Iterator[Problem]:
     if not spec["rules"].value and spec["defaultBackend"].value is None:
         yield spec.invalid("either `defaultBackend` or `rules` must be specified")
@@ -107,17 +112,12 @@ BACKEND: Rules = [
 
 INGRESS: Rules = [
     ("", has_a_backend),
-    ("ingressClassName", not_empty, dns_subdomain),
+    ("ingressClassName", holds(bool, "must not be empty"), dns_subdomain),
     ("rules[].host", not_an_address, host_name),
     ("rules[].http.paths", Needed()),
-    (
-        "rules[].http.paths[].pathType",
-        Needed("pathType must be specified"),
-        one_of("Exact", "ImplementationSpecific", "Prefix"),
-    ),
+    ("rules[].http.paths[].pathType", Needed("pathType must be specified"), one_of(*PATH_TYPES)),
     ("rules[].http.paths[]", absolute_path),
-    *below("rules[].http.paths[].backend", BACKEND),
-    *below("defaultBackend", BACKEND),
+    *below("(rules[].http.paths[].backend|defaultBackend)", BACKEND),
     ("tls[].hosts[]", host_name),
     ("tls[].secretName", dns_subdomain),
 ]
@@ -167,17 +167,10 @@ def port_range(field: Field) -> Iterator[Problem]:
 NETWORK_POLICY: Rules = [
     *below("podSelector", SELECTOR),
     ("policyTypes[]", one_of("Egress", "Ingress")),
-    *[
-        row
-        for direction, side in (("ingress", "from"), ("egress", "to"))
-        for row in (
-            (f"{direction}[].ports[].port", port_reference),
-            (f"{direction}[].ports[].protocol", protocol),
-            (f"{direction}[].ports[]", port_range),
-            (f"{direction}[].{side}[]", peer),
-            (f"{direction}[].{side}[].ipBlock.cidr", Needed(), one_cidr),
-            *below(f"{direction}[].{side}[].podSelector", SELECTOR),
-            *below(f"{direction}[].{side}[].namespaceSelector", SELECTOR),
-        )
-    ],
+    ("(ingress|egress)[].ports[].port", port_reference),
+    ("(ingress|egress)[].ports[].protocol", protocol),
+    ("(ingress|egress)[].ports[]", port_range),
+    ("(ingress[].from|egress[].to)[]", peer),
+    ("(ingress[].from|egress[].to)[].ipBlock.cidr", Needed(), one_cidr),
+    *below("(ingress[].from|egress[].to)[].(podSelector|namespaceSelector)", SELECTOR),
 ]

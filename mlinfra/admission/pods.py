@@ -26,6 +26,7 @@ from mlinfra.admission.rules import (
     between,
     dns_label,
     dns_subdomain,
+    holds,
     label_key,
     label_value,
     labels,
@@ -41,8 +42,8 @@ from mlinfra.quantity import canonical, quantity
 
 def resource_problems(resources: Field) -> Iterator[Problem]:
     """Requests stay below limits; what cannot be overcommitted (a GPU) is whole and has the limit as request."""
-    found = [p for part in ("limits", "requests") for entry in resources[part].each() for p in _entry_problems(entry)]
-    yield from found or _request_problems(resources)
+    amounts = select(resources, "(limits|requests)[]")
+    yield from [problem for amount in amounts for problem in _entry_problems(amount)] or _request_problems(resources)
 
 
 def _entry_problems(entry: Field) -> Iterator[Problem]:
@@ -121,16 +122,9 @@ def seccomp(field: Field) -> Iterator[Problem]:
         yield profile.invalid("can only be set when seccomp type is Localhost")
 
 
-def untrimmed(field: Field) -> Iterator[Problem]:
-    if field.value != field.value.strip():
-        yield field.invalid("must not have leading or trailing whitespace")
-
-
-def only_one(field: Field) -> Iterator[Problem]:
-    """A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
-    if field.value not in (0, 1):
-        yield field.invalid("must be 1")
-
+untrimmed = holds(lambda text: text == text.strip(), "must not have leading or trailing whitespace")
+only_one = holds(lambda successes: successes in (0, 1), "must be 1")
+"""A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
 
 PROBE: Rules = [
     (
@@ -141,14 +135,17 @@ PROBE: Rules = [
             "may not specify more than 1 handler type",
         ),
     ),
-    ("httpGet.port", port_reference),
+    ("(httpGet|tcpSocket).port", port_reference),
     ("httpGet.scheme", one_of("HTTP", "HTTPS")),
-    ("tcpSocket.port", port_reference),
     ("grpc.port", port_number),
     ("exec.command", Needed()),
-    *[(f"{n}Seconds", not_negative) for n in ("initialDelay", "timeout", "period")],
-    ("successThreshold", not_negative),
-    ("failureThreshold", not_negative),
+    ("(initialDelaySeconds|timeoutSeconds|periodSeconds|successThreshold|failureThreshold)", not_negative),
+]
+
+SECURITY: Rules = [
+    ("(runAsUser|runAsGroup)", user_id),
+    ("seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
+    ("seccompProfile", seccomp),
 ]
 
 CONTAINER: Rules = [
@@ -163,23 +160,15 @@ CONTAINER: Rules = [
     ("ports", distinct("name", "name")),
     ("env[].name", Needed(), text("[ -<>-~]+", 10**6, "a valid environment variable name must be printable (e.g. 'A'")),
     ("env[]", env_value),
-    *[
-        (f"env[].valueFrom.{source}.{name}", Needed())
-        for source in ("configMapKeyRef", "secretKeyRef")
-        for name in ("name", "key")
-    ],
-    ("envFrom[].configMapRef.name", Needed()),
-    ("envFrom[].secretRef.name", Needed()),
+    ("env[].valueFrom.(configMapKeyRef|secretKeyRef).(name|key)", Needed()),
+    ("envFrom[].(configMapRef|secretRef).name", Needed()),
     ("terminationMessagePolicy", one_of("FallbackToLogsOnError", "File")),
     ("volumeMounts[].mountPath", Needed()),
     ("volumeMounts", distinct("mountPath", "mountPath")),
-    *[row for name in ("liveness", "readiness", "startup") for row in below(f"{name}Probe", PROBE)],
-    *[(f"{name}Probe.successThreshold", only_one) for name in ("liveness", "startup")],
+    *below("(livenessProbe|readinessProbe|startupProbe)", PROBE),
+    ("(livenessProbe|startupProbe).successThreshold", only_one),
     ("securityContext", privilege),
-    ("securityContext.runAsUser", user_id),
-    ("securityContext.runAsGroup", user_id),
-    ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
-    ("securityContext.seccompProfile", seccomp),
+    *below("securityContext", SECURITY),
 ]
 
 
@@ -187,20 +176,19 @@ def mounts_and_claims(spec: Field) -> Iterator[Problem]:
     """A container may use only the volumes and resource claims that its pod declares."""
     volumes = {volume["name"].value for volume in spec["volumes"].each()}
     claims = {claim["name"].value for claim in spec["resourceClaims"].each()}
-    for containers in ("containers", "initContainers"):
-        for mount in select(spec, f"{containers}[].volumeMounts[].name"):
-            if mount.value not in volumes:
-                yield Problem(mount.path, f'Not found: "{mount.value}"')
-        for claim in select(spec, f"{containers}[].resources.claims[].name"):
-            if claim.value not in claims:
-                yield Problem(claim.path.removesuffix(".name"), f'Not found: "{claim.value}"')
+    for mount in select(spec, "(containers|initContainers)[].volumeMounts[].name"):
+        if mount.value not in volumes:
+            yield Problem(mount.path, f'Not found: "{mount.value}"')
+    for claim in select(spec, "(containers|initContainers)[].resources.claims[].name"):
+        if claim.value not in claims:
+            yield Problem(claim.path.removesuffix(".name"), f'Not found: "{claim.value}"')
 
 
-def init_names(spec: Field) -> Iterator[Problem]:
-    """Init containers share their names with nobody."""
-    taken = [name.value for name in select(spec, "containers[].name")]
-    for name in select(spec, "initContainers[].name"):
-        if name.value in taken:
+def container_names(spec: Field) -> Iterator[Problem]:
+    """Containers and init containers share their names with nobody."""
+    taken: list[str] = []
+    for name in select(spec, "(containers|initContainers)[].name"):
+        if name.value and name.value in taken:
             yield Problem(name.path, f'Duplicate value: "{name.value}"')
         taken.append(name.value)
 
@@ -235,32 +223,18 @@ VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore se
     storageos photonPersistentDisk projected portworxVolume scaleIO csi ephemeral image""".split()  # noqa: SIM905
 """In the order in which the server looks at them: of two it objects to the second."""
 
-AFFINITY: Rules = [
-    row
-    for kind in ("podAffinity", "podAntiAffinity")
-    for row in (
-        (f"affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution[].topologyKey", Needed("can not be empty")),
-        *below(f"affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution[].labelSelector", SELECTOR),
-        (f"affinity.{kind}.preferredDuringSchedulingIgnoredDuringExecution[].weight", between(1, 100)),
-        (
-            f"affinity.{kind}.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm.topologyKey",
-            Needed("can not be empty"),
-        ),
-    )
-]
-
-_PREFERRED = "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[]"
-_NODE = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+_REQUIRED, _PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
+_NODE = f"affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
+_PODS = "affinity.(podAffinity|podAntiAffinity)"
+_TERM = f"{_PODS}.({_REQUIRED}[]|{_PREFERRED}[].podAffinityTerm)"
 
 POD: Rules = [
-    ("containers", Needed(), distinct("name", "name")),
-    *below("containers[]", CONTAINER),
-    *below("initContainers[]", CONTAINER),
+    ("containers", Needed()),
+    *below("(containers|initContainers)[]", CONTAINER),
     ("restartPolicy", one_of("Always", "Never", "OnFailure")),
     ("dnsPolicy", one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
     ("activeDeadlineSeconds", between(1, 2**31 - 1)),
-    ("serviceAccountName", dns_subdomain),
-    ("priorityClassName", dns_subdomain),
+    ("(serviceAccountName|priorityClassName|runtimeClassName)", dns_subdomain),
     ("nodeSelector", labels),
     ("tolerations[]", toleration),
     ("volumes[].name", Needed(), dns_label),
@@ -269,13 +243,12 @@ POD: Rules = [
     ("volumes[].secret.secretName", Needed()),
     ("volumes[].persistentVolumeClaim.claimName", Needed()),
     ("volumes[].hostPath.path", Needed()),
-    ("", init_names),
+    ("", container_names),
     ("volumes", distinct("name", "name")),
     ("volumes[].emptyDir.sizeLimit", quantity_check()),
     ("resourceClaims[].name", Needed(), dns_label),
     ("resourceClaims", distinct("name", "name")),
     ("hostname", dns_label),
-    ("runtimeClassName", dns_subdomain),
     (
         "resourceClaims[]",
         exactly_one(
@@ -293,14 +266,11 @@ POD: Rules = [
     (_NODE, Needed("must have at least one node selector term")),
     (f"{_NODE}[].matchExpressions[].key", label_key),
     (f"{_NODE}[].matchExpressions[]", node_requirement),
-    (f"{_PREFERRED}.weight", between(1, 100)),
-    (f"{_PREFERRED}.preference.matchExpressions[]", node_requirement),
-    *AFFINITY,
-    ("securityContext.runAsUser", user_id),
-    ("securityContext.runAsGroup", user_id),
-    ("securityContext.fsGroup", user_id),
-    ("securityContext.supplementalGroups[]", user_id),
+    (f"affinity.nodeAffinity.{_PREFERRED}[].preference.matchExpressions[]", node_requirement),
+    (f"affinity.(nodeAffinity|podAffinity|podAntiAffinity).{_PREFERRED}[].weight", between(1, 100)),
+    (f"{_TERM}.topologyKey", Needed("can not be empty")),
+    *below(f"{_TERM}.labelSelector", SELECTOR),
+    *below("securityContext", SECURITY),
+    ("securityContext.(fsGroup|supplementalGroups[])", user_id),
     ("securityContext.fsGroupChangePolicy", one_of("Always", "OnRootMismatch")),
-    ("securityContext.seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
-    ("securityContext.seccompProfile", seccomp),
 ]

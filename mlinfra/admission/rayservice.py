@@ -9,28 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission import serve
-from mlinfra.admission.custom import CustomKind
+from mlinfra.admission.custom import CustomKind, Older
 from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
 
+V1ALPHA1_IS_DEPRECATED = (
+    "ray.io/v1alpha1 RayService is deprecated; use ray.io/v1 RayService. "
+    "v1alpha1 receives no new fields and will be unavailable in KubeRay 1.9."
+)
 UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 
 
-def _serve_config(given: Field) -> Iterator[Problem]:
+def _serve_config(text: Field) -> Iterator[Problem]:
     """The YAML inside, as Serve would look at it."""
     import yaml
 
-    if not isinstance(given.value, str):
-        yield given.invalid("must be a string")
-        return
     try:
-        parsed = yaml.safe_load(given.value)
+        config = yaml.safe_load(text.value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        yield given.invalid(f"must be YAML: {str(error).splitlines()[0]}")
+        yield text.invalid(f"must be YAML: {str(error).splitlines()[0]}")
         return
-    if not isinstance(parsed, dict):
-        yield given.invalid("must be a map")
+    if not isinstance(config, dict):
+        yield text.invalid("must be a map")
         return
-    yield from (Problem(f"{given.path}: {problem.path}", problem.message) for problem in serve.validate(parsed))
+    yield from (Problem(f"{text.path}: {problem.path}", problem.message) for problem in serve.validate(config))
 
 
 def _upgrade(kind: Field) -> Iterator[Problem]:
@@ -64,10 +65,8 @@ RULES: Rules = [
     ("spec.upgradeStrategy.type", _upgrade),
     (CLUSTER, Needed()),
     (f"{CLUSTER}.headGroupSpec.template", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].groupName", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].minReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].maxReplicas", whole(0)),
-    (f"{CLUSTER}.workerGroupSpecs[].template", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].(groupName|template)", Needed()),
+    (f"{CLUSTER}.workerGroupSpecs[].(minReplicas|maxReplicas)", whole(0)),
 ]
 KIND = CustomKind(
     "ray.io/v1",
@@ -81,6 +80,6 @@ KIND = CustomKind(
         "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
         "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
     ),
-    deprecated=("ray.io/v1alpha1",),
+    older={"ray.io/v1alpha1": Older("rayservice_v1alpha1", V1ALPHA1_IS_DEPRECATED)},
 )
 KINDS = {KIND.kind: KIND}

@@ -38,8 +38,7 @@ class Invalid(ValueError):
 
     def __init__(self, what: str, problems: list[Problem]) -> None:
         self.problems = problems
-        said = "; ".join(map(str, problems))
-        super().__init__(f"{what} is invalid: {said}")
+        super().__init__(f"{what} is invalid: {'; '.join(map(str, problems))}")
 
 
 def refuse(what: str, verdict: Iterable[Problem | ApiWarning]) -> None:
@@ -97,8 +96,8 @@ Rules = list[tuple[Any, ...]]
 def broken(field: Field, rules: Rules) -> Iterator[Problem]:
     """What the rules object to; a field that is not given passes all but Needed."""
     for path, *checks in rules:
-        for found in select(field, path):
-            yield from _first_objection(found, checks)
+        for place in select(field, path):
+            yield from _first_objection(place, checks)
 
 
 def below(path: str, rules: Rules) -> Rules:
@@ -107,14 +106,20 @@ def below(path: str, rules: Rules) -> Rules:
 
 
 def select(field: Field, path: str) -> Iterator[Field]:
-    """The fields at a path; `[]` steps into each item, and a branch that is not given has none."""
+    """The fields at a path; `[]` steps into each item, `(a|b)` is both, and a branch that is not given has none."""
+    before, several, after = path.partition("(")
+    if several:
+        names, _, after = after.partition(")")
+        for name in names.split("|"):
+            yield from select(field, before + name + after)
+        return
     head, _, rest = path.partition(".")
-    child = field[head.removesuffix("[]")] if head else field
-    for found in child.each() if head.endswith("[]") else [child]:
+    children = field[head.removesuffix("[]")] if head else field
+    for child in children.each() if head.endswith("[]") else [children]:
         if not rest:
-            yield found
-        elif found.value is not None:
-            yield from select(found, rest)
+            yield child
+        elif child.value is not None:
+            yield from select(child, rest)
 
 
 def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem]:
@@ -128,9 +133,19 @@ def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem
     return []
 
 
-def one_of(*supported: str) -> Check:
+def holds(test: Callable[[Any], bool], why: str) -> Check:
+    """The field passes a test; `why` are upstream's words for one that does not."""
+    return lambda field: iter([] if test(field.value) else [field.invalid(why)])
+
+
+def forbidden(why: str) -> Check:
+    """The field may not be given at all."""
+    return lambda field: iter([field.forbidden(why)])
+
+
+def one_of(*names: str) -> Check:
     """The field is one of the names that the API knows, or empty and left to the default."""
-    return lambda field: iter([] if field.value in ("", *supported) else [field.unsupported(sorted(supported))])
+    return lambda field: iter([] if field.value in ("", *names) else [field.unsupported(sorted(names))])
 
 
 def whole(low: int, high: int = 2**31 - 1, why: str = "") -> Check:
@@ -233,10 +248,12 @@ label_name = text(
 def label_key(field: Field) -> Iterator[Problem]:
     """A name, or a DNS subdomain, a slash and a name."""
     prefix, slash, name = str(field.value).rpartition("/")
-    wrong = [] if name else [Problem("", "name part must be non-empty")]
-    wrong += [*label_name(Field(name)), *(dns_subdomain(Field(prefix)) if slash else ())]
-    wrong += [Problem("", "prefix part must be non-empty")] if slash and not prefix else []
-    yield from (field.invalid(problem.message.partition('": ')[2] or problem.message) for problem in wrong)
+    if not name:
+        yield field.invalid("name part must be non-empty")
+    if slash and not prefix:
+        yield field.invalid("prefix part must be non-empty")
+    for problem in (*label_name(Field(name)), *dns_subdomain(Field(prefix))):
+        yield field.invalid(problem.message.partition('": ')[2])
 
 
 def a_map(field: Field) -> Iterator[Problem]:
@@ -283,11 +300,7 @@ def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
-METADATA: Rules = [
-    ("namespace", dns_label),
-    ("labels", a_map, labels),
-    ("annotations", a_map, annotation_keys),
-]
+METADATA: Rules = [("namespace", dns_label), ("labels", labels), ("annotations", annotation_keys)]
 
 
 def metadata_problems(metadata: Field, name: Check) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ Schema = Mapping[str, Any]
 
 INTEGERS = {"int32": 2**31, "int64": 2**63}
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
 QUANTITY_PATTERN = rf"^(\+|-)?{NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{NUMBER}))?$"
 
@@ -35,19 +36,33 @@ class Decoding:
     mistyped: list[Problem] = field(default_factory=list)
     unknown: list[Problem] = field(default_factory=list)
     missing: list[Problem] = field(default_factory=list)
+    metadata: list[Problem] = field(default_factory=list)
 
     @property
     def problems(self) -> list[Problem]:
-        """Of a core kind the first wrong type, or else all unknown fields; of a custom one unknown fields first."""
+        """Of a core kind the first wrong type, or else all unknown fields; of a custom one unknown fields first.
+
+        A Go decoder fills in what is missing; the schema of a custom resource asks for it.
+        """
         if self.custom:
-            return self.unknown or self.mistyped
+            return self.metadata[:1] or self.unknown or [*self.mistyped, *self.missing]
         return self.mistyped[:1] or self.unknown
 
 
-def decode(value: Field, schema: Schema, custom: bool = False) -> Decoding:
-    """Hold a value against a schema and everything below it; a custom resource's types are said in other words."""
-    decoding = Decoding(custom)
+def decode(value: Field, schema: Schema) -> Decoding:
+    """Hold a value against a schema and everything below it, as the decoder of a core kind does."""
+    decoding = Decoding()
     _decode(value, schema, "", decoding)
+    return decoding
+
+
+def decode_custom(obj: Field, schema: Schema) -> Decoding:
+    """A custom resource: first its metadata, as that of a core kind; types of the rest are said in other words."""
+    decoding = Decoding(custom=True)
+    if "metadata" in schema["properties"] and "metadata" in obj.value:
+        header = decode(obj["metadata"], {"$ref": OBJECT_META})
+        decoding.metadata, decoding.unknown = header.mistyped, header.unknown
+    _decode(obj, schema, "", decoding)
     return decoding
 
 
@@ -55,8 +70,8 @@ def _decode(value: Field, schema: Schema, owner: str, decoding: Decoding) -> Non
     """`owner` is the Go struct whose field this is, which the decoder's message names."""
     name, schema = resolved(schema)
     if not _has_type(value.value, schema):
-        wrong = in_body(value, schema) if decoding.custom else _mistyped(value, name, schema, owner)
-        decoding.mistyped.append(wrong)
+        problem = in_body(value, schema) if decoding.custom else _mistyped(value, name, schema, owner)
+        decoding.mistyped.append(problem)
     elif decoding.custom and name == QUANTITY:
         decoding.mistyped += _quantity_problems(value)
     elif decoding.custom and value.value not in schema.get("enum", [value.value]):
@@ -134,11 +149,12 @@ OFF_IS_FALSE = "; YAML reads an unquoted Off, On, No or Yes as a boolean: quote 
 
 def in_body(value: Field, schema: Schema) -> Problem:
     """As apiextensions-apiserver says it: the type that came, and the type of the schema."""
-    came = JSON_TYPES.get(type(value.value), "null")
+    json_type = JSON_TYPES.get(type(value.value), "null")
     types = schema.get("type") or [each["type"] for each in schema.get("oneOf", ())]
-    asked = types if isinstance(types, str) else str(types[0] if isinstance(types[0], str) else types[0][0])
-    hint = OFF_IS_FALSE if (came, asked) == ("boolean", "string") else ""
-    return Problem(value.path, f'Invalid value: "{came}": {value.path} in body must be of type {asked}: "{came}"{hint}')
+    first = types if isinstance(types, str) else str(types[0] if isinstance(types[0], str) else types[0][0])
+    why = f'{value.path} in body must be of type {first}: "{json_type}"'
+    hint = OFF_IS_FALSE if (json_type, first) == ("boolean", "string") else ""
+    return Problem(value.path, f'Invalid value: "{json_type}": {why}{hint}')
 
 
 def _json_type(value: Any) -> str:

@@ -63,16 +63,8 @@ def _limits(deployment: Field) -> Iterator[Problem]:
         yield target.invalid(why)
 
 
-ACTOR_OPTIONS = (
-    "accelerator_type",
-    "fallback_strategy",
-    "label_selector",
-    "memory",
-    "num_cpus",
-    "num_gpus",
-    "resources",
-    "runtime_env",
-)
+ACTOR_OPTIONS = {"accelerator_type", "fallback_strategy", "label_selector", "memory"}
+ACTOR_OPTIONS |= {"num_cpus", "num_gpus", "resources", "runtime_env"}
 
 
 def _actor(options: Field) -> Iterator[Problem]:
@@ -91,43 +83,36 @@ def _actor(options: Field) -> Iterator[Problem]:
 
 def validate(config: Manifest) -> list[Problem]:
     """Why Serve would refuse the config file, or ignore a part of it; empty when it is fine."""
-    unknown = list(_unknown_keys(config))
-    refused = list(_by_schema(config))
-    return [*refused, *unknown] or list(_late(Field(config)))
-
-
-def _by_schema(config: Manifest) -> Iterator[Problem]:
-    """What Ray's own schema of the file refuses."""
     from ray.serve.schema import ServeDeploySchema
 
-    yield from _refused_by(ServeDeploySchema, Field(config))
+    whole_file = Field(config)
+    return [*_refused_by(ServeDeploySchema, whole_file), *_unknown_keys(whole_file)] or list(_late(whole_file))
 
 
-def _refused_by(model: Any, given: Field) -> Iterator[Problem]:
+def _refused_by(model: Any, config: Field) -> Iterator[Problem]:
     """One problem for each error of one of Ray's pydantic models."""
     from pydantic import ValidationError
 
     try:
-        model.model_validate(given.value)
+        model.model_validate(config.value)
     except ValidationError as refusal:
         for error in refusal.errors():
             steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
-            yield Problem((given.path + steps).lstrip("."), error["msg"])
+            yield Problem((config.path + steps).lstrip("."), error["msg"])
     except Exception as trouble:  # Ray's validators expect maps of text, and say so in many ways
-        yield given.invalid(f"Ray's schema cannot read it: {trouble}")
+        yield config.invalid(f"Ray's schema cannot read it: {trouble}")
 
 
-def _unknown_keys(config: Manifest) -> Iterator[Problem]:
+def _unknown_keys(whole_file: Field) -> Iterator[Problem]:
     """Keys that the schema would drop, with today's name where there is one."""
-    from ray.serve.config import AutoscalingConfig as RayAutoscalingConfig
+    from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
-    whole_file = Field(config)
     places: list[tuple[Field, Any]] = [(whole_file, ServeDeploySchema)]
     for application in whole_file["applications"].each():
         places.append((application, ServeApplicationSchema))
         for deployment in application["deployments"].each():
-            places += [(deployment, DeploymentSchema), (deployment["autoscaling_config"], RayAutoscalingConfig)]
+            places += [(deployment, DeploymentSchema), (deployment["autoscaling_config"], AutoscalingConfig)]
     for place, schema in places:
         for name in place.value if isinstance(place.value, Mapping) else ():
             if name in RENAMED or name not in schema.model_fields:
@@ -137,6 +122,8 @@ def _unknown_keys(config: Manifest) -> Iterator[Problem]:
 
 def _late(config: Field) -> Iterator[Problem]:
     """What the schema lets pass and the deployment fails with."""
+    from ray.serve.config import AutoscalingConfig
+
     for application in config["applications"].each():
         prefix = application["route_prefix"]
         if isinstance(prefix.value, str) and not prefix.value.startswith("/"):
@@ -145,12 +132,5 @@ def _late(config: Field) -> Iterator[Problem]:
             yield prefix.invalid(f"Invalid route_prefix '{prefix.value}', may not end with a trailing '/'.")
         for deployment in application["deployments"].each():
             yield from deployment_problems(deployment)
-            yield from _autoscaling(deployment["autoscaling_config"])
-
-
-def _autoscaling(config: Field) -> Iterator[Problem]:
-    """The schema keeps `autoscaling_config` as a plain map; its own model is asked at deployment."""
-    from ray.serve.config import AutoscalingConfig as RayAutoscalingConfig
-
-    if config.value is not None:
-        yield from _refused_by(RayAutoscalingConfig, config)
+            if deployment["autoscaling_config"].value is not None:  # a plain map to the schema of the file
+                yield from _refused_by(AutoscalingConfig, deployment["autoscaling_config"])

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission.custom import CustomKind
-from mlinfra.admission.rules import ApiWarning, Check, Field, Needed, Problem, Rules, one_of, quantity_check
+from mlinfra.admission.rules import ApiWarning, Field, Needed, Problem, Rules, one_of, quantity_check
 from mlinfra.quantity import canonical, quantity
 
-UPDATE_MODES = ("Off", "Initial", "Recreate", "InPlaceOrRecreate", "InPlace", "Auto")
 AUTO_IS_DEPRECATED = (
     'deprecated and to be removed: "Auto" means "Recreate" today; say "Recreate" or "InPlaceOrRecreate"'
 )
@@ -28,19 +27,13 @@ def _auto(obj: Field) -> Iterator[ApiWarning]:
         yield ApiWarning(mode.path, AUTO_IS_DEPRECATED)
 
 
-_quantities: Check = quantity_check()
 _POLICY = "spec.resourcePolicy.containerPolicies[]"
 
 RULES: Rules = [
-    ("spec.targetRef.kind", Needed()),
-    ("spec.targetRef.name", Needed()),
-    ("spec.updatePolicy.updateMode", one_of(*UPDATE_MODES)),
+    ("spec.targetRef.(kind|name)", Needed()),
     (f"{_POLICY}.containerName", Needed()),
-    (f"{_POLICY}.minAllowed[]", _quantities),
-    (f"{_POLICY}.maxAllowed[]", _quantities),
+    (f"{_POLICY}.(minAllowed|maxAllowed)[]", quantity_check()),
     (f"{_POLICY}.controlledResources[]", one_of("cpu", "memory")),
-    (f"{_POLICY}.mode", one_of("Auto", "Off")),
-    (f"{_POLICY}.controlledValues", one_of("RequestsAndLimits", "RequestsOnly")),
 ]
 KIND = CustomKind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", RULES, [(_POLICY, _bounds)], "vpa", warn=_auto)
 KINDS = {KIND.kind: KIND}

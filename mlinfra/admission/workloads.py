@@ -5,8 +5,7 @@ From pkg/apis/{apps,batch,policy,resource,scheduling}/validation of Kubernetes 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from mlinfra.admission.common import SELECTOR, at_most_all, distinct, no_pods, not_negative, percent_or_count
 from mlinfra.admission.pods import POD
@@ -19,6 +18,7 @@ from mlinfra.admission.rules import (
     below,
     dns_label,
     dns_subdomain,
+    forbidden,
     labels,
     one_of,
 )
@@ -26,27 +26,31 @@ from mlinfra.admission.rules import (
 
 def selects_its_pods(spec: Field) -> Iterator[Problem]:
     """The selector exists, is not empty, and matches the labels of the template."""
-    selector, found = spec["selector"], spec["template"]["metadata"]["labels"]
-    wanted = selector["matchLabels"].value or {}
+    selector, pod_labels = spec["selector"], spec["template"]["metadata"]["labels"]
     if selector.value is None:
         yield selector.required()
-    elif not wanted and not selector["matchExpressions"].value:
+    elif not selector["matchLabels"].value and not selector["matchExpressions"].value:
         yield selector.invalid("empty selector is invalid for deployment")
-    if selector.value is None or not _selected(found.value or {}, wanted, selector["matchExpressions"].value or []):
-        yield found.invalid("`selector` does not match template `labels`")
+    if selector.value is None or not _selects(selector, pod_labels.value or {}):
+        yield pod_labels.invalid("`selector` does not match template `labels`")
 
 
-def _selected(found: dict[str, str], wanted: dict[str, str], expressions: list[Any]) -> bool:
+def _selects(selector: Field, pod_labels: Mapping[str, str]) -> bool:
     """Whether labels match a selector's map and expressions."""
-    tests = {
-        "In": lambda key, values: found.get(key) in values,
-        "NotIn": lambda key, values: found.get(key) not in values,
-        "Exists": lambda key, values: key in found,
-        "DoesNotExist": lambda key, values: key not in found,
+    equal = all(pod_labels.get(key) == value for key, value in (selector["matchLabels"].value or {}).items())
+    return equal and all(_expressed(expression, pod_labels) for expression in selector["matchExpressions"].each())
+
+
+def _expressed(expression: Field, pod_labels: Mapping[str, str]) -> bool:
+    """Whether one expression holds; an operator that there is not counts as true, and is refused elsewhere."""
+    key, values = expression["key"].value, expression["values"].value or ()
+    holds = {
+        "In": pod_labels.get(key, "") in values,
+        "NotIn": pod_labels.get(key, "") not in values,
+        "Exists": key in pod_labels,
+        "DoesNotExist": key not in pod_labels,
     }
-    return all(found.get(key) == value for key, value in wanted.items()) and all(
-        tests.get(e.get("operator"), lambda key, values: True)(e.get("key"), e.get("values", ())) for e in expressions
-    )
+    return holds.get(expression["operator"].value, True)
 
 
 def rollout(spec: Field) -> Iterator[Problem]:
@@ -64,24 +68,22 @@ def rollout(spec: Field) -> Iterator[Problem]:
 def template_metadata(template: Field) -> Iterator[Problem]:
     """Upstream leaves `metadata` out of these two paths."""
     for name, rule in (("labels", labels), ("annotations", annotation_keys)):
-        given = template["metadata"][name]
-        if given.value is not None:
-            yield from rule(Field(given.value, f"{template.path}.{name}"))
+        entries = template["metadata"][name].value
+        if entries is not None:
+            yield from rule(Field(entries, f"{template.path}.{name}"))
 
 
 DEPLOYMENT: Rules = [
     ("", selects_its_pods),
     ("", rollout),
-    ("replicas", not_negative),
-    ("minReadySeconds", not_negative),
-    ("revisionHistoryLimit", not_negative),
+    ("(replicas|minReadySeconds|revisionHistoryLimit)", not_negative),
     ("strategy.type", one_of("Recreate", "RollingUpdate")),
     ("strategy.rollingUpdate.maxUnavailable", percent_or_count, at_most_all),
     ("strategy.rollingUpdate.maxSurge", percent_or_count),
     *below("selector", SELECTOR),
     ("template", template_metadata),
     ("template.spec.restartPolicy", one_of("Always")),
-    ("template.spec.activeDeadlineSeconds", lambda field: iter([field.forbidden("is not supported in a template")])),
+    ("template.spec.activeDeadlineSeconds", forbidden("is not supported in a template")),
     *below("template.spec", POD),
 ]
 
@@ -93,11 +95,7 @@ def ends(template: Field) -> Iterator[Problem]:
 
 
 JOB: Rules = [
-    ("parallelism", not_negative),
-    ("completions", not_negative),
-    ("backoffLimit", not_negative),
-    ("ttlSecondsAfterFinished", not_negative),
-    ("activeDeadlineSeconds", not_negative),
+    ("(parallelism|completions|backoffLimit|ttlSecondsAfterFinished|activeDeadlineSeconds)", not_negative),
     ("completionMode", one_of("Indexed", "NonIndexed")),
     ("template", template_metadata, ends),
     *below("template.spec", POD),
@@ -111,8 +109,7 @@ def one_budget(spec: Field) -> Iterator[Problem]:
 
 BUDGET: Rules = [
     ("", one_budget),
-    ("minAvailable", percent_or_count, at_most_all),
-    ("maxUnavailable", percent_or_count, at_most_all),
+    ("(minAvailable|maxUnavailable)", percent_or_count, at_most_all),
     ("unhealthyPodEvictionPolicy", one_of("AlwaysAllow", "IfHealthyBudget")),
     *below("selector", SELECTOR),
 ]
@@ -150,19 +147,17 @@ def device_count(field: Field) -> Iterator[Problem]:
         yield count.invalid("must not be specified when allocationMode is 'All'")
 
 
+DEVICES: Rules = [
+    ("deviceClassName", Needed(), dns_subdomain),
+    ("allocationMode", one_of("All", "ExactCount")),
+    ("selectors[].cel.expression", Needed()),
+    ("", device_count),
+]
+
 CLAIM: Rules = [
     ("devices.requests[].name", Needed(), dns_label),
     ("devices.requests[]", request_kind),
     ("devices.requests", distinct("name", "name")),
-    *[
-        row
-        for place in ("devices.requests[].exactly", "devices.requests[].firstAvailable[]")
-        for row in (
-            (f"{place}.deviceClassName", Needed(), dns_subdomain),
-            (f"{place}.allocationMode", one_of("All", "ExactCount")),
-            (f"{place}.selectors[].cel.expression", Needed()),
-            (place, device_count),
-        )
-    ],
+    *below("devices.requests[].(exactly|firstAvailable[])", DEVICES),
     ("devices.requests[].firstAvailable[].name", Needed(), dns_label),
 ]
