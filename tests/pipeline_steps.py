@@ -5,7 +5,8 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
-from mlinfra.pipelines import Component
+from mlinfra.course import steps
+from mlinfra.pipelines import Component, argo
 
 IMAGE = "registry.example.com/python:1.0.0"
 
@@ -87,3 +88,42 @@ def circle() -> Any:
         two.after(one)
 
     return pipeline
+
+
+TRAINER = Component(
+    "registry.example.com/trainer:1.0.0",
+    command=("python", "train.py"),
+    args=(
+        "--data={{$.inputs.artifacts['data'].path}}",
+        "--epochs={{$.inputs.parameters['epochs']}}",
+        "--model={{$.outputs.artifacts['model'].path}}",
+        "--rows={{$.outputs.parameters['rows'].output_file}}",
+    ),
+    inputs={"data": "Dataset", "epochs": int},
+    outputs={"model": "Model", "rows": int},
+)
+COURSE_WORKFLOW = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
+
+
+def source_workflow() -> dict[str, Any]:
+    """The document of the source notebook, as it prints it."""
+
+    def template(name: str, image: str, command: list[str], requests: dict[str, str], gpus: int = 0) -> dict[str, Any]:
+        limits = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
+        container = {"image": image, "command": command, "args": [], "resources": {"requests": requests, **limits}}
+        return {"name": name, "container": container}
+
+    chain = ["data-preprocessing", "model-training", "model-evaluation", "model-deployment"]
+    tasks: list[dict[str, Any]] = [{"name": name, "template": name} for name in chain]
+    for task, before in zip(tasks[1:], chain, strict=False):
+        task["dependencies"] = [before]
+    templates = [
+        {"name": "main", "dag": {"tasks": tasks}},
+        template(chain[0], "ml-images/preprocessor:latest", ["python", "preprocess.py"], {"cpu": "2", "memory": "8Gi"}),
+        template(chain[1], "ml-images/trainer:latest", ["python", "train.py"], {"cpu": "4", "memory": "16Gi"}, 4),
+        template(chain[2], "ml-images/evaluator:latest", ["python", "evaluate.py"], {"cpu": "2", "memory": "4Gi"}, 1),
+        template(chain[3], "ml-images/deployer:latest", ["python", "deploy.py"], {"cpu": "1", "memory": "2Gi"}),
+    ]
+    metadata = {"name": "bert-training-pipeline"}
+    spec = {"entrypoint": "main", "templates": templates}
+    return {"apiVersion": argo.API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}

@@ -9,9 +9,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from builders import GOOD, RAY_SERVICE
 from kubernetes_validate.utils import schema_contents
 from referencing import Registry, Resource
-from test_kinds import GOOD
 
 from mlinfra import ApiWarning, Problem, validate
 from mlinfra.admission import schema
@@ -197,7 +197,6 @@ def test_a_kind_that_has_a_schema_alone_is_refused_by_it() -> None:
 
 
 def test_a_version_that_is_still_served_is_a_warning_and_has_its_own_fields() -> None:
-    from test_ray_config import RAY_SERVICE
 
     ray = RAY_SERVICE.manifest() | {"apiVersion": "ray.io/v1alpha1"}
     (problem,) = validate(ray)
@@ -294,7 +293,6 @@ def test_the_vpas_old_mode_is_a_warning() -> None:
 
 def test_strings_are_strings_in_custom_resources_too() -> None:
     """The most frequent mistake with a ScaledObject; a mode that YAML reads as a boolean; `num-cpus: 0` of Ray."""
-    from test_ray_config import RAY_SERVICE
 
     trigger = {"type": "aws-sqs-queue", "metadata": {"queueLength": 30, "queueURL": "u"}}
     scaled = head("keda.sh/v1alpha1", "ScaledObject") | {

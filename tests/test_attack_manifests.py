@@ -13,12 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from builders import BERT_APPLICATION, GOOD, RAY_SERVICE, SERVICES, paths
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from test_kinds import GOOD
-from test_kserve_service import GOOD as SERVICES
-from test_kserve_service import paths
-from test_ray_config import BERT, RAY_SERVICE
 
 from mlinfra import admission, interview, manifest, quantity, study
 from mlinfra.admission import validate
@@ -38,7 +35,7 @@ RAY, PACKING, FLAVOR = (
 )
 TARGETS: list[tuple[Judge, manifest.Manifest]] = [*[(admission.validate, obj) for obj in GOOD.values()]]
 TARGETS += [(validate, SERVICES[0].manifest()), (validate, FLAVOR), (validate, PACKING)]
-TARGETS += [(validate, RAY), (validate, BERT.config())]
+TARGETS += [(validate, RAY), (validate, BERT_APPLICATION.config())]
 
 
 def outcome(call: Callable[[], Any]) -> Any:

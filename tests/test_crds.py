@@ -10,9 +10,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from test_kserve_service import GOOD, VALUES, paths
-from test_pipelines_argo import COURSE, source_notebook
-from test_ray_config import RAY_SERVICE
+from builders import BERT, RAY_SERVICE, SERVICES, VALUES, paths
+from pipeline_steps import COURSE_WORKFLOW, source_workflow
 
 from mlinfra import manifest
 from mlinfra.admission import argo, kueue, rayservice, scheduler, validate
@@ -26,7 +25,6 @@ from mlinfra.autoscaling import hpa, keda, vpa
 from mlinfra.gpu import profile, quota
 from mlinfra.gpu.nodes import GPU
 
-BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 PUBLISHED = {
     "VerticalPodAutoscaler": "github.com/kubernetes/autoscaler, vertical-pod-autoscaler/deploy/vpa-v1-crd-gen.yaml",
     "ScaledObject": "github.com/kedacore/keda, config/crd/bases",
@@ -66,9 +64,9 @@ WRITTEN = [
     },
     quota.LocalQueue("research", "ml", "a").manifest(),
     quota.ResourceFlavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}).manifest(),
-    *[service.manifest() for service in GOOD],
+    *[service.manifest() for service in SERVICES],
     RAY_SERVICE.manifest(),
-    COURSE,
+    COURSE_WORKFLOW,
 ]
 
 
@@ -161,9 +159,9 @@ def copied(obj: manifest.Manifest, path: tuple[Any, ...]) -> tuple[manifest.Mani
     return whole, branch
 
 
-ONE_OF_EACH_TEMPLATE = deepcopy(COURSE)
-ONE_OF_EACH_TEMPLATE["spec"]["templates"] = COURSE["spec"]["templates"][4:8]
-MUTATED = [*WRITTEN[:-1], source_notebook(), ONE_OF_EACH_TEMPLATE]
+ONE_OF_EACH_TEMPLATE = deepcopy(COURSE_WORKFLOW)
+ONE_OF_EACH_TEMPLATE["spec"]["templates"] = COURSE_WORKFLOW["spec"]["templates"][4:8]
+MUTATED = [*WRITTEN[:-1], source_workflow(), ONE_OF_EACH_TEMPLATE]
 
 
 @pytest.mark.parametrize("obj", MUTATED, ids=lambda obj: str(obj["kind"]))

@@ -8,18 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from builders import BERT, autoscaler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlinfra import admission, manifest
 from mlinfra.autoscaling import hpa
-
-BERT = manifest.ObjectReference("Deployment", "bert-classifier")
-
-
-def autoscaler(**given: Any) -> hpa.HorizontalPodAutoscaler:
-    parts: dict[str, Any] = {"name": "bert", "scale_target_ref": BERT, "max_replicas": 20}
-    return hpa.HorizontalPodAutoscaler(**parts | given)
 
 
 def observe(replicas: int, total_milli: int) -> hpa.Observation:

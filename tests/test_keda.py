@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from builders import BERT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from mlinfra import admission, manifest
 from mlinfra.admission import validate
 from mlinfra.autoscaling import hpa, keda
 
-BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 RATE = keda.Trigger("prometheus", {"query": "sum(rate(http_requests_total[1m]))"}, 100, 1)
 LOAD = keda.Trigger("cpu", threshold=60, metric_type="Utilization")
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import BERT_MODEL, KNATIVE, OWN_SERVER, OWN_SERVICE, STANDARD
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kserve_service import BERT, CUSTOM, KNATIVE, OWN, STANDARD
 
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
@@ -19,7 +19,7 @@ from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
 from mlinfra.kserve.canary import PROMOTED, ROLLED_BACK, Counts, Progress, Traffic, sequential, traffic, trial
 
-NEW = replace(BERT, storage_uri="s3://models/bert-classifier/v2")
+NEW = replace(BERT_MODEL, storage_uri="s3://models/bert-classifier/v2")
 SERVICE = replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=None))
 ROLLOUT = CanaryRollout(SERVICE, NEW, "v2")
 STANDARD_ROLLOUT = CanaryRollout(replace(STANDARD, canary=()), NEW, "v2")
@@ -239,7 +239,7 @@ def test_the_weights_of_each_standard_stage() -> None:
         ({"hold_s": -1}, "must be greater than or equal to 0"),
         ({"error_rate": 0.005}, "must be greater than base_error_rate"),
         ({"base_error_rate": 0.0}, "both between 0 and 1"),
-        ({"model": BERT}, "must differ from the model that runs"),
+        ({"model": BERT_MODEL}, "must differ from the model that runs"),
     ],
 )
 def test_bad_rollouts(changed: dict[str, object], why: str) -> None:
@@ -250,7 +250,7 @@ def test_bad_rollouts(changed: dict[str, object], why: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"model": replace(BERT, runtime_version="1.2")}, "predictor.name change requires a model change"),
+        ({"model": replace(BERT_MODEL, runtime_version="1.2")}, "predictor.name change requires a model change"),
         ({"service": STANDARD}, "the service has a canary already"),
         ({"service": replace(KNATIVE, mode="Standard", predictor=STANDARD.predictor)}, "a canary gets nothing"),
     ],
@@ -298,10 +298,10 @@ def test_a_hopeless_canary_is_told_at_once() -> None:
 
 
 def test_a_container_cannot_have_a_canary_in_standard_mode() -> None:
-    other = replace(OWN, image="registry.example.com/bert-server:1.1.0")
+    other = replace(OWN_SERVER, image="registry.example.com/bert-server:1.1.0")
     with pytest.raises(Invalid, match="canary requires a stable predictor with a model"):
-        CanaryRollout(CUSTOM, other, "v2")
-    CanaryRollout(InferenceService("own", CUSTOM.predictor, mode="Knative"), other, "v2")
+        CanaryRollout(OWN_SERVICE, other, "v2")
+    CanaryRollout(InferenceService("own", OWN_SERVICE.predictor, mode="Knative"), other, "v2")
 
 
 @pytest.mark.parametrize("rates", [{"per_s": 0}, {"canary_error_rate": 1.0}, {"stable_error_rate": -0.1}])

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from builders import BERT_MODEL, KNATIVE, OWN_SERVER, STANDARD, damaged, paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kserve_service import BERT, KNATIVE, OWN, STANDARD, damaged, paths
 
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
@@ -205,7 +205,7 @@ def test_every_object_has_an_owner_above_it() -> None:
 
 
 def test_a_transformer_has_a_route_of_its_own() -> None:
-    front = replace(STANDARD, transformer=Transformer(container=OWN), canary=())
+    front = replace(STANDARD, transformer=Transformer(container=OWN_SERVER), canary=())
     assert names(front, "HTTPRoute") == ["bert-classifier-predictor", "bert-classifier-transformer", "bert-classifier"]
 
 
@@ -214,16 +214,16 @@ def test_what_runs_in_a_pod() -> None:
     assert reconcile.containers(STANDARD.manifest()) == ["storage-initializer", "kserve-container"]
     mounted = InferenceService("m", Predictor(model=Model("sklearn", "pvc://models/v1", Resources())))
     assert reconcile.containers(mounted.manifest()) == ["kserve-container"]
-    assert reconcile.containers(InferenceService("own", Predictor(model=OWN)).manifest()) == ["kserve-container"]
+    assert reconcile.containers(InferenceService("own", Predictor(model=OWN_SERVER)).manifest()) == ["kserve-container"]
 
 
 def test_a_canary_of_another_model_keeps_the_service_name() -> None:
-    canary = Canary(5, Predictor(model=replace(BERT, storage_uri="s3://models/v3"), name="v3"))
+    canary = Canary(5, Predictor(model=replace(BERT_MODEL, storage_uri="s3://models/v3"), name="v3"))
     service = replace(STANDARD, canary=(canary,))
     assert list(reconcile.weights(service.manifest()).values()) == [95, 5]
 
 
-SERVICE = InferenceService("bert", Predictor(model=BERT, min_replicas=2)).manifest()
+SERVICE = InferenceService("bert", Predictor(model=BERT_MODEL, min_replicas=2)).manifest()
 SERVICE["spec"] |= {"canary": [], "transformer": {"containers": [{"name": "a", "image": "a:1"}]}}
 CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}
 SERVICE["spec"]["predictor"]["autoScaling"] = {"metrics": [{"type": "Resource", "resource": CPU}]}

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from builders import (
+    BERT_MODEL,
+    KNATIVE,
+    OWN_SERVER,
+    OWN_SERVICE,
+    SERVICES,
+    STANDARD,
+    VALUES,
+    damaged,
+    paths,
+)
 
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import MODE, pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import Canary, Container, InferenceService, Model, Predictor, Transformer
 from mlinfra.manifest import Manifest, Resources, to_yaml
-
-RESOURCES = Resources({"cpu": 1, "memory": "4Gi"}, {"cpu": 2, "memory": "8Gi", "nvidia.com/gpu": 1})
-SMALL = Resources({"cpu": "100m", "memory": "256Mi"}, {"cpu": "500m", "memory": "512Mi"})
-BERT = Model("huggingface", "s3://models/bert-classifier/v1", RESOURCES, protocol_version="v2")
-OWN = Container("registry.example.com/bert-server:1.0.0", RESOURCES, ("--model_name=bert",))
-PREDICTOR = Predictor(model=BERT, min_replicas=2, max_replicas=20)
-KNATIVE = InferenceService(
-    "bert-classifier",
-    replace(PREDICTOR, scale_metric="concurrency", scale_target=8, container_concurrency=16, canary_traffic_percent=10),
-    Transformer(container=Container("registry.example.com/bert-tokenizer:1.0.0", SMALL)),
-    mode="Knative",
-    namespace="ml-production",
-)
-STANDARD = InferenceService(
-    "bert-classifier",
-    replace(
-        PREDICTOR,
-        scale_metric="cpu",
-        scale_target=70,
-        name="v1",
-        node_selector={"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"},
-        tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
-    ),
-    canary=(Canary(10, Predictor(model=replace(BERT, storage_uri="s3://models/bert-classifier/v2"), name="v2")),),
-)
-CUSTOM = InferenceService("own", Predictor(model=OWN))
-GOOD = [KNATIVE, STANDARD, CUSTOM]
 
 
 def said(obj: Manifest) -> list[str]:
@@ -61,14 +44,14 @@ def changed(service: InferenceService, path: str, value: Any) -> Manifest:
     return obj
 
 
-@pytest.mark.parametrize("service", GOOD, ids=lambda service: str(service.mode))
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: str(service.mode))
 def test_what_the_builder_writes_is_accepted(service: InferenceService) -> None:
     assert (said(service.manifest()), pitfalls(service.manifest())) == ([], [])
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow", "sklearn", "xgboost"])
 def test_the_source_notebooks_frameworks_are_formats(framework: str) -> None:
-    service = InferenceService("clf", Predictor(model=replace(BERT, format=framework, protocol_version="")))
+    service = InferenceService("clf", Predictor(model=replace(BERT_MODEL, format=framework, protocol_version="")))
     assert service.manifest()["spec"]["predictor"]["model"]["modelFormat"] == {"name": framework}
     assert said(service.manifest()) == []
 
@@ -218,8 +201,8 @@ IGNORED = {
     "requests in Standard mode": (STANDARD, "spec predictor scaleMetric", "rps", "[rps] is not a supported metric; w"),
     "nothing at least in Standard mode": (STANDARD, "spec predictor minReplicas", 0, "does not scale to zero"),
     "name in Knative mode": (KNATIVE, "spec predictor name", "v1", "only supported in Standard deployment mode"),
-    "floating image": (CUSTOM, "spec predictor containers 0 image", "a/b:latest", "is not pinned"),
-    "image without tag": (CUSTOM, "spec predictor containers 0 image", "localhost:5000/a", "is not pinned"),
+    "floating image": (OWN_SERVICE, "spec predictor containers 0 image", "a/b:latest", "is not pinned"),
+    "image without tag": (OWN_SERVICE, "spec predictor containers 0 image", "localhost:5000/a", "is not pinned"),
 }  # fmt: skip
 
 
@@ -231,21 +214,21 @@ def test_more_pitfalls(service: InferenceService, path: str, value: Any, why: st
 
 
 def test_a_digest_is_pinned() -> None:
-    assert not pitfalls(changed(CUSTOM, "spec predictor containers 0 image", "a/b@sha256:" + "0" * 64))
+    assert not pitfalls(changed(OWN_SERVICE, "spec predictor containers 0 image", "a/b@sha256:" + "0" * 64))
 
 
 def test_the_constructor_refuses_what_is_refused_and_what_is_not_meant() -> None:
     with pytest.raises(Invalid, match="must be between 0 and 100"):
         replace(KNATIVE, predictor=replace(KNATIVE.predictor, canary_traffic_percent=150))
     with pytest.raises(Invalid, match="is ignored in Standard mode"):
-        replace(CUSTOM, predictor=replace(CUSTOM.predictor, canary_traffic_percent=10))
+        replace(OWN_SERVICE, predictor=replace(OWN_SERVICE.predictor, canary_traffic_percent=10))
     with pytest.raises(Invalid, match="is not pinned"):
-        InferenceService("clf", Predictor(model=replace(BERT, runtime_version="latest")))
+        InferenceService("clf", Predictor(model=replace(BERT_MODEL, runtime_version="latest")))
 
 
 def test_the_builder_writes_the_modes_by_their_present_names() -> None:
     with pytest.raises(Invalid, match="mode: Unsupported value"):
-        replace(CUSTOM, mode="Serverless")
+        replace(OWN_SERVICE, mode="Serverless")
 
 
 def test_the_old_names_of_the_modes_count() -> None:
@@ -254,15 +237,15 @@ def test_the_old_names_of_the_modes_count() -> None:
     assert said(changed(STANDARD, "metadata annotations", {MODE: "Serverless"})) != []
 
 
-@pytest.mark.parametrize("service", GOOD, ids=lambda service: str(service.mode))
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: str(service.mode))
 def test_a_service_is_read_back(service: InferenceService) -> None:
     assert InferenceService.of(service.manifest()) == service
 
 
 def test_its_parts_are_read_back() -> None:
-    assert Model.of(BERT.manifest()) == BERT
-    assert Container.of(OWN.manifest()) == OWN
-    for service in GOOD:
+    assert Model.of(BERT_MODEL.manifest()) == BERT_MODEL
+    assert Container.of(OWN_SERVER.manifest()) == OWN_SERVER
+    for service in SERVICES:
         assert Predictor.of(service.predictor.manifest()) == service.predictor
     assert KNATIVE.transformer is not None
     assert Transformer.of(KNATIVE.transformer.manifest()) == KNATIVE.transformer
@@ -284,7 +267,7 @@ def test_what_a_cluster_shows_is_read() -> None:
 
 
 def test_of_several_containers_kserves_own_is_read() -> None:
-    obj = changed(CUSTOM, "spec predictor containers", [{"name": "side", "image": "b:1"}])
+    obj = changed(OWN_SERVICE, "spec predictor containers", [{"name": "side", "image": "b:1"}])
     assert InferenceService.of(obj).predictor.model == Container("b:1", Resources())
     obj["spec"]["predictor"]["containers"].append({"name": "kserve-container", "image": "a:1", "args": ["--x"]})
     assert InferenceService.of(obj).predictor.model == Container("a:1", Resources(), ("--x",))
@@ -303,29 +286,8 @@ def test_what_is_refused_is_not_read(path: str, value: Any, why: str) -> None:
         InferenceService.of(changed(KNATIVE, path, value))
 
 
-VALUES: tuple[Any, ...] = (None, "x", 5, 1.5, True, [], {}, ["a"], [{}], {"a": "b"})
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in pairs:
-        yield from paths(child, (*path, key))
-
-
-def damaged(obj: Manifest, path: tuple[Any, ...], value: Any) -> Manifest:
-    """A copy with another value at a path."""
-    damaged_copy = copy.deepcopy(obj)
-    branch: Any = damaged_copy
-    for step in path[:-1]:
-        branch = branch[step]
-    if path:
-        branch[path[-1]] = value
-    return damaged_copy
-
-
 def test_any_value_anywhere_gets_a_verdict_and_no_traceback() -> None:
-    for service in GOOD:
+    for service in SERVICES:
         for path in paths(service.manifest()):
             for value in VALUES:
                 validate(damaged(service.manifest(), path, value))

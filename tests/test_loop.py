@@ -11,17 +11,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import simpy
+from builders import BERT, autoscaler, scalers, simpy_waits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hpa import autoscaler
 
-from mlinfra import admission, manifest
+from mlinfra import admission
 from mlinfra.autoscaling import hpa, keda, knative, loop
 from mlinfra.course import data
 from mlinfra.helm.bill import Line
-
-BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 
 
 def random_load(requests: int, rate_per_s: float, mean_s: float, seed: int) -> tuple[list[float], list[float]]:
@@ -30,23 +27,6 @@ def random_load(requests: int, rate_per_s: float, mean_s: float, seed: int) -> t
         now_s += chance.expovariate(rate_per_s)
         arrivals.append(now_s)
     return arrivals, [chance.expovariate(1 / mean_s) for _ in arrivals]
-
-
-def simpy_waits(arrivals_s: list[float], service_s: list[float], servers: int) -> list[float]:
-    env = simpy.Environment()
-    pool, waits = simpy.Resource(env, servers), [0.0] * len(arrivals_s)
-
-    def request(i: int) -> Any:
-        yield env.timeout(arrivals_s[i])
-        with pool.request() as turn:
-            yield turn
-            waits[i] = env.now - arrivals_s[i]
-            yield env.timeout(service_s[i])
-
-    for i in range(len(arrivals_s)):
-        env.process(request(i))
-    env.run()
-    return waits
 
 
 @pytest.mark.parametrize("servers", [1, 3, 8])
@@ -147,18 +127,6 @@ def test_the_bill_adds_up() -> None:
     assert outcome.dollars == 24
     assert outcome.dollars_per_million == pytest.approx(24e6 / 3601)
     assert outcome.latency_s(0.5) == 1.0
-
-
-def scalers() -> dict[str, Callable[[], loop.Autoscaler]]:
-    goal = (hpa.External("in_flight", hpa.AverageValue(3)),)
-    trigger = keda.Trigger("prometheus", {"query": "in_flight"}, 3)
-    return {
-        "hpa": lambda: loop.ByHPA(hpa.HorizontalPodAutoscaler("b", BERT, 20, 1, goal), lambda s: s.in_flight),
-        "kpa": lambda: loop.ByKPA(knative.KPA(knative.Revision(container_concurrency=4, max_scale=20))),
-        "keda": lambda: loop.ByKEDA(
-            keda.ScaledObject("b", BERT, (trigger,), max_replica_count=20), lambda s: s.in_flight
-        ),
-    }
 
 
 @pytest.mark.parametrize("name", ["hpa", "kpa", "keda"])

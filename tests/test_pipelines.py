@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_steps import FIT, IMAGE, MAKE, SIZE, TELL, circle, make
+from pipeline_steps import FIT, IMAGE, MAKE, SIZE, TELL, TRAINER, circle, make
 
 from mlinfra.admission.rules import Invalid
 from mlinfra.course import steps
@@ -22,18 +22,6 @@ from mlinfra.pipelines import Component, If, Pipeline, PipelineInput, Retry, Tas
 MADE = Task("make", MAKE, {"rows": 7})
 DATA = TaskOutput("make", "data")
 FITTED = Task("fit", FIT, {"data": DATA, "failures": 0})
-TRAINER = Component(
-    "registry.example.com/trainer:1.0.0",
-    command=("python", "train.py"),
-    args=(
-        "--data={{$.inputs.artifacts['data'].path}}",
-        "--epochs={{$.inputs.parameters['epochs']}}",
-        "--model={{$.outputs.artifacts['model'].path}}",
-        "--rows={{$.outputs.parameters['rows'].output_file}}",
-    ),
-    inputs={"data": "Dataset", "epochs": int},
-    outputs={"model": "Model", "rows": int},
-)
 
 
 def test_compiles_to_the_same_bytes_whatever_the_hash_seed() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pipeline_steps import FIT, MAKE
+from pipeline_steps import COURSE_WORKFLOW, FIT, MAKE, source_workflow
 
 from mlinfra.admission import validate
 from mlinfra.admission.argo import pitfalls
@@ -20,39 +20,13 @@ from mlinfra.admission.rules import Invalid
 from mlinfra.course import steps
 from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo
 
-COURSE = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
-
-
-def source_notebook() -> dict[str, Any]:
-    """The document of the source notebook, as it prints it."""
-
-    def template(name: str, image: str, command: list[str], requests: dict[str, str], gpus: int = 0) -> dict[str, Any]:
-        limits = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
-        container = {"image": image, "command": command, "args": [], "resources": {"requests": requests, **limits}}
-        return {"name": name, "container": container}
-
-    chain = ["data-preprocessing", "model-training", "model-evaluation", "model-deployment"]
-    tasks: list[dict[str, Any]] = [{"name": name, "template": name} for name in chain]
-    for task, before in zip(tasks[1:], chain, strict=False):
-        task["dependencies"] = [before]
-    templates = [
-        {"name": "main", "dag": {"tasks": tasks}},
-        template(chain[0], "ml-images/preprocessor:latest", ["python", "preprocess.py"], {"cpu": "2", "memory": "8Gi"}),
-        template(chain[1], "ml-images/trainer:latest", ["python", "train.py"], {"cpu": "4", "memory": "16Gi"}, 4),
-        template(chain[2], "ml-images/evaluator:latest", ["python", "evaluate.py"], {"cpu": "2", "memory": "4Gi"}, 1),
-        template(chain[3], "ml-images/deployer:latest", ["python", "deploy.py"], {"cpu": "1", "memory": "2Gi"}),
-    ]
-    metadata = {"name": "bert-training-pipeline"}
-    spec = {"entrypoint": "main", "templates": templates}
-    return {"apiVersion": argo.API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}
-
 
 def templates(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {template["name"]: template for template in obj["spec"]["templates"]}
 
 
 def test_every_task_is_a_driver_and_an_executor() -> None:
-    tasks = {task["name"]: task for task in templates(COURSE)["comp-exit-handler-1"]["dag"]["tasks"]}
+    tasks = {task["name"]: task for task in templates(COURSE_WORKFLOW)["comp-exit-handler-1"]["dag"]["tasks"]}
     assert tasks["train-driver"]["depends"] == "prepare.Succeeded"
     assert tasks["train-driver"]["template"] == "system-container-driver"
     assert tasks["train"]["depends"] == "train-driver.Succeeded"
@@ -66,19 +40,19 @@ def test_every_task_is_a_driver_and_an_executor() -> None:
 
 
 def test_the_exit_task_hangs_on_what_it_watches() -> None:
-    (watched,) = (task for task in templates(COURSE)["root"]["dag"]["tasks"] if "hooks" in task)
+    (watched,) = (task for task in templates(COURSE_WORKFLOW)["root"]["dag"]["tasks"] if "hooks" in task)
     assert (watched["name"], watched["hooks"]["exit"]["template"]) == ("exit-handler-1", "exit-hook-root-report")
-    assert [task["name"] for task in templates(COURSE)["exit-hook-root-report"]["dag"]["tasks"]] == [
+    assert [task["name"] for task in templates(COURSE_WORKFLOW)["exit-hook-root-report"]["dag"]["tasks"]] == [
         "report-driver",
         "report",
     ]
-    assert "depends" not in templates(COURSE)["exit-hook-root-report"]["dag"]["tasks"][0]
+    assert "depends" not in templates(COURSE_WORKFLOW)["exit-hook-root-report"]["dag"]["tasks"][0]
 
 
 def test_the_run_as_a_tree() -> None:
-    rows = argo.nested(COURSE)
+    rows = argo.nested(COURSE_WORKFLOW)
     pods = [name for _, kind, name in rows if kind in ("driver", "executor")]
-    assert sorted(pods) == sorted(argo.pods(COURSE))
+    assert sorted(pods) == sorted(argo.pods(COURSE_WORKFLOW))
     assert rows[:3] == [(0, "Workflow", "bert-training-"), (1, "driver", "root-driver"), (1, "DAG", "root")]
     assert (3, "DAG", "condition-2") in rows
     assert rows[-3:] == [
@@ -89,7 +63,7 @@ def test_the_run_as_a_tree() -> None:
 
 
 def test_pods_of_a_run() -> None:
-    assert len(argo.pods(COURSE)) == 2 * 5 + 3
+    assert len(argo.pods(COURSE_WORKFLOW)) == 2 * 5 + 3
     chain = [Task("make", MAKE, {"rows": 7}), Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": 0})]
     assert argo.pods(argo.workflow(Pipeline("p", chain).ir())) == [
         "root-driver",
@@ -102,13 +76,13 @@ def test_pods_of_a_run() -> None:
 
 def test_what_the_drivers_are_told_is_there() -> None:
     """Every parameter that a template mentions is among its inputs, or an argument of the workflow."""
-    arguments = {each["name"] for each in COURSE["spec"]["arguments"]["parameters"]}
-    for template in COURSE["spec"]["templates"]:
+    arguments = {each["name"] for each in COURSE_WORKFLOW["spec"]["arguments"]["parameters"]}
+    for template in COURSE_WORKFLOW["spec"]["templates"]:
         inputs = {each["name"] for each in template.get("inputs", {}).get("parameters", [])}
         for piece in json.dumps(template).split("{{")[1:]:
             kind, _, name = piece.partition("}}")[0].partition(".parameters.")
             assert kind not in ("inputs", "workflow") or name in (inputs if kind == "inputs" else arguments), piece[:60]
-    called = templates(COURSE)
+    called = templates(COURSE_WORKFLOW)
     for template in called.values():
         for task in template.get("dag", {}).get("tasks", []):
             known = {each["name"] for each in called[task["template"]].get("inputs", {}).get("parameters", [])}
@@ -118,12 +92,12 @@ def test_what_the_drivers_are_told_is_there() -> None:
 
 
 def test_the_backends_workflow_is_accepted() -> None:
-    assert validate(COURSE) == []
+    assert validate(COURSE_WORKFLOW) == []
     assert validate(argo.workflow(Pipeline("p", [Task("make", MAKE, {"rows": 7}, retry=Retry(1))]).ir())) == []
 
 
 def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
-    notebook = source_notebook()
+    notebook = source_workflow()
     assert validate(notebook) == [], "the schema and the lint take it; it is a Workflow, if not a pipeline of KFP"
     said = [str(problem) for problem in pitfalls(notebook)]
     for why in (
@@ -140,7 +114,7 @@ def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
 
 
 def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    obj = branch = deepcopy(source_notebook())
+    obj = branch = deepcopy(source_workflow())
     for step in path[:-1]:
         branch = branch[step]
     branch[path[-1]] = value
@@ -192,7 +166,7 @@ def test_pitfalls_are_for_what_is_accepted() -> None:
 
 
 def test_a_clean_workflow_has_none() -> None:
-    clean = source_notebook()
+    clean = source_workflow()
     clean["metadata"] = {"generateName": "bert-"}
     clean["spec"] |= {"serviceAccountName": "pipeline-runner", "ttlStrategy": {"secondsAfterCompletion": 600}}
     for task in clean["spec"]["templates"][0]["dag"]["tasks"][1:]:
@@ -218,7 +192,7 @@ def test_a_clean_workflow_has_none() -> None:
 
 def test_the_backends_pieces() -> None:
     """What the drivers, the executors and the launcher need to do their work (argocompiler/container.go)."""
-    known, ir, spec = templates(COURSE), steps.pipeline().ir(), COURSE["spec"]
+    known, ir, spec = templates(COURSE_WORKFLOW), steps.pipeline().ir(), COURSE_WORKFLOW["spec"]
     assert (spec["entrypoint"], spec["serviceAccountName"]) == ("entrypoint", "pipeline-runner")
     arguments = {each["name"]: json.loads(each["value"]) for each in spec["arguments"]["parameters"]}
     assert arguments["implementations-comp-train"] == ir["deploymentSpec"]["executors"]["exec-train"]["container"]
@@ -252,7 +226,7 @@ def test_the_backends_pieces() -> None:
 ODD: list[Any] = [None, True, 0, -1, 10**400, 0.5, math.nan, math.inf, "", "5", "é", "\ud800", [], [None], {}, {"a": 1}]
 ENTRY = {"name": "main", "dag": {"tasks": [{"name": "a", "template": "s"}]}}
 TRAIN_STEP = {"name": "s", "container": {"image": "a:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}}
-SMALL = COURSE | {"spec": {"entrypoint": "main", "templates": [ENTRY, TRAIN_STEP]}}
+SMALL = COURSE_WORKFLOW | {"spec": {"entrypoint": "main", "templates": [ENTRY, TRAIN_STEP]}}
 
 
 def damaged(value: Any) -> Iterator[Any]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pipeline_steps import DIE, FIT, MAKE, READ, SIZE, TELL, make, other
-from test_pipelines import TRAINER
+from pipeline_steps import DIE, FIT, MAKE, READ, SIZE, TELL, TRAINER, make, other
 
 from mlinfra.admission import validate
 from mlinfra.admission.rules import Invalid

@@ -7,28 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_kserve_service import damaged, paths
+from builders import BERT_APPLICATION, CLASSIFIER, ENCODER, RAY_SERVICE, damaged, paths
 from waiting import HANG_S
 
 from mlinfra.admission import serve, validate
 from mlinfra.admission.rules import Invalid
 from mlinfra.admission.serve import RENAMED
-from mlinfra.manifest import Manifest, Resources, to_yaml
+from mlinfra.manifest import Manifest, to_yaml
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
-from mlinfra.ray_serve.kuberay import RayService, WorkerGroup
-
-PREPROCESSOR = Deployment("Preprocessor", 2)
-ENCODER = Deployment(
-    "Encoder",
-    max_ongoing_requests=16,
-    ray_actor_options={"num_gpus": 1},
-    autoscaling_config=AutoscalingConfig(1, 4, 8),
-)
-CLASSIFIER = Deployment("Classifier", "auto", ray_actor_options={"num_gpus": 0.5}, calls=("Preprocessor", "Encoder"))
-BERT = Application("bert", "mlinfra.course.ray_app:build", (CLASSIFIER, PREPROCESSOR, ENCODER), args={"batching": True})
-CPU = Resources({"cpu": 2, "memory": "4Gi"}, {"cpu": 2, "memory": "4Gi"})
-WORKER = Resources({"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1}, {"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1})
-RAY_SERVICE = RayService("bert", BERT, "registry.example.com/bert-ray:1.0.0", CPU, (WorkerGroup("gpu", WORKER, 1, 4),))
+from mlinfra.ray_serve.kuberay import RayService
 
 
 def said(config: Manifest) -> list[str]:
@@ -36,13 +23,13 @@ def said(config: Manifest) -> list[str]:
 
 
 def test_the_config_of_an_application_is_accepted() -> None:
-    assert said(BERT.config()) == []
-    assert [each["name"] for each in BERT.config()["applications"][0]["deployments"]] == [
+    assert said(BERT_APPLICATION.config()) == []
+    assert [each["name"] for each in BERT_APPLICATION.config()["applications"][0]["deployments"]] == [
         "Preprocessor",
         "Encoder",
         "Classifier",
     ]
-    assert BERT.ingress == "Classifier"
+    assert BERT_APPLICATION.ingress == "Classifier"
 
 
 def of_the_source_notebook(name: str, **options: Any) -> Manifest:
@@ -177,16 +164,16 @@ def test_bad_ray_services(path: str, value: Any, why: str) -> None:
     assert any(why in line for line in lines), lines
 
 
-@pytest.mark.parametrize("path", [path for path in paths(BERT.config()) if path])
+@pytest.mark.parametrize("path", [path for path in paths(BERT_APPLICATION.config()) if path])
 def test_a_missing_value_anywhere_gets_a_verdict(path: tuple[Any, ...]) -> None:
-    validate(damaged(BERT.config(), path, None))
+    validate(damaged(BERT_APPLICATION.config(), path, None))
 
 
 # -------------------------------------------------------------------------------------------------------- read back
 
 
 def test_an_application_is_read_back() -> None:
-    assert Application.of(BERT.manifest()) == BERT
+    assert Application.of(BERT_APPLICATION.manifest()) == BERT_APPLICATION
     chain = Application("x", "a:b", (Deployment("a", calls=("b",)), Deployment("b", calls=("c",)), Deployment("c")))
     assert Application.of(chain.manifest(), {"a": ["b"], "b": ["c"]}) == chain
     assert Application.of(chain.manifest()).ingress == "a", "a file does not say who calls whom"
@@ -260,7 +247,7 @@ def test_a_ray_service_without_what_we_need_is_not_read(path: tuple[Any, ...], v
 
 def test_a_ray_service_with_two_applications_is_not_read() -> None:
     obj = copy.deepcopy(RAY_SERVICE.manifest())
-    entries = [replace(BERT, name=name, route_prefix=f"/{name}").manifest() for name in "xy"]
+    entries = [replace(BERT_APPLICATION, name=name, route_prefix=f"/{name}").manifest() for name in "xy"]
     obj["spec"]["serveConfigV2"] = to_yaml({"applications": entries})
     with pytest.raises(Invalid, match="applications: must be one, not 2"):
         RayService.of(obj)

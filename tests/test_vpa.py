@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from builders import BERT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from mlinfra import admission, manifest
 from mlinfra.admission import validate
 from mlinfra.autoscaling import vpa
 
-BERT = manifest.ObjectReference("Deployment", "bert-classifier")
 samples = st.lists(st.tuples(st.floats(0.001, 900), st.floats(0.1, 10), st.integers(0, 30 * vpa.DAY_S)), min_size=1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, repeat
 
 from benchmarks.rows import Row, seconds
-from test_loop import scalers, simpy_waits
+from builders import scalers, simpy_waits
 
 from mlinfra.autoscaling import loop
 from mlinfra.course import data
