@@ -192,12 +192,12 @@ def follow_proposal(proposal: Proposal, decision: Decision) -> Decision:
     """The count that the proposal asks for."""
     message = f"the HPA was able to successfully calculate a replica count from {proposal.metric}"
     active = Condition("ScalingActive", True, "ValidMetricFound", message)
-    reason = ""
-    if proposal.replicas > decision.current:
+    desired, reason = max(proposal.replicas, 0), ""  # a metric may be negative
+    if desired > decision.current:
         reason = f"{proposal.metric} above target"
-    if proposal.replicas < decision.current:
+    if desired < decision.current:
         reason = "All metrics below target"
-    return replace(decision, desired=max(proposal.replicas, 0), scaling_active=active, rescale_reason=reason)
+    return replace(decision, desired=desired, scaling_active=active, rescale_reason=reason)
 
 
 def stabilize(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> Decision:
