@@ -157,7 +157,8 @@ def total_requests(series: Sequence[Series], now_s: float, function: str = "mean
     all_reported_s = max(source[0][0] for source in reported)
     if len(reported) > 1 and all_reported_s <= last_s:
         start_s = max(all_reported_s, start_s)
-    return AGGREGATIONS[function](total, start_s, max(now_s, last_s + 1e-3))
+    end_s = now_s if now_s > last_s else last_s + 1e-3  # a source's clock may run ahead
+    return AGGREGATIONS[function](total, start_s, end_s)
 
 
 def merged(sources: Sequence[Series]) -> Series:
