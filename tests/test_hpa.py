@@ -296,9 +296,10 @@ def test_a_negative_external_sum_is_taken_for_an_overflow_per_pod() -> None:
         assert decision.proposals[0].replicas == replicas
 
 
-def test_waking_to_the_minimum_says_so() -> None:
+@pytest.mark.parametrize("series", [[0], [-5000]])  # upstream raises a negative proposal to 0 before it names a reason
+def test_waking_to_the_minimum_says_so(series: list[int]) -> None:
     scaler = autoscaler(min_replicas=2, metrics=(hpa.External("q", hpa.Value(4)),), behavior=hpa.Behavior())
-    decision = hpa.reconcile(scaler, hpa.Observation(0, (), ([0],)), hpa.ScaleHistory(scaled_to_zero=True), 0)
+    decision = hpa.reconcile(scaler, hpa.Observation(0, (), (series,)), hpa.ScaleHistory(scaled_to_zero=True), 0)
     assert decision.desired == 2
     assert "reason: Current number of replicas below Spec.MinReplicas" in decision.why()
 

@@ -19,7 +19,7 @@ def test_in_panic_the_count_never_falls(steps: list[tuple[float, float, int]]) -
     spec, state, last = knative.Decider(10, 14), knative.State(), 0
     for n, (stable, panic, ready) in enumerate(steps):
         tick = knative.scale(spec, state, n * 2.0, ready, stable, panic)
-        if state.panic_since_s is not None and tick.state.panic_since_s is not None:
+        if state.panic_time_s is not None and tick.state.panic_time_s is not None:
             assert tick.desired >= last
         state, last = tick.state, tick.desired
 
@@ -38,8 +38,21 @@ def test_a_burst_from_zero_is_answered_in_one_tick() -> None:
         scaler.record(second, 500)
     tick = scaler.desired(6, ready_pods=0)
     assert tick.desired == 8
-    assert tick.state.panic_since_s == 6
+    assert tick.state.panic_time_s == 6
     assert tick.excess_burst_capacity < 0
+
+
+def test_the_delay_says_that_it_holds_the_count() -> None:
+    spec, ticks = knative.Decider(10, 14, scale_down_delay_s=30), []
+    state = knative.State.at_start(1, spec)
+    for now_s, value in ((0.0, 15.0), (2.0, 5.0)):
+        ticks.append(knative.scale(spec, state, now_s, 2, value, value))
+        state = ticks[-1].state
+    assert [tick.desired for tick in ticks] == [2, 2]
+    assert [tick.why for tick in ticks] == [
+        "stable window wants 2",
+        "stable window wants 1, held at 2 by the scale-down delay",
+    ]
 
 
 def test_a_failed_reading_changes_nothing() -> None:

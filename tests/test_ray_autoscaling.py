@@ -82,6 +82,10 @@ def test_aggregates_as_rays_own_merge(function: str) -> None:
         assert math.isclose(autoscaling.total_requests(series, now_s, function), expected, abs_tol=1e-9)
 
 
+def test_the_last_value_holds_until_now_even_for_less_than_a_millisecond() -> None:
+    assert math.isclose(autoscaling.total_requests([[(0.0, 0.0), (1.0, 10.0)]], 1.0005), 0.005 / 1.0005)
+
+
 def _source(draw: random.Random) -> list[tuple[float, float]]:
     time_s, points = draw.random() * 3, []
     for _ in range(draw.randint(0, 6)):

@@ -1,4 +1,4 @@
-"""Ray Serve's replica autoscaling: the mean of the ongoing requests, the replicas for them, and the delays.
+"""Ray Serve's replica autoscaling: the config, the policy, the metric that the policy is given, and both in a loop.
 
 Follows ray 2.60.0: `python/ray/serve/autoscaling_policy.py`, `_private/autoscaling_state.py`,
 `_private/autoscaling_metrics_merge.py`, `config.py`. Serve asks for replicas; nodes are the Ray autoscaler's.
@@ -29,7 +29,10 @@ Replicas = Annotated[int, whole(0, why=FROM_ZERO)]
 
 @dataclass(frozen=True)
 class AutoscalingConfig:
-    """A deployment's `autoscaling_config`; None leaves a factor at 1, and the delay to zero at the other one."""
+    """A deployment's `autoscaling_config`; None leaves a factor at 1, and the delay to zero at the other one.
+
+    The policy and the loop here do not read `initial_replicas` and `metrics_interval_s`.
+    """
 
     min_replicas: Replicas = 1
     max_replicas: Annotated[int, whole(1, why=ABOVE_ZERO)] = 1
@@ -79,17 +82,18 @@ def decide(
 ) -> tuple[int, Waiting]:
     """The new target before its bounds, and what is being waited for.
 
-    `running` replicas there are, `target` were asked for.
+    `running` replicas there are (Serve's current), `target` were asked for, `desired` is what the load asks for now.
     """
     if running == 0:
         return cold_start(config, waiting, target, total_requests)
     desired = desired_replicas(config, running, total_requests)
-    count = apply_scaling_factors(config, desired, running)
-    return apply_delay_logic(config, waiting, now_s, target, max(0, count))
+    scaled = apply_scaling_factors(config, desired, running)
+    return apply_delay_logic(config, waiting, now_s, target, max(0, scaled))
 
 
 def cold_start(config: AutoscalingConfig, waiting: Waiting, target: int, total_requests: float) -> tuple[int, Waiting]:
-    """The first request acts at once; replicas that were asked for before are still coming."""
+    """With requests, one replica times the upscaling factor or the target, whichever is more; without, the target. The
+    clock is cleared only where that is zero."""
     if total_requests > 0:
         return max(math.ceil(config.upscaling_factor or 1.0), target), waiting
     if target > 0:
@@ -103,8 +107,9 @@ def desired_replicas(config: AutoscalingConfig, running: int, total_requests: fl
 
 
 def apply_scaling_factors(config: AutoscalingConfig, desired: float, running: int) -> int:
-    """The count on the way to the desired one, by the factor of the direction; downwards one at least."""
-    if running == 0:
+    """The count on the way to the desired one, by the factor of the direction; a step down that rounding would swallow
+    is one replica."""
+    if running == 0:  # as upstream; `decide` does not ask then
         return math.ceil(desired)
     factor = config.upscaling_factor if desired > running else config.downscaling_factor
     count = math.ceil(running + (factor or 1.0) * (desired - running))
@@ -115,12 +120,13 @@ def apply_scaling_factors(config: AutoscalingConfig, desired: float, running: in
 def apply_delay_logic(
     config: AutoscalingConfig, waiting: Waiting, now_s: float, target: int, desired: int
 ) -> tuple[int, Waiting]:
-    """The desired count once its direction has lasted for its delay; the old target until then."""
+    """The desired count once its direction has lasted for its delay, the old target until then. To zero it goes in two
+    acts, first to one; the bounds come later."""
     if desired > target:
         return act_after("up", config.upscale_delay_s, waiting, now_s, target, desired)
     if desired < target and target == 1:
         return act_after("down", delay_to_zero_s(config), waiting, now_s, target, desired)
-    if desired < target:  # to zero only from one
+    if desired < target:
         return act_after("down", config.downscale_delay_s, waiting, now_s, target, max(1, desired))
     return target, Waiting()
 
@@ -134,7 +140,8 @@ def delay_to_zero_s(config: AutoscalingConfig) -> float:
 def act_after(
     direction: str, delay_s: float, waiting: Waiting, now_s: float, target: int, desired: int
 ) -> tuple[int, Waiting]:
-    """Another direction starts its clock anew; acting clears it."""
+    """The desired count if its direction has lasted for the delay, else the target; another direction starts the clock
+    anew, acting clears it."""
     since_s = waiting.since_s if waiting.direction == direction else now_s
     if now_s - since_s + EPSILON_S >= delay_s:
         return desired, Waiting()
@@ -145,9 +152,10 @@ def act_after(
 
 
 def total_requests(series: Sequence[Series], now_s: float, function: str = "mean") -> float:
-    """Ongoing requests of a deployment: the sources added up over time, then their mean, maximum or minimum.
+    """Ongoing requests of a deployment: the sum of its sources at each time, and of that the mean, maximum or minimum.
 
-    The window opens when every source has reported, and the last value holds until now.
+    The window opens when every source has reported, at the first value of one alone, and the last value holds until
+    now; what is older than the look-back its sources have dropped.
     """
     reported = [source for source in series if source]
     if not reported:
@@ -157,7 +165,8 @@ def total_requests(series: Sequence[Series], now_s: float, function: str = "mean
     all_reported_s = max(source[0][0] for source in reported)
     if len(reported) > 1 and all_reported_s <= last_s:
         start_s = max(all_reported_s, start_s)
-    return AGGREGATIONS[function](total, start_s, max(now_s, last_s + 1e-3))
+    end_s = now_s if now_s > last_s else last_s + 1e-3  # a source's clock may run ahead
+    return AGGREGATIONS[function](total, start_s, end_s)
 
 
 def merged(sources: Sequence[Series]) -> Series:
@@ -189,10 +198,12 @@ def _mean(total: Series, start_s: float, end_s: float) -> float:
 
 
 def _maximum(total: Series, start_s: float, end_s: float) -> float:
+    """Of the values noted in the window; one held from before does not count, as in Serve."""
     return max(value for time_s, value in total if time_s >= start_s)
 
 
 def _minimum(total: Series, start_s: float, end_s: float) -> float:
+    """Of the values noted in the window, as `_maximum`."""
     return min(value for time_s, value in total if time_s >= start_s)
 
 
@@ -217,16 +228,17 @@ class Seen(Protocol):
 
 @dataclass
 class RayAutoscaler:
-    """The policy as an autoscaler of `autoscaling.loop`: the metric every second, one source for all replicas."""
+    """The policy as an autoscaler of `autoscaling.loop`: the metric every second, one source for all replicas,
+    which drops what is older than the look-back."""
 
     config: AutoscalingConfig
     interval_s: float = 1.0
     waiting: Waiting = field(default_factory=Waiting)
     recorded: list[tuple[float, float]] = field(default_factory=list)
 
-    def decide(self, now_s: float, seen: Seen, wanted: int) -> int:
+    def decide(self, now_s: float, seen: Seen, target: int) -> int:
         self.recorded.append((seen.at_s, seen.in_flight))
         self.recorded = [point for point in self.recorded if point[0] > now_s - self.config.look_back_period_s]
         requests = total_requests([self.recorded], now_s, self.config.aggregation_function)
-        decision, self.waiting = decide(self.config, self.waiting, now_s, seen.ready, wanted, requests)
+        decision, self.waiting = decide(self.config, self.waiting, now_s, seen.ready, target, requests)
         return self.config.bounded(decision)

@@ -180,7 +180,7 @@ def group_pods(case: Case) -> Case:
     resource = case["resource"]
     groups = hpa.group_pods(pods(case, resource), samples(case["metrics"]), resource, 0, flags(case))
     named = {name: sorted(getattr(groups, name)) for name in ("unready", "missing", "ignored")}
-    return {"ready_count": groups.ready_count, **named}
+    return {"ready_count": groups.ready_pod_count, **named}
 
 
 def calculate_requests(case: Case) -> Case:

@@ -55,8 +55,8 @@ def config(case: Case) -> knative.Config:
 def trace(case: Case) -> list[Case]:
     """Every step's answer, in the words of its expectation."""
     spec, initial = decider(case["spec"]), case["initial"]
-    delayed = () if spec.scale_down_delay_s else None
-    state = knative.State(initial["panic_since_s"], initial["max_panic_pods"], delayed)
+    delay_window = () if spec.scale_down_delay_s else None
+    state = knative.State(initial["panic_since_s"], initial["max_panic_pods"], delay_window)
     answers = []
     for step in case["steps"]:
         spec = decider(step["spec_update"]) if "spec_update" in step else spec
@@ -68,7 +68,7 @@ def trace(case: Case) -> list[Case]:
                 "valid": tick.valid,
                 "desired": tick.desired,
                 "excess_burst_capacity": tick.excess_burst_capacity,
-                "panicking": state.panic_since_s is not None,
+                "panicking": state.panic_time_s is not None,
                 "max_panic_pods": state.max_panic_pods,
             }
         )
@@ -93,7 +93,7 @@ def window_average(case: Case) -> bool:
 
 def start_state(case: Case) -> Case:
     state = knative.State.at_start(case["initial_ready_pods"], knative.Decider(1, 1))
-    return {"panicking": state.panic_since_s is not None, "max_panic_pods": state.max_panic_pods}
+    return {"panicking": state.panic_time_s is not None, "max_panic_pods": state.max_panic_pods}
 
 
 def panic_window(case: Case) -> Case:

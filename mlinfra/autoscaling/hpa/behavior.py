@@ -24,12 +24,12 @@ Log = tuple[Stamped, ...]
 
 @dataclass(frozen=True)
 class ScaleHistory:
-    """What the controller remembers of one HPA between passes; None means that it has not met it yet."""
+    """What the controller remembers of one HPA between passes."""
 
-    recommendations: Log | None = None
+    recommendations: Log | None = None  # None before the first pass
     scale_up_events: Log = ()
     scale_down_events: Log = ()
-    scaled_to_zero: bool | None = None  # the ScaledToZero condition
+    scaled_to_zero: bool | None = None  # the ScaledToZero condition; None: not in the status
 
 
 class Stabilized(NamedTuple):
@@ -43,7 +43,7 @@ class Stabilized(NamedTuple):
 def stabilize_recommendation(log: Log, desired: int, now_s: float, window_s: float) -> Stabilized:
     """Without `behavior`: the highest recommendation of the window, which may exceed the current count."""
     oldest_s = now_s - window_s if window_s else math.inf  # without a window none counts
-    recent = [old.value for old in log if old.at_s >= oldest_s]
+    recent = [old.value for old in log if old.at_s >= oldest_s]  # `>=` here and `>` with `behavior`, as upstream
     log = store(log, Stamped(desired, now_s), window_s)
     return Stabilized(max([desired, *recent]), log, "ScaleDownStabilized")
 
@@ -51,7 +51,8 @@ def stabilize_recommendation(log: Log, desired: int, now_s: float, window_s: flo
 def stabilize_recommendation_with_behaviors(
     log: Log, current: int, desired: int, now_s: float, up_window_s: float, down_window_s: float
 ) -> Stabilized:
-    """With `behavior`: raise to the lowest of the up window, lower to the highest of the down window."""
+    """With `behavior`: the current count, raised to the lowest recommendation of the up window if it is below that,
+    lowered to the highest of the down window if it is above that."""
     up_recommendation = min([desired, *values_within(log, up_window_s, now_s)])
     down_recommendation = max([desired, *values_within(log, down_window_s, now_s)])
     replicas = current
@@ -70,7 +71,7 @@ def values_within(log: Log, period_s: float, now_s: float) -> list[int]:
 
 
 def store(log: Log, entry: Stamped, period_s: float) -> Log:
-    """The log with the entry in the slot of the last one that is older than the period, or at the end."""
+    """The log with the entry in place of the last expired one (then out of order, as upstream), or else at the end."""
     expired = [i for i, old in enumerate(log) if old.at_s < entry.at_s - period_s]
     if not expired:
         return (*log, entry)
@@ -86,7 +87,7 @@ class Limited(NamedTuple):
 
 
 def convert_desired_replicas_with_rules(current: int, desired: int, low: int, high: int) -> Limited:
-    """Without `behavior`: from min to max, and at most twice the current count (4 at least)."""
+    """Without `behavior`: from min to max, and at most the larger of 4 and twice the current count."""
     if desired < low:
         return Limited(low, "TooFewReplicas")
     return limit_scale_up(desired, max(2 * current, 4), high)
@@ -95,7 +96,8 @@ def convert_desired_replicas_with_rules(current: int, desired: int, low: int, hi
 def convert_desired_replicas_with_behavior_rate(
     current: int, desired: int, low: int, high: int, behavior: Behavior, history: ScaleHistory, now_s: float
 ) -> Limited:
-    """With `behavior`: the policies, then max when raising, min when lowering; a spent budget holds."""
+    """With `behavior`: the policies, then max when raising, min when lowering. Where the policies allow not even the
+    current count, it stays; an unchanged count is not checked."""
     if desired > current:
         rate_limit = calculate_scale_up_limit_with_scaling_rules(current, history, behavior.scale_up, now_s)
         return limit_scale_up(desired, max(rate_limit, current), high)
@@ -129,7 +131,8 @@ def calculate_scale_up_limit_with_scaling_rules(
     """The highest count that the scale-up policies allow now; `Min` takes the smallest change."""
     if rules.select_policy == "Disabled":
         return current
-    limits = [scale_up_limit(policy, current, history, now_s) for policy in rules.policies or ()]
+    policies = rules.policies or ()  # `Behavior` has filled in the API's default
+    limits = [scale_up_limit(policy, current, history, now_s) for policy in policies]
     return min(limits) if rules.select_policy == "Min" else max(limits)
 
 
@@ -147,7 +150,8 @@ def calculate_scale_down_limit_with_behaviors(
     """The lowest count that the scale-down policies allow now; `Min` takes the smallest change."""
     if rules.select_policy == "Disabled":
         return current
-    limits = [scale_down_limit(policy, current, history, now_s) for policy in rules.policies or ()]
+    policies = rules.policies or ()  # `Behavior` has filled in the API's default
+    limits = [scale_down_limit(policy, current, history, now_s) for policy in policies]
     return max(limits) if rules.select_policy == "Min" else min(limits)
 
 

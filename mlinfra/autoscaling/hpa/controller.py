@@ -79,7 +79,7 @@ class Decision:
         return next((p for p in self.proposals if isinstance(p, Failure)), None)
 
     def conditions(self) -> list[Condition]:
-        """The status conditions after the pass; a rescale overwrites AbleToScale."""
+        """The status conditions that the pass sets (None: left as it was); a rescale overwrites AbleToScale."""
         able = self.able_to_scale
         if self.desired != self.current:
             message = f"the HPA controller was able to update the target scale to {self.desired}"
@@ -123,7 +123,7 @@ def reconcile(
     """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
     refuse("observation", misfits(hpa.metrics, observation.readings))
     decision = record_initial_recommendation(observation, history, now_s)
-    if decision.current == 0 and not scaled_to_zero(hpa, decision, flags):
+    if decision.current == 0 and not may_leave_zero(hpa, decision, flags):
         return disable_scaling(decision, flags)
     if decision.current > hpa.max_replicas:
         decision = replace(decision, desired=hpa.max_replicas, rescale_reason=ABOVE_MAX)
@@ -135,21 +135,22 @@ def reconcile(
 
 
 def record_initial_recommendation(observation: Observation, history: ScaleHistory, now_s: float) -> Decision:
-    """No change; the first pass of an HPA notes the current count as a recommendation."""
+    """No change, for the next steps to revise; the first pass of an HPA notes the current count as a recommendation."""
     current = observation.spec_replicas
     if history.recommendations is None:
         history = replace(history, recommendations=(Stamped(current, now_s),))
     return Decision(now_s, current, current, history)
 
 
-def scaled_to_zero(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> bool:
-    """Whether it was this controller that scaled to zero, and a metric can wake the workload."""
+def may_leave_zero(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> bool:
+    """Whether this controller scaled to zero, and the minimum is no longer 0 or a metric can be read at zero pods."""
     by_controller = flags.hpa_scale_to_zero and decision.history.scaled_to_zero is True
     return by_controller and (hpa.min_replicas != 0 or hpa.scales_from_zero())
 
 
 def disable_scaling(decision: Decision, flags: ControllerFlags) -> Decision:
-    """No change: somebody set the count to zero by hand."""
+    """No change: the count is zero, and this controller may not raise it; with the feature off it also forgets that it
+    scaled to zero."""
     history = decision.history
     if not flags.hpa_scale_to_zero:
         history = replace(history, scaled_to_zero=None)
@@ -189,20 +190,21 @@ def deactivate_scaling(decision: Decision) -> Decision:
 
 
 def follow_proposal(proposal: Proposal, decision: Decision) -> Decision:
-    """The count that the proposal asks for."""
+    """The count that the proposal asks for, and the reason of a rescale, which the steps below keep."""
     message = f"the HPA was able to successfully calculate a replica count from {proposal.metric}"
     active = Condition("ScalingActive", True, "ValidMetricFound", message)
-    reason = ""
-    if proposal.replicas > decision.current:
+    desired, reason = max(proposal.replicas, 0), ""  # a metric may be negative
+    if desired > decision.current:
         reason = f"{proposal.metric} above target"
-    if proposal.replicas < decision.current:
+    if desired < decision.current:
         reason = "All metrics below target"
-    return replace(decision, desired=max(proposal.replicas, 0), scaling_active=active, rescale_reason=reason)
+    return replace(decision, desired=desired, scaling_active=active, rescale_reason=reason)
 
 
 def stabilize(hpa: HorizontalPodAutoscaler, decision: Decision, flags: ControllerFlags) -> Decision:
     """The desired count, held by the recommendations of the stabilization windows."""
-    now_s, desired, log = decision.at_s, decision.desired, decision.history.recommendations or ()
+    now_s, desired = decision.at_s, decision.desired
+    log = decision.history.recommendations or ()  # not None any more: see record_initial_recommendation
     if hpa.behavior is None:
         stabilized = stabilize_recommendation(log, desired, now_s, flags.downscale_stabilization_s)
     else:
@@ -228,7 +230,7 @@ def limit(hpa: HorizontalPodAutoscaler, decision: Decision) -> Decision:
 
 
 def wake_to_minimum(hpa: HorizontalPodAutoscaler, decision: Decision) -> Decision:
-    """From zero the count goes to the minimum at least."""
+    """From zero the count goes to the minimum at least; with `behavior`, raising has not checked it."""
     if decision.current > 0 or decision.desired >= hpa.min_replicas:
         return decision
     return replace(decision, desired=hpa.min_replicas, rescale_reason=decision.rescale_reason or BELOW_MIN)

@@ -20,10 +20,10 @@ class MetricError(Exception):
 class PodGroups(NamedTuple):
     """How many pods count as they are, and the names of those that do not."""
 
-    ready_count: int
-    unready: set[str]
-    missing: set[str]
-    ignored: set[str]
+    ready_pod_count: int  # upstream's word; whether a pod is ready is asked for cpu only
+    unready: set[str]  # pending, or for cpu still starting: their samples are left out
+    missing: set[str]  # silent: without a sample
+    ignored: set[str]  # deleted, succeeded or failed: left out altogether
 
 
 def group_pods(

@@ -45,8 +45,8 @@ class Tolerances(NamedTuple):
 class View:
     """All that one metric's proposal depends on, besides its reading."""
 
-    spec_replicas: int
-    status_replicas: int
+    spec_replicas: int  # what the target should run: the current count of every rule but one
+    status_replicas: int  # the pods that it has, running or not: upstream's count for an average of a total
     pods: tuple[ObservedPod, ...]
     now_s: float
     tolerances: Tolerances
@@ -71,7 +71,7 @@ class Proposal(NamedTuple):
 
 
 Count = tuple[int, MetricUsage, str]
-"""Replicas, the usage that they follow from, and why."""
+"""Replicas, the measured usage that the status reports, and why."""
 
 
 class Failure(NamedTuple):
@@ -134,7 +134,7 @@ def per_pod_replicas(
     usage = compare(measured, full, target)
     scale_up_with_unready = groups.unready and usage.ratio > 1
     if not groups.missing and not scale_up_with_unready:
-        return count_all(view, usage, groups.ready_count)
+        return count_all(view, usage, groups.ready_pod_count)
     filled = measured | assumed_usage(groups, full, target, usage.ratio)
     return count_filled(view, usage, compare(filled, full, target).ratio, len(filled))
 
@@ -185,7 +185,7 @@ def truncated(numerator: int, denominator: int) -> int:
 
 
 def count_all(view: View, usage: MetricUsage, ready_pods: int) -> Count:
-    """Every pod counts: the ratio times the ready pods, unless the ratio is within the tolerance."""
+    """No usage was assumed: the ratio times the ready pods, unless the ratio is within the tolerance."""
     if view.tolerances.is_within(usage.ratio):
         return within_tolerance(view.spec_replicas, usage)
     replicas = rounded_up(usage.ratio * ready_pods)
@@ -203,7 +203,8 @@ def rounded_up(replicas: float) -> int:
 
 
 def assumed_usage(groups: PodGroups, full: Mapping[str, int], target: Target, ratio: float) -> dict[str, int]:
-    """Milli assumed for pods that do not count: all of the request on the way down, nothing on the way up."""
+    """Milli assumed per pod: on the way up 0 for the missing and unready; on the way down, for the missing only, 100 %
+    of `full`, or the target percent where that is more; at a ratio of exactly 1 nothing."""
     if ratio > 1:
         return dict.fromkeys(groups.missing | groups.unready, 0)
     if ratio < 1:
@@ -252,20 +253,21 @@ def value_replicas(view: View, usage_milli: int, target_milli: int) -> Count:
     if view.spec_replicas == 0:
         replicas = rounded_up(usage.ratio)
         return replicas, usage, f"from zero: ratio {usage.ratio:.3f} rounded up: {replicas}"
-    if view.tolerances.is_within(usage.ratio):
+    if view.tolerances.is_within(usage.ratio):  # before the pods are counted, which fails without pods
         return within_tolerance(view.spec_replicas, usage)
     return count_all(view, usage, ready_pods_count(view))
 
 
 def ready_pods_count(view: View) -> int:
-    """Pods that run and are ready."""
+    """Pods that run and have the Ready condition, whatever the metric."""
     if not view.pods:
         raise MetricError(f"unable to calculate ready pods: {NO_PODS}")
     return sum(pod.phase == "Running" and pod.ready is True for pod in view.pods)
 
 
 def average_value_replicas(view: View, usage_milli: int, target_milli: int) -> Count:
-    """The total over the target, unless the average of the pods that run is within the tolerance."""
+    """The total over the target, unless the average over the status replicas is within the tolerance; without any the
+    ratio is infinite or not a number, which no tolerance holds."""
     average_milli = per_pod_usage(usage_milli, view.status_replicas)
     usage = MetricUsage(divided(usage_milli, target_milli * view.status_replicas), average_milli, average_milli)
     if view.tolerances.is_within(usage.ratio):
@@ -277,7 +279,7 @@ def average_value_replicas(view: View, usage_milli: int, target_milli: int) -> C
 
 def per_pod_usage(usage_milli: int, status_replicas: int) -> int:
     """A total divided by the pods, rounded up; 0 without pods."""
-    if float(usage_milli) >= MAX_INT64:  # as a double, which rounds up to it
+    if float(usage_milli) >= MAX_INT64:  # as a double: the 512 integers below 2**63 round up to it
         return MAX_INT64
     return math.ceil(usage_milli / status_replicas) if status_replicas else 0
 

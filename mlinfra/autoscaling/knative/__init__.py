@@ -1,8 +1,8 @@
 """Knative's Pod Autoscaler (KPA): settings, averaging windows, panic, and the way to zero and back.
 
 Follows knative/serving v1.23.0. `config` is what can be set, `decider` what holds for one revision, `bucketing` the
-averages, `autoscaler` the tick itself, and `scaler` what becomes of its answer. Times are seconds, values sums over all
-pods (requests in flight, or per second).
+averages, `autoscaler` the tick itself, and `scaler` what becomes of its answer. Times are seconds; values are sums
+over all pods (requests in flight, or requests per second).
 """
 
 from mlinfra.autoscaling.knative.autoscaler import TICK_S, Scale, State, scale

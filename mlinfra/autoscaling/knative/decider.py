@@ -20,8 +20,8 @@ Number = TypeVar("Number", int, float)
 class Decider:
     """What the autoscaler of one revision works with; rates and the panic threshold are factors."""
 
-    target_value: float
-    total_value: float
+    target_value: float  # what one pod is aimed at
+    total_value: float  # what one pod can take
     target_burst_capacity: float = 211
     panic_threshold: float = 2
     max_scale_up_rate: float = 1000
@@ -29,7 +29,7 @@ class Decider:
     stable_window_s: float = 60
     scale_down_delay_s: float = 0
     activation_scale: int = 0
-    reachable: bool = True
+    reachable: bool = True  # False where no route leads to the revision; `decider` knows no routes
 
 
 def decider(revision: Revision, config: Config) -> Decider:
@@ -55,7 +55,7 @@ def either(annotation: Number | None, default: Number) -> Number:
 
 
 def metric_target(revision: Revision, config: Config) -> tuple[float, float]:
-    """Target and total per pod: what a pod can take, and the share of it that is aimed at."""
+    """Target and total per pod: what it is aimed at, and what it can take, of which the target is a share."""
     if revision.metric == "rps":
         total, utilization = config.rps_target_default, config.target_utilization
     else:

@@ -32,4 +32,5 @@ def truncate(value: float) -> int:
 
 
 def scale(amount: int, factor: float) -> int:
+    """The amount times the factor, truncated."""
     return truncate(amount * factor)

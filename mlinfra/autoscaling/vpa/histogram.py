@@ -54,12 +54,14 @@ class Histogram:
         self.reference_s = -math.inf
 
     def add(self, value: float, weight: float, at_s: float) -> None:
+        self.make_room_for(at_s)
         weight, bucket = weight * self.decay_factor(at_s), self.buckets.find(value)
         self.weights[bucket] = self.weights.get(bucket, 0.0) + weight
         self.total += weight
 
     def subtract(self, value: float, weight: float, at_s: float) -> None:
         """Take a sample back; a rest below epsilon counts as nothing."""
+        self.make_room_for(at_s)
         weight, bucket = weight * self.decay_factor(at_s), self.buckets.find(value)
         self.weights[bucket] = self.zero_below_epsilon(self.weights.get(bucket, 0.0) - weight)
         self.total = self.zero_below_epsilon(self.total - weight)
@@ -68,12 +70,15 @@ class Histogram:
         return weight if weight >= self.buckets.epsilon else 0.0
 
     def decay_factor(self, at_s: float) -> float:
-        """2^(half-lives since the reference): younger samples get larger weights, old ones are never touched."""
+        """2^(half-lives since the reference): younger samples weigh more, so that the old weights can stay."""
         if self.half_life_s is None:
             return 1.0
-        if at_s > self.reference_s + self.half_life_s * MAX_DECAY_EXPONENT:
-            self.shift_reference(at_s, self.half_life_s)
         return math.pow(2.0, (at_s - self.reference_s) / self.half_life_s)
+
+    def make_room_for(self, at_s: float) -> None:
+        """Shift the reference, which scales every weight, once a time is 100 half-lives beyond it."""
+        if self.half_life_s is not None and at_s > self.reference_s + self.half_life_s * MAX_DECAY_EXPONENT:
+            self.shift_reference(at_s, self.half_life_s)
 
     def shift_reference(self, at_s: float, half_life_s: float) -> None:
         """Move the reference to the half-life nearest to a time, before the weights outgrow a double."""
@@ -96,7 +101,8 @@ class Histogram:
         return sorted(bucket for bucket, weight in self.weights.items() if weight >= self.buckets.epsilon)
 
     def percentile(self, fraction: float) -> float:
-        """End of the bucket where the running weight first reaches the fraction (the last's start); 0 if empty."""
+        """End of the first bucket at which the running weight reaches the fraction of the total, the last filled one at
+        most; the open-ended last bucket answers its start; 0 if empty."""
         buckets = self.filled_buckets()
         if not buckets:
             return 0.0

@@ -22,41 +22,43 @@ class Recommendation:
     confidence: float
 
 
-def recommend(usage: AggregateContainerState, containers: int = 1) -> Recommendation:
-    """The recommendation for one of the containers of a pod: every amount at least its share of the pod's minimum."""
-    minimum = pod_minimum(containers, usage.flags)
+def recommend(state: AggregateContainerState, container_count: int = 1) -> Recommendation:
+    """One container's recommendation before its policy: no amount below the pod's minimum divided by its containers."""
+    minimum = pod_minimum(container_count, state.flags)
     return Recommendation(
-        target=target(usage).raised_to(minimum),
-        lower_bound=lower_bound(usage).raised_to(minimum),
-        upper_bound=upper_bound(usage).raised_to(minimum),
-        confidence=usage.confidence,
+        target=target(state).raised_to(minimum),
+        lower_bound=lower_bound(state).raised_to(minimum),
+        upper_bound=upper_bound(state).raised_to(minimum),
+        confidence=state.confidence,
     )
 
 
-def target(usage: AggregateContainerState) -> Amounts:
-    """The 90th percentile with the safety margin."""
-    amounts = estimate(usage, usage.flags.target_percentile)
-    return with_margin(amounts, usage.flags.safety_margin_fraction)
+def target(state: AggregateContainerState) -> Amounts:
+    """The 90th percentile by default, with the safety margin."""
+    amounts = estimate(state, state.flags.target_percentile)
+    return with_margin(amounts, state.flags.safety_margin_fraction)
 
 
-def lower_bound(usage: AggregateContainerState) -> Amounts:
-    """The median with the safety margin, lowered a little while the history is short."""
-    amounts = estimate(usage, usage.flags.lower_bound_percentile)
-    amounts = with_margin(amounts, usage.flags.safety_margin_fraction)
-    return with_confidence(amounts, usage.confidence, multiplier=0.001, exponent=-2.0)
+def lower_bound(state: AggregateContainerState) -> Amounts:
+    """The median by default, with the safety margin, lowered while the history is short: to 0.6 of it after five
+    minutes of samples, to 0.95 after an hour."""
+    amounts = estimate(state, state.flags.lower_bound_percentile)
+    amounts = with_margin(amounts, state.flags.safety_margin_fraction)
+    return with_confidence(amounts, state.confidence, multiplier=0.001, exponent=-2.0)  # upstream's constants
 
 
-def upper_bound(usage: AggregateContainerState) -> Amounts:
-    """The 95th percentile with the safety margin, raised a lot while the history is short: doubled after one day."""
-    amounts = estimate(usage, usage.flags.upper_bound_percentile)
-    amounts = with_margin(amounts, usage.flags.safety_margin_fraction)
-    return with_confidence(amounts, usage.confidence, multiplier=1.0, exponent=1.0)
+def upper_bound(state: AggregateContainerState) -> Amounts:
+    """The 95th percentile by default, with the safety margin, raised while the history is short: doubled after
+    one day."""
+    amounts = estimate(state, state.flags.upper_bound_percentile)
+    amounts = with_margin(amounts, state.flags.safety_margin_fraction)
+    return with_confidence(amounts, state.confidence, multiplier=1.0, exponent=1.0)  # upstream's constants
 
 
-def estimate(usage: AggregateContainerState, fraction: float) -> Amounts:
-    """The percentile of the cpu samples and of the memory peaks."""
-    cpu_milli = truncate(usage.cpu.percentile(fraction) * 1000)
-    return Amounts(cpu_milli, truncate(usage.memory_peaks.percentile(fraction)))
+def estimate(state: AggregateContainerState, fraction: float) -> Amounts:
+    """The percentile of the cpu samples (cores, to milli cores) and of the memory peaks (bytes), both truncated."""
+    cpu_milli = truncate(state.cpu.percentile(fraction) * 1000)
+    return Amounts(cpu_milli, truncate(state.memory_peaks.percentile(fraction)))
 
 
 def with_margin(amounts: Amounts, fraction: float) -> Amounts:
@@ -65,14 +67,15 @@ def with_margin(amounts: Amounts, fraction: float) -> Amounts:
 
 
 def with_confidence(amounts: Amounts, confidence: float, multiplier: float, exponent: float) -> Amounts:
-    """The amounts times (1 + multiplier / confidence)^exponent; without any history no bound at all."""
+    """The amounts times (1 + multiplier / confidence)^exponent; at confidence 0 the lower bound is 0, and the upper
+    the largest amount."""
     if confidence == 0:
         return amounts.each(lambda amount: MAX_AMOUNT if exponent > 0 else 0)
     factor = (1 + multiplier / confidence) ** exponent
     return amounts.each(lambda amount: scale(amount, factor))
 
 
-def pod_minimum(containers: int, flags: RecommenderFlags) -> Amounts:
+def pod_minimum(container_count: int, flags: RecommenderFlags) -> Amounts:
     """A container's share of the least that a pod is given."""
     minimum = Amounts(flags.pod_min_cpu_milli, flags.pod_min_memory_mib * 2**20)
-    return minimum.each(lambda amount: scale(amount, 1 / containers))
+    return minimum.each(lambda amount: scale(amount, 1 / container_count))

@@ -68,7 +68,7 @@ class AggregateContainerState:
 
     @property
     def confidence(self) -> float:
-        """Days of history, or samples at one a minute, whichever is less."""
+        """Intervals (of a day) that the cpu samples span, or fill at one a minute, whichever is less; memory's too."""
         if not self.cpu_samples:
             return 0.0
         interval_s = self.flags.confidence_interval_s
@@ -98,34 +98,35 @@ class ContainerState:
         """False for a sample that is negative, or earlier than the last one."""
         if usage_bytes < 0 or at_s < self.last_memory_s:
             return False
-        if self.replace_peak(usage_bytes, at_s):
-            self.memory_peak = usage_bytes
+        self.note_peak(usage_bytes, at_s)
         return True
 
     def add_oom(self, request_bytes: int, at_s: float) -> bool:
-        """An out-of-memory kill counts as a peak above the usage that was seen; False when it is too old."""
+        """An out-of-memory kill is a peak above the larger of request and usage; False for one before the window."""
         flags = self.aggregate.flags
         if self.window_end_s is not None and at_s < self.window_end_s - flags.memory_aggregation_interval_s:
             return False
         usage = max(request_bytes, self.memory_peak)  # not the last OOM's: repeats must not run away
         peak = max(usage + flags.oom_min_bump_up_bytes, scale(usage, flags.oom_bump_up_ratio))
-        if self.replace_peak(peak, at_s):
-            self.oom_peak = peak
+        self.note_peak(peak, at_s, oom=True)
         return True
 
-    def replace_peak(self, peak_bytes: int, at_s: float) -> bool:
-        """Whether this is the peak of its window: the first of a new one, or higher than the peak so far."""
-        self.last_memory_s = at_s
+    def note_peak(self, peak_bytes: int, at_s: float, oom: bool = False) -> None:
+        """Count it as its window's peak, dated at the window's end, if it is the first or above the peak so far."""
+        self.last_memory_s = at_s  # an OOM may set it back, as upstream
         if self.window_end_s is None or at_s >= self.window_end_s:
             self.window_end_s = self.next_window_end_s(at_s)
             self.memory_peak = self.oom_peak = 0
         else:
             peak_so_far = max(self.memory_peak, self.oom_peak)
-            if peak_so_far == 0 or peak_bytes <= peak_so_far:  # as upstream, a window that opens with 0 keeps it
-                return False
+            if peak_so_far == 0 or peak_bytes <= peak_so_far:  # upstream: a window that opens with 0 stays at 0
+                return
             self.aggregate.subtract_peak(peak_so_far, self.window_end_s)
         self.aggregate.add_peak(peak_bytes, self.window_end_s)
-        return True
+        if oom:
+            self.oom_peak = peak_bytes
+        else:
+            self.memory_peak = peak_bytes
 
     def next_window_end_s(self, at_s: float) -> float:
         """End of the window that a sample opens; the first window starts with the first sample."""
