@@ -344,3 +344,13 @@ def test_where_a_pod_may_run() -> None:
 def test_a_toleration_that_no_server_takes(made: Any, message: str) -> None:
     with pytest.raises(admission.Invalid, match=re.escape(message)):
         made()
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [{"version": "v1", "mig-configs": {"off": [{"devices": "all", "mig-enabled": False}]}}, {"applications": []}],
+)
+def test_a_configuration_without_a_kind_is_no_node(configuration: dict[str, Any]) -> None:
+    assert admission.validate(configuration) == []
+    with pytest.raises(admission.Invalid, match='no matches for kind "None"'):
+        GPUNode.of(configuration)

@@ -439,3 +439,12 @@ def test_what_happens_to_a_workload() -> None:
         (20, "Admitted", "owner"),
     ]
     assert {(event.reason, event.about) for event in kueue.events[6:]} == {("Pending", "borrower")}
+
+
+def test_a_name_that_comes_again_has_its_events_again() -> None:
+    kueue = Kueue([ClusterQueue("a", "", {GPU: Quota(1)})])
+    for _ in range(2):
+        kueue.submit(Workload("w", "a", {GPU: 2}))
+        kueue.schedule()
+        kueue.finish("w")
+    assert [event.reason for event in kueue.events] == ["Pending", "Pending"]

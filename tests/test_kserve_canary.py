@@ -83,9 +83,9 @@ def test_equal_arms_are_worth_what_they_have() -> None:
 
 def test_a_small_arm_moves_the_boundary_up_and_a_large_one_leaves_it() -> None:
     small, large = ((Counts(9000, 45), Counts(1000, 5)), (Counts(1000, 5), Counts(9000, 45)))
-    assert canary.evidence([small]).limit(5) > canary.boundary(5)
-    assert canary.evidence([large]).limit(5) == canary.boundary(5)
-    assert canary.evidence([(Counts(10), Counts(10))]).limit(1) == canary.boundary(1)
+    assert canary.evidence([small]).adjusted_boundary(5) > canary.boundary(5)
+    assert canary.evidence([large]).adjusted_boundary(5) == canary.boundary(5)
+    assert canary.evidence([(Counts(10), Counts(10))]).adjusted_boundary(1) == canary.boundary(1)
 
 
 @given(st.integers(1, 2000), st.data(), st.sampled_from([0.005, 0.01, 0.2]))
@@ -210,20 +210,20 @@ def test_the_traffic_of_each_knative_stage_is_what_the_controller_makes_of_it() 
     for percent in ROLLOUT.stages:
         given_percent = ROLLOUT.stage_manifest(percent)["spec"]["predictor"]["canaryTrafficPercent"]
         assert state.apply("v2", given_percent).split(given_percent).get("v2") == percent
-    assert ROLLOUT.rollback()["spec"]["predictor"]["canaryTrafficPercent"] == 0
-    assert "canaryTrafficPercent" not in ROLLOUT.promotion()["spec"]["predictor"]
+    assert ROLLOUT.rollback_manifest()["spec"]["predictor"]["canaryTrafficPercent"] == 0
+    assert "canaryTrafficPercent" not in ROLLOUT.promotion_manifest()["spec"]["predictor"]
 
 
 def test_the_weights_of_each_standard_stage() -> None:
     for percent in STANDARD_ROLLOUT.stages:
         weights = reconcile.weights(STANDARD_ROLLOUT.stage_manifest(percent))
         assert weights == {"bert-classifier-v1-predictor": 100 - percent, "bert-classifier-v2-predictor": percent}
-    promoted = STANDARD_ROLLOUT.promotion()
+    promoted = STANDARD_ROLLOUT.promotion_manifest()
     assert reconcile.weights(promoted) == {"bert-classifier-v2-predictor": 100}, (
         "the canary's pods become the stable ones"
     )
     assert promoted["spec"]["predictor"]["minReplicas"] == 2
-    assert STANDARD_ROLLOUT.rollback() == replace(STANDARD, canary=()).manifest()
+    assert STANDARD_ROLLOUT.rollback_manifest() == replace(STANDARD, canary=()).manifest()
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_the_fewest_that_break_a_limit(limit: float, requests: int) -> None:
 def test_how_far_a_skewed_arm_moves_the_boundary() -> None:
     """Cornish and Fisher: skewness / 6 x (z^2 - 1), with skewness = third moment / variance^1.5, here 1 / 2."""
     skewed = canary.Evidence(0.0, variance=4.0, third_moment=4.0)
-    assert skewed.limit(5) == pytest.approx(2.040 + 0.5 / 6 * (2.040**2 - 1))
+    assert skewed.adjusted_boundary(5) == pytest.approx(2.040 + 0.5 / 6 * (2.040**2 - 1))
 
 
 def test_what_never_fails_has_no_errors() -> None:

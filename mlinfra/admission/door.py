@@ -1,4 +1,7 @@
-"""The one door: `validate` for every kind, by apiVersion and kind; a kind's rules are loaded when they are asked."""
+"""The one door: `validate` for every kind, by apiVersion and kind; a kind's rules are loaded when they are asked.
+
+`check_manifest` is the side entrance for what our nouns made: the rules alone, without the decoder.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ CUSTOM = {
 }
 """Modules of rules by the group of the custom resource; each has `KINDS` by name."""
 
+WITHOUT_KIND = ("mig-parted configuration", "sharing")
+"""Configuration files that our nouns read, and that have no `kind`."""
+
 DRY_RUN = "`kubectl apply --dry-run=server` asks a server that has it"
 
 
@@ -34,11 +40,11 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
     if not isinstance(obj, Mapping):
         return [Field(obj, "manifest").invalid("must be an object")]
     obj = decoded(obj)
-    if "applications" in obj and "kind" not in obj:
+    if "applications" in obj and "kind" not in obj:  # a configuration of Serve
         from mlinfra.admission import serve
 
         return [*serve.validate(obj)]
-    if "kind" not in obj and {"mig-configs", "sharing", "flags"} & obj.keys():
+    if "kind" not in obj and {"mig-configs", "sharing", "flags"} & obj.keys():  # one of mig-parted or a device plugin
         from mlinfra.admission import gpu_config
 
         return [*gpu_config.validate(obj)]
@@ -53,7 +59,7 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
 
 
 def rule_problems(obj: Manifest) -> list[Problem]:
-    """What is refused of an object that this package makes; one of a core kind is not decoded."""
+    """What is refused of an object that this package makes: no warnings, and of a core kind no decoding."""
     if kind := _custom_kind(obj):
         return [problem for problem in kind.verdict(obj) if isinstance(problem, Problem)]
     from mlinfra.admission import core
@@ -63,13 +69,15 @@ def rule_problems(obj: Manifest) -> list[Problem]:
 
 def check_manifest(obj: Manifest) -> None:
     """Raise Invalid when one of the kind's rules refuses the object."""
-    group = str(obj["apiVersion"]).rpartition("/")[0]
+    group = _group(obj)
     what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
     refuse(f'{what} "{obj["metadata"]["name"]}"' if "metadata" in obj else what, rule_problems(obj))
 
 
 def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:
     """The object without null fields; Invalid when it is refused, of another kind, or more than our noun can hold."""
+    if isinstance(obj, Mapping) and "kind" not in obj and kind not in WITHOUT_KIND:
+        refuse(kind, [_unknown_kind(obj)])
     if isinstance(obj, Mapping) and "kind" in obj:
         refuse(kind, one_of(kind)(Field(obj)["kind"]))
         refuse(kind, _unknown_version(obj))
@@ -87,8 +95,14 @@ def _unknown_version(obj: Manifest) -> Iterator[Problem]:
         yield Field(obj)["apiVersion"].invalid(f"must be a version in which {obj['kind']} is known here")
 
 
+def _group(obj: Manifest) -> str:
+    """The group in the apiVersion; "" for the core group."""
+    return str(obj.get("apiVersion")).rpartition("/")[0]
+
+
 def _custom_kind(obj: Manifest) -> CustomKind | None:
-    group = str(obj.get("apiVersion")).partition("/")[0]
+    """The custom kind of an object in a version that is served, or None."""
+    group = _group(obj)
     if group not in CUSTOM:
         return None
     kind: CustomKind | None = import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS.get(str(obj.get("kind")))
@@ -97,11 +111,10 @@ def _custom_kind(obj: Manifest) -> CustomKind | None:
 
 
 def _unknown_kind(obj: Manifest) -> Problem | ApiWarning:
-    """The server's words are for what no server has; of a kind that others define this course knows nothing."""
+    """A Problem for a known kind in another version and for Kubernetes' own groups; a warning for any other group."""
     from mlinfra.admission import schema
 
-    version, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
-    group = version.rpartition("/")[0]
+    version, kind, group = str(obj.get("apiVersion")), str(obj.get("kind")), _group(obj)
     another_version = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
     if another_version or "." not in group or group in schema.groups():
         return Problem("kind", f'no matches for kind "{kind}" in version "{version}"')

@@ -15,12 +15,12 @@ from mlinfra.admission.rules import (
     Needed,
     Problem,
     Rules,
+    TextCheck,
     a_map,
     broken,
     label_key,
     one_of,
     select,
-    text,
     whole,
 )
 from mlinfra.admission.scheduler import a_list, a_string
@@ -94,8 +94,8 @@ def boolean(field: Field) -> Iterator[Problem]:
         yield field.invalid("must be true or false")
 
 
-PROFILE = text(
-    r"(\d+c\.)?\d+g\.\d+gb([+-][a-z][a-z0-9.]*(,[a-z][a-z0-9.]*)*)?", 63, "must be a MIG profile (e.g. '1g.10gb'"
+PROFILE = TextCheck(
+    r"(\d+c\.)?\d+g\.\d+gb([+-][a-z][a-z0-9.]*(,[a-z][a-z0-9.]*)*)?", 63, "must be a MIG profile", "'1g.10gb'"
 )
 
 

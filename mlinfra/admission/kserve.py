@@ -19,6 +19,7 @@ from mlinfra.admission.rules import (
     Needed,
     Problem,
     Rules,
+    TextCheck,
     below,
     between,
     broken,
@@ -26,7 +27,6 @@ from mlinfra.admission.rules import (
     one_of,
     refuse,
     select,
-    text,
     whole,
 )
 from mlinfra.manifest import Manifest
@@ -56,11 +56,12 @@ FRAMEWORKS = [
 # ------------------------------------------------------------------------------------------------ the refusals
 
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
-_service_name = text(
+_service_name = TextCheck(
     _NAME,
     46,  # "isvc.NAME-transformer" is the value of a label, which may have 63
     "a InferenceService name must consist of lower case alphanumeric characters or '-', and must start with "
-    'alphabetical character. (e.g. "my-name" or "abc-123"',
+    "alphabetical character.",
+    '"my-name" or "abc-123"',
 )
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 
@@ -129,7 +130,7 @@ PREDICTOR: Rules = [
     *COMPONENT,
     (
         "name",
-        text(_NAME, 63, "a predictor's name must consist of lower case alphanumeric characters or '-' (e.g. 'v2'"),
+        TextCheck(_NAME, 63, "a predictor's name must consist of lower case alphanumeric characters or '-'", "'v2'"),
     ),
     ("model.(modelFormat|modelFormat.name)", _NO_RUNTIME),
     ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),

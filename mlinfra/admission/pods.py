@@ -22,6 +22,7 @@ from mlinfra.admission.rules import (
     Needed,
     Problem,
     Rules,
+    TextCheck,
     below,
     between,
     dns_label,
@@ -33,7 +34,6 @@ from mlinfra.admission.rules import (
     one_of,
     quantity_check,
     select,
-    text,
     whole,
 )
 from mlinfra.manifest import extended, not_overcommitted
@@ -158,7 +158,11 @@ CONTAINER: Rules = [
     ("ports[].name", port_name),
     ("ports[].protocol", protocol),
     ("ports", distinct("name", "name")),
-    ("env[].name", Needed(), text("[ -<>-~]+", 10**6, "a valid environment variable name must be printable (e.g. 'A'")),
+    (
+        "env[].name",
+        Needed(),
+        TextCheck("[ -<>-~]+", 10**6, "a valid environment variable name must be printable", "'A'"),
+    ),
     ("env[]", env_value),
     ("env[].valueFrom.(configMapKeyRef|secretKeyRef).(name|key)", Needed()),
     ("envFrom[].(configMapRef|secretRef).name", Needed()),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mlinfra.admission import serve
 from mlinfra.admission.custom import CustomKind, Older
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, text, whole
+from mlinfra.admission.rules import Field, Needed, Problem, Rules, TextCheck, whole
 
 V1ALPHA1_IS_DEPRECATED = (
     "ray.io/v1alpha1 RayService is deprecated; use ray.io/v1 RayService. "
@@ -74,11 +74,12 @@ KIND = CustomKind(
     RULES,
     [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
     "rayservice",
-    text(
+    TextCheck(
         "[a-z]([-a-z0-9]*[a-z0-9])?",
         47,
         "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123'",
+        "character, and end with an alphanumeric character",
+        "'my-name',  or 'abc-123'",
     ),
     older={"ray.io/v1alpha1": Older("rayservice_v1alpha1", V1ALPHA1_IS_DEPRECATED)},
 )

@@ -84,7 +84,7 @@ Check = Callable[[Field], Iterator[Problem]]
 
 
 class Needed(NamedTuple):
-    """The field may not be missing or empty."""
+    """The field may not be missing or empty (`""`, `[]` or `{}`)."""
 
     why: str = ""
 
@@ -94,7 +94,7 @@ Rules = list[tuple[Any, ...]]
 
 
 def broken(field: Field, rules: Rules) -> Iterator[Problem]:
-    """What the rules object to; a field that is not given passes all but Needed."""
+    """The problems that the rules find, none for a sound field; one that is not given passes all but Needed."""
     for path, *checks in rules:
         for place in select(field, path):
             yield from _first_objection(place, checks)
@@ -106,7 +106,10 @@ def below(path: str, rules: Rules) -> Rules:
 
 
 def select(field: Field, path: str) -> Iterator[Field]:
-    """The fields at a path; `[]` steps into each item, `(a|b)` is both, and a branch that is not given has none."""
+    """The fields at a path; `[]` steps into each item, and `(a|b)` is both.
+
+    A branch that is not given has no fields, but a last step that is not given is a field of None.
+    """
     before, several, after = path.partition("(")
     if several:
         names, _, after = after.partition(")")
@@ -123,6 +126,7 @@ def select(field: Field, path: str) -> Iterator[Field]:
 
 
 def _first_objection(field: Field, checks: list[Check | Needed]) -> list[Problem]:
+    """The problems of the first check that has any."""
     for check in checks:
         if isinstance(check, Needed):
             problems = [] if field.value not in (None, "", [], {}) else [field.required(check.why)]
@@ -208,40 +212,52 @@ def quantity_check(positive: bool = False) -> Check:
     return check
 
 
-def text(pattern: str, longest: int, why: str) -> Check:
-    """The field is empty, or a string of that form; the message ends in the expression, as upstream's do."""
+@dataclass(frozen=True)
+class TextCheck:
+    """The check that a field is empty, or a string of that form; objections end in the expression, as upstream's do."""
 
-    def check(field: Field) -> Iterator[Problem]:
-        if not isinstance(field.value, str):
-            yield field.invalid("must be a string")
-        elif len(field.value) > longest:
-            yield field.invalid(f"must be no more than {longest} characters")
-        elif field.value and not re.fullmatch(pattern, field.value):
-            yield field.invalid(f"{why}, regex used for validation is '{pattern}')")
+    pattern: str
+    longest: int
+    why: str
+    example: str
 
-    return check
+    def __call__(self, field: Field) -> Iterator[Problem]:
+        if reason := self.objection(field.value):
+            yield field.invalid(reason)
+
+    def objection(self, value: Any) -> str:
+        """What is wrong with the value; empty when nothing is."""
+        if not isinstance(value, str):
+            return "must be a string"
+        if len(value) > self.longest:
+            return f"must be no more than {self.longest} characters"
+        if value and not re.fullmatch(self.pattern, value):
+            return f"{self.why} (e.g. {self.example}, regex used for validation is '{self.pattern}')"
+        return ""
 
 
 _LABEL, _QUALIFIED = "[a-z0-9]([-a-z0-9]*[a-z0-9])?", "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_ENDS = "and must start and end with an alphanumeric character (e.g."
-dns_label = text(
+_ENDS = "and must start and end with an alphanumeric character"
+dns_label = TextCheck(
     _LABEL,
     63,
-    f"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', {_ENDS} 'my-name'",
+    f"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', {_ENDS}",
+    "'my-name'",
 )
-dns_subdomain = text(
+dns_subdomain = TextCheck(
     rf"{_LABEL}(\.{_LABEL})*",
     253,
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-    f"{_ENDS} 'example.com'",
+    f"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', {_ENDS}",
+    "'example.com'",
 )
-label_value = text(
+label_value = TextCheck(
     f"({_QUALIFIED})?",
     63,
-    f"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', {_ENDS} 'MyValue'",
+    f"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', {_ENDS}",
+    "'MyValue'",
 )
-label_name = text(
-    _QUALIFIED, 63, f"name part must consist of alphanumeric characters, '-', '_' or '.', {_ENDS} 'MyName'"
+label_name = TextCheck(
+    _QUALIFIED, 63, f"name part must consist of alphanumeric characters, '-', '_' or '.', {_ENDS}", "'MyName'"
 )
 
 
@@ -252,8 +268,8 @@ def label_key(field: Field) -> Iterator[Problem]:
         yield field.invalid("name part must be non-empty")
     if slash and not prefix:
         yield field.invalid("prefix part must be non-empty")
-    for problem in (*label_name(Field(name)), *dns_subdomain(Field(prefix))):
-        yield field.invalid(problem.message.partition('": ')[2])
+    for reason in filter(None, (label_name.objection(name), dns_subdomain.objection(prefix))):
+        yield field.invalid(reason)
 
 
 def a_map(field: Field) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ def nonzero(requests: Amounts) -> Amounts:
 
 @dataclass(frozen=True)
 class BoundPod:
-    """A request that has a node."""
+    """A pod with its node; of a gang, `request` is the one pod, not what was submitted."""
 
     request: GPURequest
     node: str

@@ -1,7 +1,8 @@
 """Which nodes a pod may go to: kube-scheduler's filters, in its order and words, and how many nodes it looks at.
 
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, `pkg/scheduler/framework/{types.go,plugins}`. Not modelled:
-volumes, ports, inter-pod affinity and topology spread, which these pods do not use.
+volumes, ports, inter-pod affinity and topology spread, which these pods do not use, cordons (`unschedulable`) and
+`nodeName`.
 """
 
 from __future__ import annotations
@@ -65,10 +66,14 @@ def refusal(pod: GPURequest, info: NodeInfo) -> Refusal | None:
 
 
 def num_feasible_nodes_to_find(nodes: int, percentage: int = 0) -> int:
-    """How many fitting nodes are enough: all of a small cluster, 5 % of a huge one."""
+    """How many feasible nodes are enough: all of fewer than 100, else `percentage` of them, but at least 100.
+
+    By default the percentage is 50 less 1 for every 125 nodes, and at least 5.
+    """
     if nodes < 100:
         return nodes
-    return max(100, nodes * (percentage or max(5, 50 - nodes // 125)) // 100)
+    adaptive = max(5, 50 - nodes // 125)
+    return max(100, nodes * (percentage or adaptive) // 100)
 
 
 class Search(NamedTuple):

@@ -20,9 +20,9 @@ FIT, PREEMPT, NO_FIT = "Fit", "Preempt", "NoFit"
 
 
 class Entry(NamedTuple):
-    """A workload in its queue, or with its quota since `reserved` (a count of events, as `created` is).
+    """A workload in its queue, or with its quota; `created` and `reserved` are running numbers, -1 without quota.
 
-    Who has evicted others stays at the head until it gets what they gave up.
+    In a BestEffortFIFO queue who has evicted others (`preempting`) stays the head until it gets what they gave up.
     """
 
     workload: Workload
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     preempting: bool = False
 
     def turn(self) -> tuple[bool, int, int]:
-        """The order in a queue: the higher priority first, then the older."""
+        """The order in a queue: first who has evicted others, then the higher priority, then the older."""
         return not self.preempting, -self.workload.priority, self.created
 
 
@@ -45,13 +45,13 @@ class Nomination(NamedTuple):
     targets: tuple[Entry, ...] = ()
 
     def turn(self) -> tuple[bool, int, int]:
-        """Who does not borrow comes first, even before a higher priority; then the older."""
+        """The order in a cycle: first who does not borrow, then the higher priority, then the older."""
         return self.borrows, -self.entry.workload.priority, self.entry.created
 
 
 @dataclass
 class Cycle:
-    """What one cycle has given away so far, and whom it has evicted."""
+    """The usage of quota at the start of a cycle (upstream's `snapshot`), to which it adds, and whom it has evicted."""
 
     now_s: float
     snapshot: FlavorUsage
@@ -77,7 +77,7 @@ class Kueue:
         self.events: list[Event] = []
         self._waiting: dict[str, Entry] = {}
         self._inadmissible: set[str] = set()
-        self._conditions: dict[str, str] = {}
+        self._last_message: dict[str, str] = {}
         self._clock = count()
 
     def submit(self, workload: Workload) -> None:
@@ -98,6 +98,7 @@ class Kueue:
             del self._waiting[name]
         else:
             raise not_found("workload", name)
+        self._last_message.pop(name, None)
 
     def pending(self, queue: str) -> list[Workload]:
         """What waits in a queue, in its order."""
@@ -113,7 +114,10 @@ class Kueue:
         return [name for name in self.admitted if name not in before]
 
     def _cycle(self, now_s: float) -> bool:
-        """The head of each queue is judged as things stand, then all are taken in turn; whether anything moved."""
+        """The head of each queue is judged as things stand, then all are taken in turn; whether anything moved.
+
+        A workload moves when it is admitted, evicts others, or is set aside so that the next one is the head.
+        """
         nominations = [nominate(head, self.usage, self.admitted.values()) for head in self._heads()]
         nominations.sort(key=Nomination.turn)
         cycle = Cycle(now_s, self.usage.copy())
@@ -179,7 +183,10 @@ class Kueue:
         self._record_event(cycle, "Preempted", target.workload, message)
 
     def _requeue(self, nomination: Nomination, cycle: Cycle) -> bool:
-        """It must wait. With StrictFIFO it stays the head; one that found no victims keeps its share for this cycle."""
+        """It must wait: set aside, or still the head with StrictFIFO; whether it moved.
+
+        One that found no victims keeps its share in this cycle, unless its queue could reclaim it from any borrower.
+        """
         workload = nomination.entry.workload
         queue = self.usage.queues[workload.queue]
         self._record_event(cycle, "Pending", workload, nomination.why)
@@ -192,14 +199,14 @@ class Kueue:
         return True
 
     def _skip(self, workload: Workload, why: str, cycle: Cycle) -> bool:
-        """It keeps its turn for the next cycle."""
+        """It has not moved, and keeps its turn for the next cycle."""
         self._record_event(cycle, "Pending", workload, why)
         return False
 
     def _record_event(self, cycle: Cycle, reason: str, workload: Workload, message: str) -> None:
         """A condition that says the same as before is no event."""
-        if self._conditions.get(workload.name) != message:
-            self._conditions[workload.name] = message
+        if self._last_message.get(workload.name) != message:
+            self._last_message[workload.name] = message
             self.events.append(Event(cycle.now_s, reason, workload.name, message))
 
 
@@ -207,7 +214,7 @@ class Kueue:
 
 
 def nominate(entry: Entry, usage: FlavorUsage, admitted: Iterable[Entry]) -> Nomination:
-    """The flavor assigner's verdict, resource by resource; the worst counts."""
+    """The flavor assigner's verdict: Fit, Preempt (perhaps with nobody to evict), or NoFit where that cannot help."""
     workload = entry.workload
     quotas = usage.queues[workload.queue].quotas
     borrows = not usage.within_nominal(workload.queue, workload.requests)
@@ -246,7 +253,7 @@ def reclaim_targets(entry: Entry, short: Sequence[str], usage: FlavorUsage, admi
     A queue takes back what it owns and no more. Who turns out not to be needed is put back, from the end.
     """
     workload, rest = entry.workload, usage.copy()
-    if not usage.within_nominal(workload.queue, workload.requests):
+    if not usage.within_nominal(workload.queue, workload.requests):  # it would borrow
         return []
     targets: list[Entry] = []
     for candidate in sorted(admitted, key=_least_important_first):
@@ -265,7 +272,7 @@ def _least_important_first(entry: Entry) -> tuple[int, int]:
 def _reclaimable(candidate: Entry, entry: Entry, usage: FlavorUsage, short: Sequence[str]) -> bool:
     """It uses what is short, its queue still borrows some of that, and `reclaimWithinCohort` allows it."""
     mine, theirs = usage.queues[entry.workload.queue], usage.queues[candidate.workload.queue]
-    if mine is theirs or not mine.lends_to(theirs):
+    if mine is theirs or not mine.shares_cohort_with(theirs):
         return False
     lower = candidate.workload.priority < entry.workload.priority
     allowed = mine.reclaim_within_cohort == "Any" or (mine.reclaim_within_cohort == "LowerPriority" and lower)

@@ -1,9 +1,9 @@
 """Whom a pod may evict, and on which node: DefaultPreemption.
 
 Follows Kubernetes 1.36.3, `pkg/scheduler/framework/preemption` and `plugins/defaultpreemption`, with the event's words
-of 1.37. (1.37 may count budgets otherwise: it stops at the first that a pod breaks.) Where upstream starts at a random
-node and takes the first of a random list, this starts at the first node and keeps the nodes' order. What a budget
-allows stays as given: a real one shrinks until the replacement of an evicted pod is healthy.
+of 1.37, which counts budgets otherwise: a pod uses none of those after the first that it breaks. Where upstream starts
+at a random node and takes the first of a random list, this starts at the first node and keeps the nodes' order. What a
+budget allows stays as given: a real one shrinks until the replacement of an evicted pod is healthy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mlinfra.gpu.filters import Refusal, refusal, unavailable
 from mlinfra.gpu.pods import GPURequest
 
 PRIORITY_OFFSET = 2**31
+"""Makes every priority positive, so that one victim more always costs more."""
 MIN_CANDIDATES_PERCENT, MIN_CANDIDATES = 10, 100
 NOT_HELPFUL = Refusal(("Preemption is not helpful for scheduling",))
 NO_VICTIMS = Refusal(("No preemption victims found for incoming pod",))
@@ -25,7 +26,7 @@ NO_VICTIMS = Refusal(("No preemption victims found for incoming pod",))
 
 @dataclass(frozen=True)
 class DisruptionBudget:
-    """A PodDisruptionBudget as preemption sees it: whom it protects, and how many of them may go now."""
+    """A PodDisruptionBudget as preemption sees it: which pods it covers, and how many of them may go now."""
 
     match_labels: Mapping[str, str]
     disruptions_allowed: Count
@@ -42,7 +43,7 @@ Budgets = Sequence[DisruptionBudget]
 
 
 class Victims(NamedTuple):
-    """Who would have to go from a node, the most important first, and how many of them a budget protects."""
+    """Who would have to go from a node, the most important first, and how many of them break a budget by that."""
 
     node: str
     pods: tuple[BoundPod, ...]
@@ -69,12 +70,12 @@ def preempt(
     return best, f"preemption: found a potential placement for pod on node {best.node}, preempting {count} victims"
 
 
-def dry_run(pod: GPURequest, infos: Sequence[NodeInfo], budgets: Budgets = ()) -> Outcome:
-    """The victims on node after node, until there are as many candidates as upstream looks for."""
-    enough = max(len(infos) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
+def dry_run(pod: GPURequest, helpful: Sequence[NodeInfo], budgets: Budgets = ()) -> Outcome:
+    """The victims on each of the helpful nodes, until enough are candidates and one of these breaks no budget."""
+    enough = max(len(helpful) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
     outcome: Outcome = {}
     candidates: list[Victims] = []
-    for info in infos:
+    for info in helpful:
         verdict = select_victims(pod, info, budgets)
         outcome[info.node.name] = verdict
         if isinstance(verdict, Victims):
@@ -92,7 +93,7 @@ def no_candidate(infos: Sequence[NodeInfo], outcome: Outcome) -> str:
 
 
 def select_victims(pod: GPURequest, info: NodeInfo, budgets: Budgets = ()) -> Victims | Refusal:
-    """Remove all pods of lower priority; if the pod then fits, put back who can stay, the protected first."""
+    """Remove all pods of lower priority; if the pod then fits, put back who can stay, violators of budgets first."""
     lower = [other for other in info.pods.values() if other.request.priority < pod.priority]
     if not lower:
         return NO_VICTIMS
@@ -102,11 +103,13 @@ def select_victims(pod: GPURequest, info: NodeInfo, budgets: Budgets = ()) -> Vi
         node.remove(other.request.name)
     if verdict := refusal(pod, node):
         return verdict
-    protected = violating(lower, budgets)
-    others = [other for other in lower if other not in protected]
-    victims = [other for other in protected + others if not reprieved(other, pod, node)]
+    violators = violating(lower, budgets)
+    victims = []
+    for other in violators + [other for other in lower if other not in violators]:
+        if not reprieve(other, pod, node):
+            victims.append(other)
     victims.sort(key=importance)
-    return Victims(info.node.name, tuple(victims), sum(victim in protected for victim in victims))
+    return Victims(info.node.name, tuple(victims), sum(victim in violators for victim in victims))
 
 
 def importance(pod: BoundPod) -> tuple[int, float]:
@@ -115,7 +118,7 @@ def importance(pod: BoundPod) -> tuple[int, float]:
 
 
 def violating(pods: Sequence[BoundPod], budgets: Budgets) -> list[BoundPod]:
-    """Pods that take a budget below zero; each uses one disruption of every budget that covers it."""
+    """The pods that break a budget if all go, in this order; each uses one disruption of every budget over it."""
     allowed = [budget.disruptions_allowed for budget in budgets]
     violations = []
     for pod in pods:
@@ -127,8 +130,8 @@ def violating(pods: Sequence[BoundPod], budgets: Budgets) -> list[BoundPod]:
     return violations
 
 
-def reprieved(victim: BoundPod, pod: GPURequest, node: NodeInfo) -> bool:
-    """Put the victim back if the pod still fits beside it."""
+def reprieve(victim: BoundPod, pod: GPURequest, node: NodeInfo) -> bool:
+    """Put the victim back if the pod still fits beside it; whether it did."""
     node.add(victim)
     if refusal(pod, node) is None:
         return True
@@ -143,12 +146,12 @@ class Cost(NamedTuple):
     highest_priority: int
     sum_of_priorities: int
     victims: int
-    minus_latest_start_s: float
+    minus_earliest_start_s: float
 
 
 def cost(victims: Victims) -> Cost:
-    """`pickOneNodeForPreemption`: of the most important victims the earliest start counts, and late is better."""
-    if not victims.pods:  # a node where nobody has to go
+    """`pickOneNodeForPreemption`: the earliest start of the most important victims counts, and later is better."""
+    if not victims.pods:  # nobody has to go, as when pods have left meanwhile: nothing is cheaper
         return Cost(0, -PRIORITY_OFFSET, 0, 0, 0.0)
     highest = victims.pods[0].request.priority
     earliest_s = min(pod.start_s for pod in victims.pods if pod.request.priority == highest)

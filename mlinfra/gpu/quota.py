@@ -56,6 +56,7 @@ class Quota:
 
 
 NO_QUOTA = Quota(0)
+NO_LIMIT = 2**63
 
 
 def _written(resource: str, amount: int) -> str:
@@ -93,8 +94,8 @@ class ClusterQueue:
             spec.get("preemption", {}).get("reclaimWithinCohort", "Never"),
         )
 
-    def lends_to(self, other: ClusterQueue) -> bool:
-        """Quota is lent within a cohort, and within a flavor."""
+    def shares_cohort_with(self, other: ClusterQueue) -> bool:
+        """Whether they lend each other quota: it is lent within a cohort, and within a flavor."""
         return bool(self.cohort) and self.cohort == other.cohort and self.flavor == other.flavor
 
     def manifest(self) -> Manifest:
@@ -155,7 +156,7 @@ class ResourceFlavor:
 
 @dataclass(frozen=True)
 class Workload:
-    """A job in a queue, with what all of its pods request together."""
+    """A job in a ClusterQueue (`queue` is its name), with what all of its pods request together."""
 
     name: Annotated[str, dns_subdomain]
     queue: str
@@ -168,7 +169,7 @@ class Workload:
 
 @dataclass
 class FlavorUsage:
-    """What the queues of one cohort use; answers what is left for each of them."""
+    """What every queue uses, by queue and resource; answers what is left for each of them."""
 
     queues: Mapping[str, ClusterQueue]
     used: dict[str, Counter[str]] = field(default_factory=dict)
@@ -193,14 +194,17 @@ class FlavorUsage:
         self.used[workload.queue].subtract(workload.requests)
 
     def reserve(self, workload: Workload) -> None:
-        """Keep for the workload what its queue may still use: its own, or with borrowing up to the limit."""
+        """Count as used what its queue may still use for it: of its own, or up to the borrowing limit if it borrows."""
         used = self.used[workload.queue]
         borrows = not self.within_nominal(workload.queue, workload.requests)
         for resource, amount in workload.requests.items():
             quota = self.quota(workload.queue, resource)
-            most = quota.nominal
-            if borrows:
-                most = quota.nominal + quota.borrowing_limit if quota.borrowing_limit is not None else 2**63
+            if not borrows:
+                most = quota.nominal
+            elif quota.borrowing_limit is None:
+                most = NO_LIMIT
+            else:
+                most = quota.nominal + quota.borrowing_limit
             used[resource] += max(0, min(amount, most - used[resource]))
 
     def available(self, queue: str, resource: str) -> int:
@@ -235,12 +239,12 @@ class FlavorUsage:
         return self.queues[queue].quotas.get(resource, NO_QUOTA)
 
     def _cohort(self, queue: str) -> list[str]:
-        """The queue, and those with which it shares a pot."""
+        """The queue, and those that share its cohort."""
         mine = self.queues[queue]
-        return [name for name, other in self.queues.items() if other is mine or other.lends_to(mine)]
+        return [name for name, other in self.queues.items() if other is mine or other.shares_cohort_with(mine)]
 
     def _pot(self, queue: str, resource: str) -> int:
-        """What all queues of the cohort together put into it."""
+        """The cohort's pot: what its queues own and lend, all together."""
         quotas = [self.quota(other, resource) for other in self._cohort(queue)]
         return sum(quota.nominal - quota.guaranteed for quota in quotas)
 

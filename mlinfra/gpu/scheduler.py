@@ -56,7 +56,7 @@ class QueuedRequest(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A request and the pods that were bound for it."""
+    """A request as it was submitted, perhaps a gang, and the pods that were bound for it."""
 
     request: GPURequest
     pods: tuple[BoundPod, ...]
@@ -109,7 +109,10 @@ class GPUScheduler:
         return tuple(entry.request for entry in self._queue)
 
     def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
-        """Try each request once, in order; one that does not fit blocks no other. The (pod, node) pairs bound."""
+        """The (pod, node) pairs bound by trying each request once, in order; one that does not fit blocks no other.
+
+        Victims of preemption queue again and are tried in the same call.
+        """
         bindings: list[tuple[str, str]] = []
         unschedulable: list[QueuedRequest] = []
         while self._queue:
@@ -123,7 +126,7 @@ class GPUScheduler:
         return bindings
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
-        """A node reserved for every pod of the request; if one pod finds none, all reservations are given back."""
+        """A node reserved for every pod of the request; if one pod finds none, all are given back: then empty."""
         reservations: list[BoundPod] = []
         for pod in request.pods():
             node = self._schedule_pod(pod, now_s, may_preempt=request.gang_size == 1)
@@ -135,7 +138,7 @@ class GPUScheduler:
         return reservations
 
     def _schedule_pod(self, pod: GPURequest, now_s: float, may_preempt: bool) -> str | None:
-        """Filter, score, select: the node for one pod. A single one is not scored; with none, pods may be preempted."""
+        """Filter, score, select: the node for one pod. A single feasible one is not scored; without any, preempt."""
         search = self._find_nodes_that_fit_pod(pod)
         if len(search.feasible) > 1:
             points = prioritize_nodes(pod, search.feasible, self.profile.plugins)
@@ -161,7 +164,7 @@ class GPUScheduler:
         return self.ties.choice(best) if self.ties else best[0]
 
     def _post_filter(self, pod: GPURequest, search: Search, now_s: float, may_preempt: bool) -> str | None:
-        """The event says why no node fits; if preemption can make one fit, its victims are evicted."""
+        """The node that preemption has made free, which the pod takes at once here, or None; victims are evicted."""
         victims, message = None, ""
         if may_preempt and self.nodes:
             victims, message = preemption.preempt(pod, list(self.nodes.values()), search.refused, self.budgets)

@@ -66,7 +66,7 @@ class Rollout:
         return (surge, unavailable) if surge or unavailable else (0, 1)
 
     def simulate(self) -> RolloutSimulation:
-        """What happens, until the last old pod is gone or nothing more can."""
+        """What happens until the rollout is complete or nothing is to come, and then the ends of the last drains."""
         pods = RolloutPods(old=self.replicas)
         moments = [settle(self, pods)]
         while not pods.complete(self) and pods.coming_s():
@@ -85,7 +85,7 @@ def _pods(count_or_share: int | str, replicas: int) -> Fraction:
 
 
 def settle(rollout: Rollout, pods: RolloutPods) -> Moment:
-    """Syncs of the controller and bindings of the scheduler, until neither changes anything."""
+    """The moment after syncs of the controller and bindings of the scheduler, until neither changes anything."""
     pods.draining_until_s = [until_s for until_s in pods.draining_until_s if until_s > pods.now_s]
     while rollout_rolling(rollout, pods) or bind(rollout, pods):
         pass
@@ -116,7 +116,7 @@ def reconcile_new_replica_set(rollout: Rollout, pods: RolloutPods) -> int:
 
 
 def reconcile_old_replica_sets(rollout: Rollout, pods: RolloutPods) -> int:
-    """The size of the old ReplicaSet: as many go as the new ones that are available make superfluous."""
+    """The size of the old ReplicaSet: old ones go until they and available new ones are replicas less unavailable."""
     _, unavailable = rollout.fenceposts()
     min_available = rollout.replicas - unavailable
     total_scale_down_count = pods.old + pods.available() - min_available
@@ -189,7 +189,7 @@ class RolloutPods:
 
 @dataclass(frozen=True)
 class Moment:
-    """How many pods are what, from this time on; a pending one has no GPU."""
+    """How many pods are what, from this time on: `new` are new ones that are available; a pending one has no GPU."""
 
     at_s: float
     old: int
@@ -207,15 +207,16 @@ class Moment:
         return self.serving + self.starting + self.draining
 
     def progress(self) -> tuple[int, int, int]:
-        """What progress.go compares: fewer old pods, more new ones, more that serve."""
+        """What progress.go compares: old pods, new ones, and those that serve; here every change is progress."""
         return self.old, self.new + self.starting + self.pending, self.serving
 
 
 @dataclass(frozen=True)
 class RolloutSimulation(Simulation):
-    """The moments of a rollout; `done_s` is None when it is stuck, `late_s` when the deadline passed, if it did.
+    """The moments of a rollout; `done_s` is None when it is stuck, `late_s` when no deadline passed.
 
-    Latencies are those of the new pods, from their creation until they serve; events are the Deployment's.
+    `late_s` may lie after the last moment. Latencies are those of the new pods, from their creation until they serve;
+    events are the Deployment's.
     """
 
     moments: Sequence[Moment]

@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 Path = tuple[Any, ...]
+"""Steps from the top: `("spec", "containers", ("name", "server"), "image")`."""
 
 MERGE_KEYS = {
     "containers": ("name",),
@@ -32,7 +33,7 @@ def merge_key(name: str, *lists: Any) -> str | None:
 
 
 def leaves(obj: Any, path: Path = (), name: str = "") -> Iterator[tuple[Path, Any]]:
-    """Every field with its value; a list without a key is one value."""
+    """Every field with its value, an item's key too; a list without a key, and an empty map or list, is one value."""
     if isinstance(obj, Mapping) and obj:
         for key, value in obj.items():
             yield from leaves(value, (*path, key), key)

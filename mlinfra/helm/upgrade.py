@@ -1,8 +1,9 @@
 """What an upgrade does to objects that others change too: three-way merge, server-side apply, and the history.
 
 Follows Helm 4.2 (`pkg/kube/client.go`, `pkg/action/{upgrade,rollback}.go`) and apimachinery 1.37 (`strategicpatch`,
-`managedfields`). Releases that Helm 3 made are merged in the client, new ones are applied by the server. Left out:
-atomic maps, sets, hooks, and three-way merges of custom resources, which Helm does not do.
+`managedfields`). Releases that Helm 3 made are merged in the client, new ones are applied by the server. The three do
+not call each other: a release only records its objects. Left out: atomic maps, sets, hooks, and three-way merges of
+custom resources, which Helm does not do.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def defaulted(obj: Manifest) -> Manifest:
 
 
 def patched(old: Manifest, new: Manifest, live: Manifest) -> Manifest:
-    """The object after a client-side upgrade."""
+    """The object after a client-side upgrade from what the chart said (`old`) to what it says (`new`)."""
     return defaulted(three_way_merge(old, new, live))
 
 
 def three_way_merge(old: Any, new: Any, live: Any, name: str = "") -> Any:
-    """The live object with what the chart changed: maps are merged, and lists whose items have a key."""
+    """The live object with all that the chart says, without what it no longer says; maps and keyed lists are merged."""
     if isinstance(new, Mapping) and isinstance(live, Mapping):
         return merged_maps(old if isinstance(old, Mapping) else {}, new, live)
     key = merge_key(name, old, new, live)
@@ -88,9 +89,10 @@ class Managed:
     owners: Mapping[Manager, frozenset[Path]] = field(default_factory=dict)
 
     def apply(self, manager: Manager, new: Manifest, force: bool = False) -> Managed:
-        """The object as `manager` wants it; Conflict when others own fields that would change, unless forced.
+        """The object as `manager` wants it; Conflict when others own fields that would change.
 
-        A field that the manager no longer mentions goes, if nobody else owns it, or gets the server's default.
+        With `force` it takes these over; fields with equal values are owned together. A field that it no longer
+        mentions goes if nobody else owns it, and comes back with the server's default if there is one.
         """
         fields = dict(leaves(new))
         conflicts = self.conflicts(manager, fields)
@@ -117,7 +119,7 @@ class Managed:
         return conflicts
 
     def update(self, manager: Manager, path: Path, value: Any) -> Managed:
-        """The object after a plain write: who writes another value owns the field, and nobody else."""
+        """The object after a plain write: another value makes the writer its only owner, the same changes nothing."""
         if get(self.obj, path) == value:
             return self
         obj = deepcopy(self.obj)
@@ -135,7 +137,10 @@ def agrees(live: Any, value: Any) -> bool:
 
 
 def remove_dropped(obj: Manifest, dropped: frozenset[Path], owners: Mapping[Manager, frozenset[Path]]) -> None:
-    """Take away what the manager no longer mentions and nobody owns; an item goes with its key, or stays whole."""
+    """Take away what the manager no longer mentions and nobody owns.
+
+    An item goes when nobody owns anything in it; else it stays with its key, and loses the rest of what was dropped.
+    """
     owned: set[Path] = set().union(*owners.values())
     for path in sorted(dropped, key=str):
         place = path[:-1] if is_key(path) else path
@@ -185,18 +190,19 @@ class ReleaseHistory:
 
     def upgrade(self, objects: Sequence[Manifest]) -> ReleaseHistory:
         """One revision more: deployed, or failed when the server refuses the change of a field that may not change."""
-        return self._with("Upgrade", "Upgrade complete" if self.releases else "Install complete", objects)
+        return self._with_release("Upgrade", "Upgrade complete" if self.releases else "Install complete", objects)
 
     def rollback(self, to: int = 0) -> ReleaseHistory:
         """The objects of an older revision as a new one; 0 is the one before the newest. Nothing is rendered again."""
         revision = to or len(self.releases) - 1
         for release in self.releases:
             if release.revision == revision:
-                return self._with("Rollback", f"Rollback to {revision}", release.objects)
+                return self._with_release("Rollback", f"Rollback to {revision}", release.objects)
         raise Invalid("rollback", [Problem("revision", f"release has no {revision} version")])
 
-    def _with(self, action: str, description: str, objects: Sequence[Manifest]) -> ReleaseHistory:
-        refusals = list(_immutable(self.deployed.objects if self.deployed else (), objects))
+    def _with_release(self, action: str, description: str, objects: Sequence[Manifest]) -> ReleaseHistory:
+        """The history with one release more: failed, or deployed, and then the one before is superseded."""
+        refusals = list(_changed_selectors(self.deployed.objects if self.deployed else (), objects))
         release = Release(len(self.releases) + 1, "deployed", description, deepcopy(list(objects)))
         if refusals:
             failure = f'{action} "{self.name}" failed: {refusals[0]}'
@@ -205,12 +211,12 @@ class ReleaseHistory:
         return replace(self, releases=(*earlier, release))
 
 
-def _immutable(before: Sequence[Manifest], after: Sequence[Manifest]) -> Iterator[Problem]:
-    """A Deployment's selector says which pods are its own, for ever."""
+def _changed_selectors(before: Sequence[Manifest], after: Sequence[Manifest]) -> Iterator[Problem]:
+    """The refusals of Deployments whose selector would change: it says which pods are their own, for ever."""
     selectors = {_identity(obj): get(obj, ("spec", "selector")) for obj in before}
     for obj in after:
-        selector = get(obj, ("spec", "selector"))
-        if obj.get("kind") == "Deployment" and selectors.get(_identity(obj), selector) != selector:
+        selector, exists = get(obj, ("spec", "selector")), _identity(obj) in selectors
+        if obj.get("kind") == "Deployment" and exists and selectors[_identity(obj)] != selector:
             path = f'Deployment.apps "{_identity(obj)[2]}" is invalid: spec.selector'
             yield Problem(path, Field(selector).invalid("field is immutable").message)
 

@@ -56,7 +56,7 @@ def predictor_name(service: str, predictor: Manifest) -> str:
 
 
 def raw_component(name: str) -> list[Made]:
-    """Standard mode: plain Kubernetes objects."""
+    """Standard mode: plain Kubernetes objects; a canary's HPA has its replicas as minimum and maximum."""
     return [Made(1, kind, name) for kind in ("Deployment", "Service", "HorizontalPodAutoscaler")]
 
 
@@ -74,7 +74,10 @@ def knative_component(name: str) -> list[Made]:
 
 
 def http_routes(service: Manifest) -> list[Made]:
-    """Standard mode: routes to the predictor and the transformer alone, and one for the service's own name."""
+    """Standard mode: routes to the predictor, to the transformer, and by the service's own name.
+
+    The predictor's does not hold `predictor.name`, so that its host stays when a canary is promoted.
+    """
     name = service["metadata"]["name"]
     transformer = [f"{name}-transformer"] if service["spec"].get("transformer") else []
     return [Made(1, "HTTPRoute", route) for route in (f"{name}-predictor", *transformer, name)]
@@ -87,7 +90,7 @@ def istio_routes(service: Manifest) -> list[Made]:
 
 
 def containers(service: Manifest) -> list[str]:
-    """What runs in a pod of the predictor: the model is fetched first, and Knative puts a proxy in front."""
+    """What runs in a pod of the predictor: a model that is not mounted is fetched first, and Knative adds a proxy."""
     predictor = service["spec"]["predictor"]
     model: Manifest = next((predictor[key] for key in (*FRAMEWORKS, "model") if predictor.get(key)), {})
     mounted = (model.get("storageUri") or "pvc://").startswith("pvc://")
@@ -144,7 +147,8 @@ GPU_SERVERS = ("tensorflow-serving", "torchserve", "huggingfaceserver")
 def runtime(model: Manifest) -> Runtime:
     """The runtime for a `predictor.model`, by name, or by format and protocol; Invalid when there is none.
 
-    No protocol means v1, except for Triton's own format. Versions of formats are not compared.
+    Of several the highest priority for the format wins, then the first protocol in the order of `PROTOCOLS`. No
+    protocol means v1, except for Triton's own format. Versions of formats are not compared.
     """
     name, model_format = model.get("runtime"), model["modelFormat"]["name"]
     if name:
@@ -152,8 +156,9 @@ def runtime(model: Manifest) -> Runtime:
         return _first(named, f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}")
     protocol = model.get("protocolVersion") or ("v2" if model_format == "triton" else "v1")
     supporting = [each for each in RUNTIMES if model_format in each.formats and protocol in each.protocols]
-    by_protocol = sorted(supporting, key=lambda each: min(map(PROTOCOLS.index, each.protocols)))
-    by_priority = sorted(by_protocol, key=lambda each: -each.formats[model_format])
+    by_priority = sorted(
+        supporting, key=lambda each: (-each.formats[model_format], min(map(PROTOCOLS.index, each.protocols)))
+    )
     return _first(by_priority, f"no runtime found to support predictor with model type: {{{model_format} <nil>}}")
 
 
@@ -164,7 +169,7 @@ def _first(runtimes: list[Runtime], otherwise: str) -> Runtime:
 
 
 def image(model: Manifest) -> str:
-    """The image that runs: the runtime's, with the tag of `runtimeVersion`, or else with -gpu for a GPU."""
+    """The image that runs: the runtime's, with the tag of `runtimeVersion`, or else -gpu for a GPU; a digest stays."""
     server = runtime(model)
     if "@sha256:" in server.image:
         return server.image
@@ -186,7 +191,8 @@ def has_gpu(model: Manifest) -> bool:
 def revision_annotations(component: Manifest, annotations: Mapping[str, str]) -> dict[str, str]:
     """Annotations of the revision's template: those of the InferenceService, overwritten by the fields that are set.
 
-    `minReplicas` that is not given is written as 1, a maximum of 0 is left out.
+    Its own min-scale and max-scale are dropped. `minReplicas` that is not given is written as 1, a maximum of 0 is
+    left out.
     """
     passed_on = {name: value for name, value in annotations.items() if name not in DROPPED}
     low = component.get("minReplicas")
@@ -201,17 +207,20 @@ def revision_annotations(component: Manifest, annotations: Mapping[str, str]) ->
 
 
 def traffic(percent: int | None, rolled_out: str, tag_routing: bool = False) -> list[Manifest]:
-    """The Knative Service's traffic: a canary needs a revision that was rolled out before it."""
+    """The Knative Service's traffic: the newest revision gets `percent`, and the one that was rolled out the rest.
+
+    Without a percentage, or a revision that was rolled out, the newest gets all.
+    """
     latest = {"latestRevision": True} | ({"tag": "latest"} if tag_routing else {})
     if percent is None or not rolled_out:
         return [latest | {"percent": 100}]
-    previous = {"latestRevision": False, "revisionName": rolled_out, "percent": 100 - percent, "tag": "prev"}
-    return [latest | {"percent": percent}, *([previous] if percent < 100 else [])]
+    rest = {"latestRevision": False, "revisionName": rolled_out, "percent": 100 - percent, "tag": "prev"}
+    return [latest | {"percent": percent}, *([rest] if percent < 100 else [])]
 
 
 @dataclass(frozen=True)
 class Revisions:
-    """Which revision is the newest, and which last had all the traffic; every revision is taken to be ready."""
+    """The newest revision, the last that had all the traffic, and the one before that; all are taken to be ready."""
 
     latest: str = ""
     rolled_out: str = ""
@@ -288,7 +297,7 @@ def _utilization(name: str, percent: int) -> Manifest:
 
 
 def canary_replicas(canary: Manifest, stable: Manifest) -> int:
-    """Pods of a canary: its own minimum, or its share of the stable predictor's, rounded up."""
+    """Pods of an entry of `spec.canary`: its own minimum, or its share of the stable predictor's, rounded up."""
     own_minimum, stable_minimum = canary["predictor"].get("minReplicas"), stable.get("minReplicas")
     if own_minimum is not None:
         return int(own_minimum)

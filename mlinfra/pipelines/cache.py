@@ -1,8 +1,9 @@
 """KFP's cache as its backend keeps it: what is in a step's key, what is not, and which steps a run therefore skips.
 
 Follows kubeflow/pipelines 2.17 (`backend/src/v2/cacheutils/cache.go`, `driver/cache.go`, `metadata/client.go`): the key
-has the image's name, the command with the source in it, the values of parameters and the *ids* of input artifacts. A
-hit needs the same pipeline name, and never expires. Left out: namespaces, volumes, a cacheKey of one's own.
+has the image's name, the command with the source in it, the values of parameters, the *ids* of input artifacts and the
+types of outputs. A hit needs the same pipeline name, and never expires. Left out: namespaces, volumes, a cacheKey of
+one's own.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from mlinfra.pipelines.task import PipelineInput, Source, Task, TaskOutput, Valu
 def key(
     pipeline: Pipeline,
     task: Task,
-    values: Mapping[Source, Value],
+    sources: Mapping[Source, Value],
     artifact_ids: Mapping[Source, int],
 ) -> str:
-    """The fingerprint of a task: equal for equal image, command, values of parameters and ids of artifacts."""
+    """Equal for tasks of equal pipeline name, image, command, parameters, ids of input artifacts and output types."""
     container = pipeline.container(task)
     parameters, artifacts = {}, {}
     for name, argument in task.arguments.items():
@@ -33,7 +34,7 @@ def key(
         elif argument in artifact_ids:
             artifacts[name] = artifact_ids[argument]
         else:
-            parameters[name] = values[argument]
+            parameters[name] = sources[argument]
     cache_key = [
         pipeline.name,
         container["image"],
@@ -47,7 +48,7 @@ def key(
 
 @dataclass
 class Cache:
-    """The executions that succeeded, by key, with the ids of the artifacts that they put out."""
+    """The executions that succeeded, by key, with the ids of the artifacts that they put out; `issued` is the last."""
 
     executions: dict[str, dict[str, int]] = field(default_factory=dict)
     issued: int = 0
@@ -58,7 +59,7 @@ class Cache:
         arguments: Mapping[str, Value] | None = None,
         values: Mapping[TaskOutput, Value] | None = None,
     ) -> dict[str, str]:
-        """Which tasks run and which are found; `values` are what tasks return to others. Every condition holds.
+        """Each task with "ran" or "cached"; `values` are what tasks return to others. Every `If` is taken as true.
 
         Invalid for arguments that the pipeline does not have and values that are missing; the cache stays as it is.
         """
@@ -83,6 +84,6 @@ class Cache:
 
     def _new_artifacts(self, task: Task) -> dict[str, int]:
         """New ids for what the task puts out."""
-        names = task.component.artifacts()
-        self.issued += len(names)
-        return {name: self.issued - i for i, name in enumerate(names)}
+        artifacts = {name: self.issued + i for i, name in enumerate(task.component.artifacts(), 1)}
+        self.issued += len(artifacts)
+        return artifacts

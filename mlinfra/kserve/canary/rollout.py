@@ -25,6 +25,8 @@ from mlinfra.manifest import Manifest
 from mlinfra.simulation import Event
 
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
+SLOW_SHARE = 0.01
+"""A p99 is above its limit when more than this share of the requests is."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,12 @@ class CanaryDecision:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a rollout stands; the last of `stages` is running until there is an outcome."""
+    """Where a rollout stands: the counts of its stages, of which the last is running until there is an outcome.
 
-    stages: tuple[Stage, ...] = ((Counts(), Counts()),)
+    `since_s` is when that one began, `last_s` the last observation.
+    """
+
+    counts: tuple[Stage, ...] = ((Counts(), Counts()),)
     since_s: float = 0.0
     last_s: float = 0.0
     looks: int = 0
@@ -54,7 +59,7 @@ class Progress:
     @property
     def canary(self) -> Counts:
         """What the canary answered in the running stage."""
-        return self.stages[-1][1]
+        return self.counts[-1][1]
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -67,13 +72,13 @@ class Progress:
 
     def after(self, now_s: float, stable: Counts, canary: Counts) -> Progress:
         """The same with these answers added to the running stage."""
-        *earlier, (stable_so_far, canary_so_far) = self.stages
+        *earlier, (stable_so_far, canary_so_far) = self.counts
         running = (stable_so_far + stable, canary_so_far + canary)
-        return replace(self, last_s=now_s, stages=(*earlier, running))
+        return replace(self, last_s=now_s, counts=(*earlier, running))
 
     def next_stage(self) -> Progress:
         """The same at the beginning of another stage."""
-        return replace(self, stages=(*self.stages, (Counts(), Counts())), since_s=self.last_s)
+        return replace(self, counts=(*self.counts, (Counts(), Counts())), since_s=self.last_s)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,9 @@ class CanaryRollout:
     """A new model for a service, in stages of traffic (percent), each held for `hold_s` at least.
 
     A canary with `error_rate` instead of `base_error_rate` is caught with 80 % probability while its share is at most
-    a half; one that is as good as what runs is rolled back in 2.5 % of the rollouts. An error rate above `error_rate`,
-    or a p99 above `p99_ms`, beyond doubt ends the rollout at once, also after the last look.
+    a half; one that is as good as what runs is rolled back by the looks in 2.5 % of the rollouts. An error rate above
+    `error_rate`, or a p99 above `p99_ms` (who counts the requests compares them with it), beyond doubt ends the rollout
+    at once, also after the last look.
     """
 
     service: InferenceService
@@ -96,7 +102,7 @@ class CanaryRollout:
 
     def __post_init__(self) -> None:
         check(self)
-        self.manifests()
+        self.manifests()  # refuses now what KServe would refuse in the middle of the rollout
 
     # ------------------------------------------------------------------------------------------- decisions
 
@@ -116,12 +122,12 @@ class CanaryRollout:
         return progress
 
     def _enforce_limits(self, progress: Progress) -> Progress:
-        """Rolled back when the running stage breaks a limit: it may be the first to put this load on the canary."""
+        """Rolled back when the running stage alone breaks a limit: it may be the first with this load on the canary."""
         canary = progress.canary
         if breaks(self.error_rate, canary.errors, canary.requests):
-            limit = f"more than {100 * self.error_rate:.1f} % beyond doubt"
-            return self._roll_back(progress, f"{canary.errors} errors in {canary.requests} requests, {limit}")
-        if breaks(0.01, canary.slow, canary.requests):
+            errors = f"{canary.errors} errors in {canary.requests} requests"
+            return self._roll_back(progress, f"{errors}, more than {100 * self.error_rate:.1f} % beyond doubt")
+        if breaks(SLOW_SHARE, canary.slow, canary.requests):
             slow = f"{canary.slow} of {canary.requests} requests above {self.p99_ms} ms"
             return self._roll_back(progress, f"{slow}, so p99 is above it beyond doubt")
         return progress
@@ -132,15 +138,15 @@ class CanaryRollout:
         if look <= progress.looks:
             return progress
         progress = replace(progress, looks=look)
-        errors = evidence(progress.stages)
-        limit = errors.limit(look)
-        if errors.z >= limit:
-            return self._roll_back(progress, f"look {look} of {LOOKS}: z = {errors.z:.2f}, at or above {limit:.2f}")
-        return self._record(progress, "go on", f"look {look} of {LOOKS}: z = {errors.z:.2f}, below {limit:.2f}")
+        errors = evidence(progress.counts)
+        bound = errors.adjusted_boundary(look)
+        if errors.z >= bound:
+            return self._roll_back(progress, f"look {look} of {LOOKS}: z = {errors.z:.2f}, at or above {bound:.2f}")
+        return self._record(progress, "go on", f"look {look} of {LOOKS}: z = {errors.z:.2f}, below {bound:.2f}")
 
     def _looks_due(self, progress: Progress) -> int:
         """One for each fifth of the largest sample."""
-        share = effective_sample(progress.stages) / largest_sample(self.base_error_rate, self.error_rate)
+        share = effective_sample(progress.counts) / largest_sample(self.base_error_rate, self.error_rate)
         return min(LOOKS, math.floor(share * LOOKS))
 
     def _advance(self, progress: Progress) -> Progress:
@@ -148,19 +154,19 @@ class CanaryRollout:
         if not self._stage_is_done(progress):
             return progress
         looks = f"{progress.looks} looks passed"
-        if len(progress.stages) == len(self.stages):
+        if len(progress.counts) == len(self.stages):
             return replace(self._record(progress, "promote", looks), outcome=PROMOTED)
-        percent = self.stages[len(progress.stages)]
+        percent = self.stages[len(progress.counts)]
         return self._record(progress, "advance", f"to {percent} %, {looks}").next_stage()
 
     def _stage_is_done(self, progress: Progress) -> bool:
         """Held for long enough, with a request on the canary, and with its part of the looks behind it."""
         held = progress.last_s - progress.since_s >= self.hold_s
         answered = progress.canary.requests > 0
-        return held and answered and progress.looks >= self._looks_needed(len(progress.stages))
+        return held and answered and progress.looks >= self._looks_needed(len(progress.counts))
 
     def _looks_needed(self, stage: int) -> int:
-        """Looks before a stage (from 1) may end: evidence grows with exposure, and 100 % needs all of them."""
+        """Looks before a stage (from 1) may end: 2, 3, 4, 5 and 5 in the default ones, so all of them before 100 %."""
         stages_with_both = sum(percent < 100 for percent in self.stages)
         return min(LOOKS, math.ceil(LOOKS * stage / stages_with_both))
 
@@ -174,7 +180,7 @@ class CanaryRollout:
     def percent(self, progress: Progress) -> int:
         """The canary's share of the traffic."""
         ended = {PROMOTED: 100, ROLLED_BACK: 0}
-        return ended.get(progress.outcome, self.stages[len(progress.stages) - 1])
+        return ended.get(progress.outcome, self.stages[len(progress.counts) - 1])
 
     # ------------------------------------------------------------------------------------------- manifests
 
@@ -194,17 +200,17 @@ class CanaryRollout:
         )
         return replace(self.service, canary=(Canary(percent, canary),)).manifest()
 
-    def promotion(self) -> Manifest:
+    def promotion_manifest(self) -> Manifest:
         """The new model is the model: the percentage goes, or the canary's name becomes the predictor's."""
         name = "" if self.service.mode == "Knative" else self.version
         predictor = replace(self.service.predictor, model=self.model, name=name, canary_traffic_percent=None)
         return replace(self.service, predictor=predictor, canary=()).manifest()
 
-    def rollback(self) -> Manifest:
+    def rollback_manifest(self) -> Manifest:
         """The old revision has all the traffic at once (Knative), or the canary's entry is gone."""
         return self.stage_manifest(0) if self.service.mode == "Knative" else self.service.manifest()
 
     def manifests(self) -> dict[str, Manifest]:
-        """Every manifest that the rollout may apply, by what it is for; a constructor refuses what KServe would."""
+        """Every manifest that the rollout may apply, by what it is for."""
         staged = {f"{percent} %": self.stage_manifest(percent) for percent in self.stages}
-        return staged | {"promotion": self.promotion(), "rollback": self.rollback()}
+        return staged | {"promotion": self.promotion_manifest(), "rollback": self.rollback_manifest()}

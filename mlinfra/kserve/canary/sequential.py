@@ -1,5 +1,6 @@
 """The canary's test: two error rates compared in five looks, and limits that are broken beyond doubt.
 
+A look is one comparison of all that has been answered so far, after each fifth of the largest sample.
 The pooled two-proportion z-test, stage by stage, with O'Brien and Fleming's boundaries for five looks (Jennison and
 Turnbull, "Group Sequential Methods", 2000, tables 2.3 and 2.4): 5 % significance on two sides, of which a rollback
 uses one, and 80 % power.
@@ -24,7 +25,7 @@ DOUBT = 1e-4
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests that one version answered, how many failed, and how many took longer than the p99 limit."""
+    """Requests that one version answered, how many failed, and how many took longer than the rollout's `p99_ms`."""
 
     requests: int = 0
     errors: int = 0
@@ -86,7 +87,7 @@ def boundary(look: int) -> float:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The canary's errors beyond its share of all errors, and what chance alone makes of that number."""
+    """The canary's errors beyond its share of all errors, and the second and third moment of that by chance alone."""
 
     surplus: float = 0.0
     variance: float = 0.0
@@ -106,7 +107,7 @@ class Evidence:
         """Positive when chance gives the canary a large surplus more often than an equally large deficit."""
         return self.third_moment / self.variance**1.5 if self.variance else 0.0
 
-    def limit(self, look: int) -> float:
+    def adjusted_boundary(self, look: int) -> float:
         """The look's boundary, moved up for a small arm, whose errors are skewed (Cornish and Fisher)."""
         z = boundary(look)
         return z + max(0.0, self.skewness) / 6 * (z * z - 1)
@@ -121,7 +122,7 @@ def evidence(stages: Sequence[Stage]) -> Evidence:
 
 
 def stage_evidence(stable: Counts, canary: Counts) -> Evidence:
-    """If both versions fail alike, each error of the stage is the canary's with the probability of its share."""
+    """The evidence of one stage; by chance each of its errors is the canary's with the probability of its share."""
     share = canary_share(stable, canary)
     errors = stable.errors + canary.errors
     error_rate = errors / max(1, stable.requests + canary.requests)
@@ -134,12 +135,12 @@ def stage_evidence(stable: Counts, canary: Counts) -> Evidence:
 
 
 def breaks(limit: float, bad: int, requests: int) -> bool:
-    """Whether so many bad requests put the rate above the limit beyond doubt."""
+    """Whether so many bad requests put the rate above the limit beyond doubt; the limit is between 0 and 1."""
     return bad > limit * requests and binomial_tail(limit, bad, requests) < DOUBT
 
 
 def binomial_tail(rate: float, bad: int, requests: int) -> float:
-    """The chance of so many bad requests or more, when each is bad at this rate; terms fall from the mean on."""
+    """The chance of so many bad requests or more, each bad at this rate; `bad` is above the mean, so terms fall."""
     term = binomial_probability(rate, bad, requests)
     tail = term
     for count in range(bad, requests):
