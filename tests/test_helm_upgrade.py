@@ -7,13 +7,14 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlinfra.admission.rules import Invalid
 from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line, worth
 from mlinfra.helm.deployment import Rollout
 from mlinfra.helm.field_paths import get, leaves
+from mlinfra.helm.field_types import FieldType, MergeFailed
 from mlinfra.helm.upgrade import (
     HELM,
     HPA,
@@ -251,7 +252,8 @@ def test_what_others_own_stays() -> None:
     assert shared.apply(HELM, {}).obj == {"n": 1}
     image = ("spec", "template", "spec", "containers", ("name", "server"), "image")
     hot = Managed({}).apply(HELM, deployment(2)).update(Manager("kubectl", updates=True), image, "bert:hot")
-    bare = {"kind": "Deployment", "metadata": {"name": "bert"}, "spec": {"replicas": 2}}
+    selector = {"matchLabels": {"app": "bert"}}
+    bare = {"kind": "Deployment", "metadata": {"name": "bert"}, "spec": {"replicas": 2, "selector": selector}}
     (container,) = hot.apply(HELM, bare).obj["spec"]["template"]["spec"]["containers"]
     assert container == {"name": "server", "image": "bert:hot"}
     gone = Managed({}).apply(HELM, deployment(2)).apply(HELM, bare)
@@ -265,9 +267,10 @@ def test_a_list_without_a_key_is_replaced() -> None:
 documents = st.recursive(
     st.integers(0, 3), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6
 )
+maps = st.dictionaries(st.sampled_from("abc"), documents, max_size=3)
 
 
-@given(documents, documents)
+@given(maps, maps)
 def test_merging_without_drift_gives_the_new_one(old: Any, new: Any) -> None:
     assert three_way_merge(old, new, old) == new
     assert three_way_merge(new, new, new) == new
@@ -319,18 +322,20 @@ items = st.lists(
     max_size=3,
     unique_by=lambda item: str(item["name"]),
 )
-with_lists = st.fixed_dictionaries(
-    {},
+containers = st.fixed_dictionaries(
+    {"name": st.just("server")},
+    optional={"image": st.sampled_from("ab"), "env": items, "args": st.lists(st.sampled_from("xy"), max_size=2)},
+)
+pods = st.fixed_dictionaries(
+    {"kind": st.just("Pod")},
     optional={
-        "a": st.integers(0, 2),
-        "b": st.dictionaries(st.sampled_from("cd"), st.integers(0, 2)),
-        "env": items | st.just(0),
+        "metadata": st.fixed_dictionaries({"labels": st.dictionaries(st.sampled_from("cd"), st.sampled_from("ef"))}),
+        "spec": st.builds(lambda container: {"containers": [container]}, containers),
     },
 )
 
 
-@given(with_lists, with_lists, with_lists)
-@example({"env": 1}, {"env": [{"name": "a"}]}, {"env": [{"name": "a"}]})
+@given(pods, pods, pods)
 def test_merges_are_idempotent_and_change_none_of_the_three(old: Any, new: Any, live: Any) -> None:
     before = deepcopy((old, new, live))
     merged = three_way_merge(old, new, live)
@@ -340,11 +345,144 @@ def test_merges_are_idempotent_and_change_none_of_the_three(old: Any, new: Any, 
     assert (old, new, live) == before
 
 
-@given(documents.filter(lambda d: isinstance(d, dict)), documents.filter(lambda d: isinstance(d, dict)))
+@given(maps, maps)
 def test_applying_alone_gives_what_was_applied(first: Any, second: Any) -> None:
     alone = Managed({}).apply(HELM, {"a": first}).apply(HELM, {"a": second})
-    assert dict(leaves(alone.obj["a"])) == dict(leaves(second)) or not second
-    assert all(get(alone.obj, path) == value for path, value in leaves({"a": second}))
+    assert dict(leaves(alone.obj["a"], FieldType())) == dict(leaves(second, FieldType())) or not second
+    assert all(get(alone.obj, path) == value for path, value in leaves({"a": second}, FieldType()))
+
+
+T, U = ({"name": n, "port": 443, "protocol": p} for n, p in (("https", "TCP"), ("http3", "UDP")))
+A1, A2 = ({"name": "A", "value": value} for value in "12")
+
+
+def service(*ports: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": list(ports)}}
+
+
+def with_env(*env: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "env": list(env)}]}}
+
+
+def test_the_server_tells_ports_apart_by_number_and_protocol() -> None:
+    """kubernetes#105610: server-side apply is the way out."""
+    assert Managed({}).apply(HELM, service(U, T)).obj["spec"]["ports"] == [U, T]
+    without = {"name": "https", "port": 443}
+    both = Managed({}).apply(HELM, service(without)).apply(HELM, service(T, U)).obj["spec"]["ports"]
+    assert both == [T, U], "a port without a protocol is TCP"
+
+
+def test_the_client_tells_ports_apart_by_number_and_loses_one() -> None:
+    assert patched(service(T), service(U, T), service(T))["spec"]["ports"] == [T]
+
+
+@pytest.mark.parametrize("env", [(A1,), (A2,)])
+def test_a_variable_that_stood_twice_is_gone_after_the_client_has_merged(env: tuple[dict[str, str], ...]) -> None:
+    """kubernetes#58477: the directive that deletes one deletes both."""
+    assert patched(with_env(A1, A2), with_env(*env), with_env(A1, A2))["spec"]["containers"][0]["env"] == []
+
+
+def test_the_server_refuses_a_variable_that_stands_twice() -> None:
+    with pytest.raises(MergeFailed) as refusal:
+        Managed({}).apply(HELM, with_env(A1, A2))
+    assert str(refusal.value) == (
+        "failed to create typed patch object (default/; /v1, Kind=Pod): "
+        '.spec.containers[name="c"].env: duplicate entries for key [name="A"]'
+    )
+
+
+def strategy(**strategy: Any) -> dict[str, Any]:
+    obj = deployment(1)
+    obj["spec"]["template"]["metadata"] = {"labels": {"app": "bert"}}
+    del obj["spec"]["template"]["spec"]["containers"][0]["env"]
+    return obj | {"apiVersion": "apps/v1", "spec": obj["spec"] | {"strategy": strategy}}
+
+
+ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+
+
+@pytest.mark.parametrize("new", [{"type": "Recreate"}, {"type": "Recreate", "rollingUpdate": None}])
+def test_a_strategy_that_becomes_recreate(new: dict[str, Any]) -> None:
+    """`patchStrategy: retainKeys` drops the other branch in the client; what nobody owns stays for the server."""
+    old = strategy(type="RollingUpdate")
+    assert patched(old, strategy(**new), strategy(**ROLLING))["spec"]["strategy"] == {"type": "Recreate"}
+    with pytest.raises(Invalid, match=r"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy"):
+        Managed(strategy(**ROLLING)).apply(HELM, strategy(**new))
+
+
+def test_volumes_keep_one_source() -> None:
+    def pod(**source: Any) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Pod", "spec": {"volumes": [{"name": "v", **source}]}}
+
+    merged = patched(pod(emptyDir={}), pod(configMap={"name": "a"}), pod(emptyDir={}))
+    assert merged["spec"]["volumes"] == [{"name": "v", "configMap": {"name": "a"}}]
+
+
+def test_lists_and_maps_that_are_one_value_are_replaced_whole() -> None:
+    def pod(**spec: Any) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Pod", "spec": spec}
+
+    one, two = {"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists"}
+    assert patched(pod(tolerations=[one]), pod(tolerations=[two]), pod(tolerations=[one, two])) == pod(
+        tolerations=[two]
+    )
+    before = Managed({}).apply(HELM, pod(nodeSelector={"a": "1"}, tolerations=[one]))
+    with pytest.raises(Conflict, match=r"\.spec\.nodeSelector"):
+        before.apply(Manager("other"), pod(nodeSelector={"b": "2"}))
+
+
+def test_an_item_without_its_key_is_named() -> None:
+    with pytest.raises(MergeFailed, match="does not contain declared merge key: name"):
+        patched(with_env(A1), with_env({"value": "1"}), with_env(A1))
+    with pytest.raises(MergeFailed, match=r"env: element 0: associative list with keys has an element that omits all"):
+        Managed({}).apply(HELM, with_env({"value": "1"}))
+
+
+def kind(version: str, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "m"}, **fields}
+
+
+def job(image: str) -> dict[str, Any]:
+    container = {"name": "c", "image": image}
+    return kind("batch/v1", "Job", spec={"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}})
+
+
+CHANGES = [
+    (job("a:1"), job("a:2"), 'Job.batch "m" is invalid: spec.template: Invalid value: {"spec"', "field is immutable"),
+    (kind("v1", "Service", spec={"clusterIP": "10.0.0.1"}), kind("v1", "Service", spec={"clusterIP": "None"}), 'Service "m" is invalid: spec.clusterIPs[0]: Invalid value: ["None"]', "may not change once set"),
+    (kind("v1", "ConfigMap", immutable=True, data={"a": "1"}), kind("v1", "ConfigMap", immutable=True, data={"a": "2"}), "data: Forbidden", "when `immutable` is set"),
+    (kind("scheduling.k8s.io/v1", "PriorityClass", value=1), kind("scheduling.k8s.io/v1", "PriorityClass", value=2), "value: Forbidden", "may not be changed in an update."),
+    (kind("resource.k8s.io/v1", "ResourceClaim", spec={}), kind("resource.k8s.io/v1", "ResourceClaim", spec={"devices": {}}), "spec: Invalid value", "field is immutable"),
+    (kind("apps/v1", "StatefulSet", spec={"serviceName": "a"}), kind("apps/v1", "StatefulSet", spec={"serviceName": "b"}), "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals'", "'minReadySeconds' are forbidden"),
+    (kind("v1", "PersistentVolumeClaim", spec={"storageClassName": "a"}), kind("v1", "PersistentVolumeClaim", spec={"storageClassName": "b"}), "spec: Forbidden", "is immutable after creation"),
+    (kind("rbac.authorization.k8s.io/v1", "RoleBinding", roleRef={"name": "a"}), kind("rbac.authorization.k8s.io/v1", "RoleBinding", roleRef={"name": "b"}), "roleRef: Invalid value", "cannot change roleRef"),
+    (kind("apps/v1", "DaemonSet", spec={"selector": {}}), kind("apps/v1", "DaemonSet", spec={}), "spec.selector: Invalid value: null", "field is immutable"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "head", "tail"), CHANGES, ids=lambda obj: str(obj.get("kind")) if isinstance(obj, dict) else ""
+)
+def test_what_may_not_change_fails_the_upgrade(old: Any, new: Any, head: str, tail: str) -> None:
+    release = ReleaseHistory("r").upgrade([old]).upgrade([new]).releases[-1]
+    assert release.status == "failed"
+    assert release.description.startswith(f'Upgrade "r" failed: cannot patch "m" with kind {new["kind"]}: ')
+    assert head in release.description
+    assert release.description.endswith(tail) or tail in release.description
+    assert ReleaseHistory("r").upgrade([old]).upgrade([old]).releases[-1].status == "deployed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (kind("v1", "Service", spec={"clusterIP": "10.0.0.1"}), kind("v1", "Service", spec={})),
+        (kind("v1", "Secret"), kind("v1", "Secret", type="Opaque")),
+        (kind("apps/v1", "StatefulSet", spec={"replicas": 1}), kind("apps/v1", "StatefulSet", spec={"replicas": 2})),
+        (kind("batch/v1", "Job", spec={"parallelism": 1}), kind("batch/v1", "Job", spec={"parallelism": 2})),
+    ],
+)
+def test_what_may_change_or_is_the_default_does_not(old: Any, new: Any) -> None:
+    assert ReleaseHistory("r").upgrade([old]).upgrade([new]).releases[-1].status == "deployed"
 
 
 def test_history() -> None:

@@ -69,9 +69,14 @@ def rule_problems(obj: Manifest) -> list[Problem]:
 
 def check_manifest(obj: Manifest) -> None:
     """Raise Invalid when one of the kind's rules refuses the object."""
-    group = _group(obj)
-    what = f"{obj['kind']}.{group}" if group else str(obj["kind"])
-    refuse(f'{what} "{obj["metadata"]["name"]}"' if "metadata" in obj else what, rule_problems(obj))
+    refuse(full_name(obj), rule_problems(obj))
+
+
+def full_name(obj: Manifest) -> str:
+    """The object as an error names it: `Deployment.apps "bert"`."""
+    group = _group(obj) if "apiVersion" in obj else ""
+    kind = f"{obj['kind']}.{group}" if group else str(obj["kind"])
+    return f'{kind} "{obj["metadata"].get("name", "")}"' if "metadata" in obj else kind
 
 
 def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:

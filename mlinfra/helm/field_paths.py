@@ -1,47 +1,61 @@
-"""Fields of an object by their paths, as server-side apply names them; an item of a keyed list is a step (key, value).
+"""Fields of an object by their paths, as server-side apply names them.
 
-Follows apimachinery 1.37 (`strategicpatch`, `managedfields`).
+Follows `fieldpath` and `typed` of structured-merge-diff in Kubernetes 1.37. Left out: sets, such as finalizers, which
+are one value here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+from mlinfra.helm.field_types import KEY_DEFAULTS, FieldType, MergeFailed
+
 Path = tuple[Any, ...]
-"""Steps from the top: `("spec", "containers", ("name", "server"), "image")`."""
+"""Names, and for an item of a list its key: `("spec", "containers", ("name", "server"), "image")`.
 
-MERGE_KEYS = {
-    "containers": ("name",),
-    "env": ("name",),
-    "initContainers": ("name",),
-    "ports": ("containerPort", "port"),
-    "volumeMounts": ("mountPath",),
-    "volumes": ("name",),
-}
-"""Lists whose items are told apart by a key, of a container or of a Service; any other list is replaced whole."""
+A key of several fields is a tuple of pairs: `(("port", 443), ("protocol", "UDP"))`.
+"""
 
 
-def merge_key(name: str, *lists: Any) -> str | None:
-    """The key that tells the items of these lists apart, if they all have it."""
-    items = [item for items in lists for item in (items if isinstance(items, list) else ())]
-    for key in MERGE_KEYS.get(name, ()):
-        if all(isinstance(item, Mapping) and key in item for item in items):
-            return key
-    return None
-
-
-def leaves(obj: Any, path: Path = (), name: str = "") -> Iterator[tuple[Path, Any]]:
-    """Every field with its value, an item's key too; a list without a key, and an empty map or list, is one value."""
-    if isinstance(obj, Mapping) and obj:
-        for key, value in obj.items():
-            yield from leaves(value, (*path, key), key)
-    elif isinstance(obj, list) and obj and (key := merge_key(name, obj)):
-        for item in obj:
-            yield from leaves(item, (*path, (key, item[key])))
+def leaves(value: Any, type_: FieldType, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every field with its value, an item's keys among them; an empty map, a plain list, a selector are one value."""
+    if isinstance(value, Mapping) and value and not type_.is_atomic:
+        for name, child in value.items():
+            yield from leaves(child, type_.field(name), (*path, name))
+    elif isinstance(value, list) and value and type_.map_keys:
+        for item, step in zip(value, item_steps(value, type_.map_keys, path), strict=True):
+            yield from leaves(item, type_.item(), (*path, step))
     else:
-        yield path, obj
+        yield path, value
+
+
+def item_steps(items: list[Any], keys: tuple[str, ...], path: Path) -> list[Any]:
+    """The key of each item; MergeFailed where one has none or two have the same."""
+    steps: list[Any] = []
+    for i, item in enumerate(items):
+        values = {key: item.get(key, KEY_DEFAULTS.get(key)) for key in keys} if isinstance(item, Mapping) else {}
+        missing = [key for key in keys if values.get(key) is None]
+        if missing:
+            what = f'key field "{missing[0]}"' if len(missing) < len(keys) else f"all key fields {json.dumps(keys)}"
+            why = f"element {i}: associative list with keys has an element that omits {what}"
+            raise MergeFailed(f"{shown(path)}: {why}")
+        step = next(iter(values.items())) if len(keys) == 1 else tuple(values.items())
+        if step in steps:
+            raise MergeFailed(f"{shown(path)}: duplicate entries for key {shown((step,))}")
+        steps.append(step)
+    return steps
+
+
+def pairs_of(step: Any) -> dict[str, Any]:
+    """The key of an item as a map."""
+    return dict([step] if isinstance(step[0], str) else step)
+
+
+def has_key(item: Any, step: Any) -> bool:
+    return all(item.get(key, KEY_DEFAULTS.get(key)) == value for key, value in pairs_of(step).items())
 
 
 def get(obj: Any, path: Path) -> Any:
@@ -49,7 +63,7 @@ def get(obj: Any, path: Path) -> Any:
     for step in path:
         if isinstance(step, tuple):
             items = obj if isinstance(obj, list) else []
-            obj = next((item for item in items if item.get(step[0]) == step[1]), None)
+            obj = next((item for item in items if has_key(item, step)), None)
         else:
             obj = obj.get(step) if isinstance(obj, Mapping) else None
     return obj
@@ -66,11 +80,11 @@ def put(obj: Any, path: Path, value: Any) -> None:
     obj[last] = deepcopy(value)
 
 
-def _item(items: list[Any], step: tuple[str, Any]) -> Any:
+def _item(items: list[Any], step: Any) -> Any:
     """The item of a list that the key names, new if need be."""
     item = get(items, (step,))
     if item is None:
-        item = {step[0]: step[1]}
+        item = pairs_of(step)
         items.append(item)
     return item
 
@@ -88,16 +102,20 @@ def remove(obj: Any, path: Path) -> None:
     if isinstance(parent, dict):
         parent.pop(path[-1], None)
     elif isinstance(parent, list):
-        parent[:] = [item for item in parent if item.get(path[-1][0]) != path[-1][1]]
+        parent[:] = [item for item in parent if not has_key(item, path[-1])]
     if path[:-1] and not parent:
         remove(obj, path[:-1])
 
 
 def is_key(path: Path) -> bool:
-    """Whether the field is the key of a list's item."""
-    return len(path) > 1 and isinstance(path[-2], tuple) and path[-2][0] == path[-1]
+    """Whether the field is a key of a list's item."""
+    return len(path) > 1 and isinstance(path[-2], tuple) and path[-1] in pairs_of(path[-2])
 
 
 def shown(path: Path) -> str:
-    """As in a conflict: `.spec.containers[name="server"].image`."""
-    return "".join(f'[{step[0]}="{step[1]}"]' if isinstance(step, tuple) else f".{step}" for step in path)
+    """As the server shows it: `.spec.containers[name="server"].image`."""
+    return "".join(_shown(step) if isinstance(step, tuple) else f".{step}" for step in path)
+
+
+def _shown(step: Any) -> str:
+    return "[" + ",".join(f"{key}={json.dumps(value)}" for key, value in pairs_of(step).items()) + "]"

@@ -2,19 +2,21 @@
 
 Follows Helm 4.2 (`pkg/kube/client.go`, `pkg/action/{upgrade,rollback}.go`) and apimachinery 1.37 (`strategicpatch`,
 `managedfields`). Releases that Helm 3 made are merged in the client, new ones are applied by the server. The three do
-not call each other: a release only records its objects. Left out: atomic maps, sets, hooks, and three-way merges of
-custom resources, which Helm does not do.
+not call each other: a release only records its objects. Left out: sets, merged lists of plain values, hooks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlinfra.admission import Field, Invalid, Problem
-from mlinfra.helm.field_paths import Path, get, is_key, leaves, merge_key, put, remove, shown
+from mlinfra.admission import Invalid, Problem, full_name, refuse, validate
+from mlinfra.admission.immutable import update_problems
+from mlinfra.helm.field_paths import Path, get, is_key, leaves, put, remove, shown
+from mlinfra.helm.field_types import MergeFailed, type_of
+from mlinfra.helm.strategic_merge import patched_map, three_way_patch
 from mlinfra.manifest import Manifest
 
 DEFAULTS: dict[str, dict[Path, Any]] = {"Deployment": {("spec", "replicas"): 1}}
@@ -30,35 +32,31 @@ def defaulted(obj: Manifest) -> Manifest:
     return full
 
 
+def stored(before: Manifest, after: Manifest, new: Manifest) -> Manifest:
+    """The object with its defaults; Invalid where the server refuses the change, or what the merge has made of `new`.
+
+    What is wrong with `new` itself is for `validate` to say.
+    """
+    obj = defaulted(after)
+    if "kind" in obj:
+        known = validate(new)
+        made = [problem for problem in validate(obj) if problem not in known] if "apiVersion" in obj else []
+        refuse(full_name(obj), [*(update_problems(before, obj) if before else ()), *made])
+    return obj
+
+
 # ------------------------------------------------------------------------------------------- in the client: Helm 3
 
 
 def patched(old: Manifest, new: Manifest, live: Manifest) -> Manifest:
     """The object after a client-side upgrade from what the chart said (`old`) to what it says (`new`)."""
-    return defaulted(three_way_merge(old, new, live))
+    return stored(live, three_way_merge(old, new, live), new)
 
 
-def three_way_merge(old: Any, new: Any, live: Any, name: str = "") -> Any:
-    """The live object with all that the chart says, without what it no longer says; maps and keyed lists are merged."""
-    if isinstance(new, Mapping) and isinstance(live, Mapping):
-        return merged_maps(old if isinstance(old, Mapping) else {}, new, live)
-    key = merge_key(name, old, new, live)
-    if isinstance(new, list) and isinstance(live, list) and key:
-        return list(merged_maps(by_key(old, key), by_key(new, key), by_key(live, key)).values())
-    return deepcopy(new)
-
-
-def merged_maps(old: Mapping[str, Any], new: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
-    """What is gone from old to new is deleted, what new says is set, and what others added stays."""
-    merged = {name: value for name, value in live.items() if name in new or name not in old}
-    for name, value in new.items():
-        merged[name] = three_way_merge(old.get(name), value, live.get(name), name)
-    return merged
-
-
-def by_key(items: Any, key: str) -> dict[str, Any]:
-    """The items of a list by their key; what is no list has none."""
-    return {item[key]: item for item in items} if isinstance(items, list) else {}
+def three_way_merge(old: Manifest, new: Manifest, live: Manifest) -> Manifest:
+    """The live object with all that the chart says, without what it no longer says."""
+    object_type = type_of(new)
+    return patched_map(live, three_way_patch(old, new, live, object_type), object_type)
 
 
 # -------------------------------------------------------------------------------------------- by the server: Helm 4
@@ -94,7 +92,7 @@ class Managed:
         With `force` it takes these over; fields with equal values are owned together. A field that it no longer
         mentions goes if nobody else owns it, and comes back with the server's default if there is one.
         """
-        fields = dict(leaves(new))
+        fields = fields_of(new)
         conflicts = self.conflicts(manager, fields)
         if conflicts and not force:
             raise Conflict(conflicts)
@@ -106,7 +104,7 @@ class Managed:
         for path, value in fields.items():
             if not agrees(get(obj, path), value):
                 put(obj, path, value)
-        return Managed(defaulted(obj), owners)
+        return Managed(stored(self.obj, obj, new), owners)
 
     def conflicts(self, manager: Manager, fields: Mapping[Path, Any]) -> dict[Manager, list[Path]]:
         """The fields of each other manager that would change."""
@@ -131,9 +129,21 @@ class Managed:
         return [manager.name for manager, paths in self.owners.items() if path in paths]
 
 
+def fields_of(obj: Manifest) -> dict[Path, Any]:
+    """Every field of an object that is applied; MergeFailed where the items of a list cannot be told apart."""
+    try:
+        return dict(leaves(obj, type_of(obj)))
+    except MergeFailed as refusal:
+        metadata, version = obj.get("metadata") or {}, obj.get("apiVersion", "")
+        name = f"{metadata.get('namespace', 'default')}/{metadata.get('name', '')}"
+        group_version = version if "/" in version else f"/{version}"
+        what = f"failed to create typed patch object ({name}; {group_version}, Kind={obj.get('kind')})"
+        raise MergeFailed(f"{what}: {refusal}") from refusal
+
+
 def agrees(live: Any, value: Any) -> bool:
-    """Whether nothing has to change; an empty map says that there is one, not what is in it."""
-    return bool(live == value or (value == {} and isinstance(live, Mapping)))
+    """Whether nothing has to change; an empty map or null says that there is one, not what is in it."""
+    return bool(live == value or (value in ({}, None) and isinstance(live, Mapping | list)))
 
 
 def remove_dropped(obj: Manifest, dropped: frozenset[Path], owners: Mapping[Manager, frozenset[Path]]) -> None:
@@ -189,7 +199,7 @@ class ReleaseHistory:
         return next((release for release in reversed(self.releases) if release.status == "deployed"), None)
 
     def upgrade(self, objects: Sequence[Manifest]) -> ReleaseHistory:
-        """One revision more: deployed, or failed when the server refuses the change of a field that may not change."""
+        """One revision more: deployed, or failed when the server refuses the change of an object."""
         return self._with_release("Upgrade", "Upgrade complete" if self.releases else "Install complete", objects)
 
     def rollback(self, to: int = 0) -> ReleaseHistory:
@@ -202,7 +212,7 @@ class ReleaseHistory:
 
     def _with_release(self, action: str, description: str, objects: Sequence[Manifest]) -> ReleaseHistory:
         """The history with one release more: failed, or deployed, and then the one before is superseded."""
-        refusals = list(_changed_selectors(self.deployed.objects if self.deployed else (), objects))
+        refusals = refused_changes(self.deployed.objects if self.deployed else (), objects)
         release = Release(len(self.releases) + 1, "deployed", description, deepcopy(list(objects)))
         if refusals:
             failure = f'{action} "{self.name}" failed: {refusals[0]}'
@@ -211,14 +221,15 @@ class ReleaseHistory:
         return replace(self, releases=(*earlier, release))
 
 
-def _changed_selectors(before: Sequence[Manifest], after: Sequence[Manifest]) -> Iterator[Problem]:
-    """The refusals of Deployments whose selector would change: it says which pods are their own, for ever."""
-    selectors = {_identity(obj): get(obj, ("spec", "selector")) for obj in before}
+def refused_changes(before: Sequence[Manifest], after: Sequence[Manifest]) -> list[str]:
+    """What the server says of objects that may not change as the chart wants it."""
+    earlier = {_identity(obj): obj for obj in before}
+    refusals = []
     for obj in after:
-        selector, exists = get(obj, ("spec", "selector")), _identity(obj) in selectors
-        if obj.get("kind") == "Deployment" and exists and selectors[_identity(obj)] != selector:
-            path = f'Deployment.apps "{_identity(obj)[2]}" is invalid: spec.selector'
-            yield Problem(path, Field(selector).invalid("field is immutable").message)
+        for problem in update_problems(earlier.get(_identity(obj), obj), obj):
+            patch = f'cannot patch "{_identity(obj)[2]}" with kind {obj["kind"]}'
+            refusals.append(f"{patch}: {full_name(obj)} is invalid: {problem}")
+    return refusals
 
 
 def _identity(obj: Manifest) -> tuple[Any, Any, Any]:

@@ -44,7 +44,7 @@ def upgrade_and_rollback() -> Numbers:
     """Replicas right after a client-side upgrade that takes `replicas` out of the chart."""
 
     def deployment(**spec: int) -> dict[str, Any]:
-        return {"kind": "Deployment", "spec": spec}
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}
 
     with_line, without_line, scaled_to_8 = deployment(replicas=2), deployment(), deployment(replicas=8)
     after_client = upgrade.patched(with_line, without_line, scaled_to_8)["spec"]["replicas"]
