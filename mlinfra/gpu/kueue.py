@@ -20,7 +20,7 @@ FIT, PREEMPT, NO_FIT = "Fit", "Preempt", "NoFit"
 
 
 class Entry(NamedTuple):
-    """A workload in its queue, or with its quota; `created` and `reserved` are running numbers, -1 without quota.
+    """A workload in its queue, or with its quota; `created` and `reserved` (-1: not yet) are running numbers.
 
     In a BestEffortFIFO queue who has evicted others (`preempting`) stays the head until it gets what they gave up.
     """
@@ -185,7 +185,7 @@ class Kueue:
     def _requeue(self, nomination: Nomination, cycle: Cycle) -> bool:
         """It must wait: set aside, or still the head with StrictFIFO; whether it moved.
 
-        One that found no victims keeps its share in this cycle, unless its queue could reclaim it from any borrower.
+        Who found no victims keeps its share from borrowers in this cycle, unless its queue can reclaim it anyway.
         """
         workload = nomination.entry.workload
         queue = self.usage.queues[workload.queue]

@@ -118,7 +118,7 @@ def importance(pod: BoundPod) -> tuple[int, float]:
 
 
 def violating(pods: Sequence[BoundPod], budgets: Budgets) -> list[BoundPod]:
-    """The pods that break a budget if all go, in this order; each uses one disruption of every budget over it."""
+    """The pods that break a budget if all go in this order; each uses one disruption of every budget it has."""
     allowed = [budget.disruptions_allowed for budget in budgets]
     violations = []
     for pod in pods:

@@ -126,7 +126,7 @@ class GPUScheduler:
         return bindings
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
-        """A node reserved for every pod of the request; if one pod finds none, all are given back: then empty."""
+        """A node reserved for every pod of the request; if one pod finds none, all are given back; then empty."""
         reservations: list[BoundPod] = []
         for pod in request.pods():
             node = self._schedule_pod(pod, now_s, may_preempt=request.gang_size == 1)
@@ -138,7 +138,7 @@ class GPUScheduler:
         return reservations
 
     def _schedule_pod(self, pod: GPURequest, now_s: float, may_preempt: bool) -> str | None:
-        """Filter, score, select: the node for one pod. A single feasible one is not scored; without any, preempt."""
+        """Filter, score, select: the pod's node, or None. A single feasible one is not scored; without one, preempt."""
         search = self._find_nodes_that_fit_pod(pod)
         if len(search.feasible) > 1:
             points = prioritize_nodes(pod, search.feasible, self.profile.plugins)

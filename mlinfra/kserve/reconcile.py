@@ -90,7 +90,7 @@ def istio_routes(service: Manifest) -> list[Made]:
 
 
 def containers(service: Manifest) -> list[str]:
-    """What runs in a pod of the predictor: a model that is not mounted is fetched first, and Knative adds a proxy."""
+    """What runs in the predictor's pod: the model is fetched first unless a volume has it, and Knative adds a proxy."""
     predictor = service["spec"]["predictor"]
     model: Manifest = next((predictor[key] for key in (*FRAMEWORKS, "model") if predictor.get(key)), {})
     mounted = (model.get("storageUri") or "pvc://").startswith("pvc://")
