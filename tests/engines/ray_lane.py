@@ -39,6 +39,7 @@ TEXTS = ["the app is great", "support was very rude today", "the search is not s
 RATES = (20.0, 40.0)
 WORK_S = {"Preprocessor": 0.005, "Encoder": 0.04, "Classifier": 0.01}
 CPU = {"num_cpus": 0.1}
+AGENT_PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
 MODEL, STAND_IN = "mlinfra.course.ray_app:build", "stand_in:build"
 
 
@@ -178,7 +179,8 @@ def autoscaling() -> dict[str, Any]:
 def upgraded(cluster: Cluster) -> dict[str, Any]:
     """The next version in the place of the one that scaled, under load; its six encoders spread over two nodes."""
     outcome: dict[str, Any] = {"versions": [ask(TEXTS[0])["version"]]}
-    cluster.add_node(wait=False, num_cpus=2, object_store_memory=80 * 2**20, node_ip_address="127.0.0.1")
+    size = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
+    cluster.add_node(wait=False, node_ip_address="127.0.0.1", **size, **agent_ports(28_780))
     until("the second node", lambda: len(alive()) == 2, alive)
     encoder = Deployment("Encoder", 6, max_ongoing_requests=1, ray_actor_options=CPU)
     with load(4, outcome) as clients:
@@ -243,6 +245,11 @@ def alive() -> list[str]:
     return [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
+def agent_ports(first: int) -> dict[str, int]:
+    """Ports of a node's agents; Ray aborts where an agent has not chosen its own within 15 seconds."""
+    return {name: first + i for i, name in enumerate(AGENT_PORTS)}
+
+
 def loopback_up() -> None:
     """A new network namespace has its loopback down; this is `ip link set lo up`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -255,7 +262,7 @@ def main() -> None:
     loopback_up()
     cluster = Cluster()
     head = {"num_cpus": 4, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster.add_node(wait=False, node_ip_address="127.0.0.1", **head)
+    cluster.add_node(wait=False, node_ip_address="127.0.0.1", **head, **agent_ports(28_770))
     ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     setattr(api, "HTTP_PROXY_TIMEOUT", HANG_S)  # noqa: B010 - it has no other setting
     serve.start(
