@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlinfra import admission, manifest, quantity
-from mlinfra.admission.pods import resource_problems
+from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.rules import Field
 from mlinfra.autoscaling.hpa import HorizontalPodAutoscaler
 

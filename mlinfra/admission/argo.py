@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 
 from mlinfra.admission.common import pinned_image
+from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
-from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import Field, Needed, Problem, Rules, circle, decoded, refuse, select
 from mlinfra.manifest import Manifest, not_overcommitted
 from mlinfra.quantity import quantity

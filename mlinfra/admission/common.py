@@ -6,6 +6,7 @@ hold what a manifest of this course can get wrong; defaults are those that the s
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -126,6 +127,26 @@ def path_segment(field: Field) -> Iterator[Problem]:
         yield field.invalid(f"may not be '{field.value}'")
     else:
         yield from (field.invalid(f"may not contain '{c}'") for c in "/%" if c in field.value)
+
+
+def no_backsteps(field: Field) -> Iterator[Problem]:
+    if ".." in field.value.split("/"):
+        yield field.invalid("must not contain '..'")
+
+
+def descending_path(field: Field) -> Iterator[Problem]:
+    """A path that does not leave the place it starts from."""
+    if (field.value or "").startswith("/"):
+        yield field.invalid("must be a relative path")
+    elif field.value:
+        yield from no_backsteps(field)
+
+
+def ip_address(field: Field) -> Iterator[Problem]:
+    try:
+        ipaddress.ip_address(field.value)
+    except ValueError:
+        yield field.invalid("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
 def match_expression(field: Field) -> Iterator[Problem]:

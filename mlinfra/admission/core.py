@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from mlinfra.admission.autoscaler import AUTOSCALER, AUTOSCALER_V1
 from mlinfra.admission.common import config_key, path_segment
+from mlinfra.admission.containers import untrimmed
+from mlinfra.admission.jobs import CRON_JOB, JOB
 from mlinfra.admission.knative import config_autoscaler
 from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
-from mlinfra.admission.pods import NODE, POD, untrimmed
+from mlinfra.admission.pods import NODE, POD
 from mlinfra.admission.rules import (
     ApiWarning,
     Check,
@@ -24,7 +26,7 @@ from mlinfra.admission.rules import (
     metadata_problems,
 )
 from mlinfra.admission.schema import Schema, decode
-from mlinfra.admission.workloads import BUDGET, CLAIM, DEPLOYMENT, JOB, PRIORITY_CLASS
+from mlinfra.admission.workloads import BUDGET, CLAIM, DAEMON_SET, DEPLOYMENT, PRIORITY_CLASS, STATEFUL_SET
 from mlinfra.manifest import Manifest
 
 
@@ -39,14 +41,27 @@ class Kind(NamedTuple):
 BARE_POD: Rules = [(f"{containers}[].image", untrimmed) for containers in ("containers", "initContainers")]
 TEMPLATE = ("spec", "spec.template", "spec.template.metadata", "spec.template.spec")
 
+JOB_TEMPLATE = ("spec", "spec.jobTemplate", *(f"spec.jobTemplate.{path}" for path in TEMPLATE))
+
+
+def cron_job_name(name: Field) -> Iterator[Problem]:
+    """The Jobs that it makes add eleven characters, and may have 63."""
+    yield from dns_subdomain(name)
+    if len(name.value) > 52:
+        yield name.invalid("must be no more than 52 characters")
+
+
 KINDS: dict[tuple[Any, Any], Kind] = {
     ("v1", "Node"): Kind(dns_subdomain, NODE),
     ("v1", "Pod"): Kind(dns_subdomain, below("spec", [*POD, *BARE_POD])),
     ("v1", "Service"): Kind(dns_label, below("spec", SERVICE)),
     ("v1", "ServiceAccount"): Kind(dns_subdomain, [], ()),
     ("v1", "ConfigMap"): Kind(dns_subdomain, [("data", config_key), ("", config_autoscaler)], ()),
+    ("apps/v1", "DaemonSet"): Kind(dns_subdomain, below("spec", DAEMON_SET), TEMPLATE),
     ("apps/v1", "Deployment"): Kind(dns_subdomain, below("spec", DEPLOYMENT), TEMPLATE),
-    ("batch/v1", "Job"): Kind(dns_subdomain, below("spec", JOB), TEMPLATE),
+    ("apps/v1", "StatefulSet"): Kind(dns_label, below("spec", STATEFUL_SET), TEMPLATE),
+    ("batch/v1", "CronJob"): Kind(cron_job_name, below("spec", CRON_JOB), JOB_TEMPLATE),
+    ("batch/v1", "Job"): Kind(dns_subdomain, JOB, TEMPLATE),
     ("autoscaling/v2", "HorizontalPodAutoscaler"): Kind(
         dns_subdomain, below("spec", AUTOSCALER), ("spec", "spec.scaleTargetRef")
     ),
@@ -62,14 +77,7 @@ KINDS: dict[tuple[Any, Any], Kind] = {
 }
 
 
-def cron_job_name(name: Field) -> Iterator[Problem]:
-    """The Jobs that it makes add eleven characters, and may have 63."""
-    yield from dns_subdomain(name)
-    if len(name.value) > 52:
-        yield name.invalid("must be no more than 52 characters")
-
-
-NAMES: dict[str, Check] = {"CronJob": cron_job_name, "Namespace": dns_label, "StatefulSet": dns_label}
+NAMES: dict[str, Check] = {"Namespace": dns_label}
 """Of kinds without rules here; those of other groups than these, such as roles, may be called almost anything."""
 GROUPS_OF_SUBDOMAINS = ("v1", "apps/v1", "batch/v1", "storage.k8s.io/v1", "coordination.k8s.io/v1")
 

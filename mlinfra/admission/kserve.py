@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlinfra.admission.common import pinned_image
+from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
-from mlinfra.admission.pods import resource_problems
 from mlinfra.admission.rules import (
     ApiWarning,
     Field,

@@ -1,28 +1,26 @@
-"""Containers and pods, pkg/apis/core/validation of Kubernetes 1.37, as tables of paths and checks."""
+"""Pods and nodes, pkg/apis/core/validation of Kubernetes 1.37, as tables of paths and checks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from mlinfra.admission.common import (
     SELECTOR,
+    descending_path,
     distinct,
     exactly_one,
+    ip_address,
     match_expression,
-    not_negative,
-    port_name,
-    port_number,
-    port_reference,
-    protocol,
+    no_backsteps,
     user_id,
 )
+from mlinfra.admission.containers import CONTAINER, SECURITY, of_init_containers
+from mlinfra.admission.podlevel import pod_level_resources
 from mlinfra.admission.rules import (
     Field,
     Needed,
     Problem,
     Rules,
-    TextCheck,
     below,
     between,
     dns_label,
@@ -36,43 +34,6 @@ from mlinfra.admission.rules import (
     select,
     whole,
 )
-from mlinfra.manifest import extended, not_overcommitted
-from mlinfra.quantity import canonical, quantity
-
-
-def resource_problems(resources: Field) -> Iterator[Problem]:
-    """Requests stay below limits; what cannot be overcommitted (a GPU) is whole and has the limit as request."""
-    amounts = select(resources, "(limits|requests)[]")
-    yield from [problem for amount in amounts for problem in _entry_problems(amount)] or _request_problems(resources)
-
-
-def _entry_problems(entry: Field) -> Iterator[Problem]:
-    name = _resource_name(entry)
-    if "/" in name:
-        yield from label_key(Field(name, entry.path))
-    if "/" not in name and not re.fullmatch("cpu|memory|ephemeral-storage|hugepages-.+", name):
-        yield Field(name, entry.path).invalid("must be a standard resource for containers")
-    problems = list(quantity_check()(entry))
-    if not problems and extended(name) and quantity(entry.value).denominator != 1:
-        problems = [Field(canonical(entry.value), entry.path).invalid("must be an integer")]
-    yield from problems
-
-
-def _request_problems(resources: Field) -> Iterator[Problem]:
-    limits = resources["limits"].value or {}
-    for request in resources["requests"].each():
-        name, shown = _resource_name(request), Field(canonical(request.value), resources["requests"].path)
-        if name not in limits:
-            if not_overcommitted(name):
-                yield resources["limits"].required("Limit must be set for non overcommitable resources")
-        elif not_overcommitted(name) and quantity(request.value) != quantity(limits[name]):
-            yield shown.invalid(f"must be equal to {name} limit of {canonical(limits[name])}")
-        elif quantity(request.value) > quantity(limits[name]):
-            yield shown.invalid(f"must be less than or equal to {name} limit of {canonical(limits[name])}")
-
-
-def _resource_name(entry: Field) -> str:
-    return entry.path.rpartition("[")[2].rstrip("]")
 
 
 def toleration(field: Field) -> Iterator[Problem]:
@@ -93,87 +54,6 @@ def toleration(field: Field) -> Iterator[Problem]:
         yield effect.unsupported(["NoSchedule", "PreferNoSchedule", "NoExecute"])
     elif field["tolerationSeconds"].value is not None and effect.value != "NoExecute":
         yield effect.invalid("effect must be 'NoExecute' when `tolerationSeconds` is set")
-
-
-def env_value(field: Field) -> Iterator[Problem]:
-    source = field["valueFrom"]
-    if field["value"].value and source.value:
-        yield source.invalid("may not be specified when `value` is not empty")
-    elif source.value is not None and not source.value:
-        yield source.invalid("must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`")
-    elif source.value is not None and len(source.value) > 1:
-        yield source.invalid("may not have more than one field specified at a time")
-
-
-def privilege(field: Field) -> Iterator[Problem]:
-    added = field["capabilities"]["add"].value or ()
-    if field["allowPrivilegeEscalation"].value is False:
-        if field["privileged"].value:
-            yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
-        if "CAP_SYS_ADMIN" in added:
-            yield field.invalid("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
-
-
-def seccomp(field: Field) -> Iterator[Problem]:
-    local, profile = field["type"].value == "Localhost", field["localhostProfile"]
-    if local and not profile.value:
-        yield profile.required("must be set when seccomp type is Localhost")
-    elif not local and profile.value:
-        yield profile.invalid("can only be set when seccomp type is Localhost")
-
-
-untrimmed = holds(lambda text: text == text.strip(), "must not have leading or trailing whitespace")
-only_one = holds(lambda successes: successes in (0, 1), "must be 1")
-"""A liveness or startup probe succeeds at once; the server fills in 1 for 0."""
-
-PROBE: Rules = [
-    (
-        "",
-        exactly_one(
-            ["exec", "httpGet", "tcpSocket", "grpc"],
-            "must specify a handler type",
-            "may not specify more than 1 handler type",
-        ),
-    ),
-    ("(httpGet|tcpSocket).port", port_reference),
-    ("httpGet.scheme", one_of("HTTP", "HTTPS")),
-    ("grpc.port", port_number),
-    ("exec.command", Needed()),
-    ("(initialDelaySeconds|timeoutSeconds|periodSeconds|successThreshold|failureThreshold)", not_negative),
-]
-
-SECURITY: Rules = [
-    ("(runAsUser|runAsGroup)", user_id),
-    ("seccompProfile.type", one_of("Localhost", "RuntimeDefault", "Unconfined")),
-    ("seccompProfile", seccomp),
-]
-
-CONTAINER: Rules = [
-    ("name", Needed(), dns_label),
-    ("image", Needed()),
-    ("imagePullPolicy", one_of("Always", "IfNotPresent", "Never")),
-    ("resources", resource_problems),
-    ("ports[].containerPort", Needed(), port_number),
-    ("ports[].hostPort", between(0, 65535)),
-    ("ports[].name", port_name),
-    ("ports[].protocol", protocol),
-    ("ports", distinct("name", "name")),
-    (
-        "env[].name",
-        Needed(),
-        TextCheck("[ -<>-~]+", 10**6, "a valid environment variable name must be printable", "'A'"),
-    ),
-    ("env[]", env_value),
-    ("env[].valueFrom.(configMapKeyRef|secretKeyRef).(name|key)", Needed()),
-    ("envFrom[].(configMapRef|secretRef).name", Needed()),
-    ("terminationMessagePolicy", one_of("FallbackToLogsOnError", "File")),
-    ("volumeMounts[].mountPath", Needed()),
-    ("volumeMounts", distinct("mountPath", "mountPath")),
-    *below("(livenessProbe|readinessProbe|startupProbe)", PROBE),
-    ("(livenessProbe|startupProbe).successThreshold", only_one),
-    ("securityContext", privilege),
-    *below("securityContext", SECURITY),
-]
 
 
 def mounts_and_claims(spec: Field) -> Iterator[Problem]:
@@ -204,14 +84,78 @@ def volume_source(field: Field) -> Iterator[Problem]:
     yield from (field[name].forbidden("may not specify more than 1 volume type") for name in sources[1:])
 
 
+SPREAD = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+
+
+def spread(constraint: Field) -> Iterator[Problem]:
+    when, least, keys = constraint["whenUnsatisfiable"], constraint["minDomains"], constraint["matchLabelKeys"]
+    if least.value is not None and when.value == "ScheduleAnyway":
+        yield least.invalid(SPREAD)
+    if keys.value and constraint["labelSelector"].value is None:
+        yield keys.forbidden("must not be set when labelSelector is not set")
+
+
+def spread_once(constraints: Field) -> Iterator[Problem]:
+    pairs: list[tuple[str, str]] = []
+    for constraint in constraints.each():
+        key, when = pair = (constraint["topologyKey"].value, constraint["whenUnsatisfiable"].value)
+        if pair in pairs:
+            yield Problem(constraint.path, f'Duplicate value: "{{{key}, {when}}}"')
+        pairs.append(pair)
+
+
+def sleeps(spec: Field) -> Iterator[Problem]:
+    """A hook's sleep ends before the pod is killed, 30 seconds after it was told to stop."""
+    grace = spec["terminationGracePeriodSeconds"].value
+    grace_s = 30 if grace is None else max(grace, 1)
+    for sleep in select(spec, "(containers|initContainers)[].lifecycle.(postStart|preStop).sleep"):
+        seconds = sleep["seconds"].value or 0
+        if not 0 <= seconds <= grace_s:
+            why = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_s})"
+            yield Field(seconds, sleep.path).invalid(why)
+
+
+def host_ports(spec: Field) -> Iterator[Problem]:
+    """A port of the node is taken once, and in the node's own network it is the container's."""
+    taken: list[str] = []
+    for port in select(spec, "containers[].ports[]"):
+        number = port["hostPort"].value or (port["containerPort"].value if spec["hostNetwork"].value else 0)
+        name = f"{port['protocol'].value or 'TCP'}/{port['hostIP'].value or ''}/{number}"
+        if spec["hostNetwork"].value and number != port["containerPort"].value:
+            yield port["hostPort"].invalid("must match `containerPort` when `hostNetwork` is true")
+        if number and name in taken:
+            yield Problem(port["hostPort"].path, f'Duplicate value: "{name}"')
+        taken.append(name)
+
+
+def name_servers(spec: Field) -> Iterator[Problem]:
+    """With a policy of None the pod says whom it asks."""
+    config = spec["dnsConfig"]
+    if spec["dnsPolicy"].value == "None" and config.value is None:
+        yield config.required("must provide `dnsConfig` when `dnsPolicy` is None")
+    elif spec["dnsPolicy"].value == "None" and not config["nameservers"].value:
+        yield config["nameservers"].required("must provide at least one DNS nameserver when `dnsPolicy` is None")
+    if len(config["nameservers"].value or ()) > 3:
+        yield config["nameservers"].invalid("must not have more than 3 nameservers")
+
+
+def file_mode(field: Field) -> Iterator[Problem]:
+    """0755 in YAML is octal; 755 is not, and is more than there is."""
+    if type(field.value) is not int or not 0 <= field.value <= 0o777:
+        yield field.invalid("must be a number between 0 and 0777 (octal), both inclusive")
+
+
 def node_requirement(field: Field) -> Iterator[Problem]:
     operator = field["operator"]
+    yield from label_key(field["key"])
     if operator.value in ("Gt", "Lt"):
         if len(field["values"].value or ()) != 1:
             yield field["values"].required("must be specified single value when `operator` is 'Lt' or 'Gt'")
     else:
         yield from match_expression(field)
 
+
+in_hundred = holds(lambda weight: type(weight) is int and 1 <= weight <= 100, "must be in the range 1-100")
 
 NODE: Rules = [
     ("spec.taints[].key", Needed(), label_key),
@@ -227,6 +171,8 @@ VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore se
     storageos photonPersistentDisk projected portworxVolume scaleIO csi ephemeral image""".split()  # noqa: SIM905
 """In the order in which the server looks at them: of two it objects to the second."""
 
+HOST_PATHS = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+
 _REQUIRED, _PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
 _NODE = f"affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
 _PODS = "affinity.(podAffinity|podAntiAffinity)"
@@ -235,7 +181,20 @@ _TERM = f"{_PODS}.({_REQUIRED}[]|{_PREFERRED}[].podAffinityTerm)"
 POD: Rules = [
     ("containers", Needed()),
     *below("(containers|initContainers)[]", CONTAINER),
+    ("", of_init_containers),
+    ("", sleeps),
+    ("", host_ports),
+    ("", pod_level_resources),
+    ("", name_servers),
+    ("dnsConfig.nameservers[]", ip_address),
+    ("dnsConfig.options[].name", Needed("must not be empty")),
     ("restartPolicy", one_of("Always", "Never", "OnFailure")),
+    ("preemptionPolicy", one_of("Never", "PreemptLowerPriority")),
+    ("schedulingGates[].name", label_key),
+    ("schedulingGates", distinct("name", "name")),
+    ("subdomain", dns_label),
+    ("nodeName", dns_subdomain),
+    ("hostAliases[].ip", ip_address),
     ("dnsPolicy", one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
     ("activeDeadlineSeconds", between(1, 2**31 - 1)),
     ("(serviceAccountName|priorityClassName|runtimeClassName)", dns_subdomain),
@@ -246,7 +205,14 @@ POD: Rules = [
     ("volumes[].configMap.name", Needed()),
     ("volumes[].secret.secretName", Needed()),
     ("volumes[].persistentVolumeClaim.claimName", Needed()),
-    ("volumes[].hostPath.path", Needed()),
+    ("volumes[].hostPath.path", Needed(), no_backsteps),
+    ("volumes[].hostPath.type", one_of(*HOST_PATHS)),
+    ("volumes[].nfs.(server|path)", Needed()),
+    ("volumes[].csi.driver", Needed()),
+    ("volumes[].(configMap|secret|projected).defaultMode", file_mode),
+    ("volumes[].(configMap|secret).items[].(key|path)", Needed()),
+    ("volumes[].(configMap|secret).items[].path", descending_path),
+    ("volumes[].ephemeral.volumeClaimTemplate", Needed()),
     ("", container_names),
     ("volumes", distinct("name", "name")),
     ("volumes[].emptyDir.sizeLimit", quantity_check()),
@@ -264,15 +230,17 @@ POD: Rules = [
     ("", mounts_and_claims),
     ("topologySpreadConstraints[].maxSkew", whole(1, why="must be greater than zero")),
     ("topologySpreadConstraints[].minDomains", whole(1, why="must be greater than 0")),
-    ("topologySpreadConstraints[].topologyKey", Needed("can not be empty")),
+    ("topologySpreadConstraints[].topologyKey", Needed("can not be empty"), label_key),
     ("topologySpreadConstraints[].whenUnsatisfiable", Needed(), one_of("DoNotSchedule", "ScheduleAnyway")),
+    ("topologySpreadConstraints[].(nodeAffinityPolicy|nodeTaintsPolicy)", one_of("Honor", "Ignore")),
+    ("topologySpreadConstraints[]", spread),
+    ("topologySpreadConstraints", spread_once),
     *below("topologySpreadConstraints[].labelSelector", SELECTOR),
     (_NODE, Needed("must have at least one node selector term")),
-    (f"{_NODE}[].matchExpressions[].key", label_key),
     (f"{_NODE}[].matchExpressions[]", node_requirement),
     (f"affinity.nodeAffinity.{_PREFERRED}[].preference.matchExpressions[]", node_requirement),
-    (f"affinity.(nodeAffinity|podAffinity|podAntiAffinity).{_PREFERRED}[].weight", between(1, 100)),
-    (f"{_TERM}.topologyKey", Needed("can not be empty")),
+    (f"affinity.(nodeAffinity|podAffinity|podAntiAffinity).{_PREFERRED}[].weight", in_hundred),
+    (f"{_TERM}.topologyKey", Needed("can not be empty"), label_key),
     *below(f"{_TERM}.labelSelector", SELECTOR),
     *below("securityContext", SECURITY),
     ("securityContext.(fsGroup|supplementalGroups[])", user_id),

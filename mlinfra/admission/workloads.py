@@ -1,11 +1,11 @@
-"""Deployments, Jobs, disruption budgets, priority classes and resource claims.
+"""Deployments, StatefulSets, DaemonSets, disruption budgets, priority classes and resource claims.
 
-From pkg/apis/{apps,batch,policy,resource,scheduling}/validation of Kubernetes 1.37.
+From pkg/apis/{apps,policy,resource,scheduling}/validation of Kubernetes 1.37.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mlinfra.admission.common import SELECTOR, at_most_all, distinct, no_pods, not_negative, percent_or_count
 from mlinfra.admission.pods import POD
@@ -14,43 +14,16 @@ from mlinfra.admission.rules import (
     Needed,
     Problem,
     Rules,
-    annotation_keys,
     below,
+    broken,
     dns_label,
     dns_subdomain,
     forbidden,
-    labels,
+    holds,
     one_of,
+    select,
 )
-
-
-def selects_its_pods(spec: Field) -> Iterator[Problem]:
-    """The selector exists, is not empty, and matches the labels of the template."""
-    selector, pod_labels = spec["selector"], spec["template"]["metadata"]["labels"]
-    if selector.value is None:
-        yield selector.required()
-    elif not selector["matchLabels"].value and not selector["matchExpressions"].value:
-        yield selector.invalid("empty selector is invalid for deployment")
-    if selector.value is None or not _selects(selector, pod_labels.value or {}):
-        yield pod_labels.invalid("`selector` does not match template `labels`")
-
-
-def _selects(selector: Field, pod_labels: Mapping[str, str]) -> bool:
-    """Whether labels match a selector's map and expressions."""
-    equal = all(pod_labels.get(key) == value for key, value in (selector["matchLabels"].value or {}).items())
-    return equal and all(_expressed(expression, pod_labels) for expression in selector["matchExpressions"].each())
-
-
-def _expressed(expression: Field, pod_labels: Mapping[str, str]) -> bool:
-    """Whether one expression holds; an operator that there is not counts as true, and is refused elsewhere."""
-    key, values = expression["key"].value, expression["values"].value or ()
-    holds = {
-        "In": pod_labels.get(key, "") in values,
-        "NotIn": pod_labels.get(key, "") not in values,
-        "Exists": key in pod_labels,
-        "DoesNotExist": key not in pod_labels,
-    }
-    return holds.get(expression["operator"].value, True)
+from mlinfra.admission.templates import selects_its_pods, template_metadata
 
 
 def rollout(spec: Field) -> Iterator[Problem]:
@@ -65,39 +38,68 @@ def rollout(spec: Field) -> Iterator[Problem]:
         yield deadline.invalid("must be greater than minReadySeconds")
 
 
-def template_metadata(template: Field) -> Iterator[Problem]:
-    """Upstream leaves `metadata` out of these two paths."""
-    for name, rule in (("labels", labels), ("annotations", annotation_keys)):
-        entries = template["metadata"][name].value
-        if entries is not None:
-            yield from rule(Field(entries, f"{template.path}.{name}"))
+def always_running(kind: str) -> Rules:
+    """The template of pods that are started again whatever happens."""
+    return [
+        ("template", template_metadata),
+        ("template.spec.restartPolicy", one_of("Always")),
+        ("template.spec.activeDeadlineSeconds", forbidden(f"activeDeadlineSeconds in {kind} is not Supported")),
+    ]
 
 
 DEPLOYMENT: Rules = [
-    ("", selects_its_pods),
+    ("", selects_its_pods("deployment")),
     ("", rollout),
     ("(replicas|minReadySeconds|revisionHistoryLimit)", not_negative),
     ("strategy.type", one_of("Recreate", "RollingUpdate")),
     ("strategy.rollingUpdate.maxUnavailable", percent_or_count, at_most_all),
     ("strategy.rollingUpdate.maxSurge", percent_or_count),
     *below("selector", SELECTOR),
-    ("template", template_metadata),
-    ("template.spec.restartPolicy", one_of("Always")),
-    ("template.spec.activeDeadlineSeconds", forbidden("is not supported in a template")),
+    *always_running("ReplicaSet"),
     *below("template.spec", POD),
 ]
 
 
-def ends(template: Field) -> Iterator[Problem]:
-    """A Job's pods may not run for ever."""
-    if template["spec"]["restartPolicy"].value not in ("OnFailure", "Never"):
-        yield template["spec"]["restartPolicy"].required('valid values: "OnFailure", "Never"')
+def update_strategy(spec: Field) -> Iterator[Problem]:
+    kind, rolling = spec["updateStrategy"]["type"], spec["updateStrategy"]["rollingUpdate"]
+    if kind.value not in (None, "", "RollingUpdate", "OnDelete"):
+        yield kind.invalid("must be 'RollingUpdate' or 'OnDelete'")
+    elif kind.value == "OnDelete" and rolling.value is not None:
+        yield rolling.invalid("only allowed for updateStrategy 'RollingUpdate'")
 
 
-JOB: Rules = [
-    ("(parallelism|completions|backoffLimit|ttlSecondsAfterFinished|activeDeadlineSeconds)", not_negative),
-    ("completionMode", one_of("Indexed", "NonIndexed")),
-    ("template", template_metadata, ends),
+def with_claimed_volumes(spec: Field) -> Iterator[Problem]:
+    """The rules of a pod, which has a volume for each claim template."""
+    names = [name.value for name in select(spec, "volumeClaimTemplates[].metadata.name")]
+    claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name]
+    pod = spec["template"]["spec"]
+    volumes = [*(pod["volumes"].value or ()), *claimed]
+    yield from broken(Field({**(pod.value or {}), "volumes": volumes}, pod.path), POD)
+
+
+STATEFUL_SET: Rules = [
+    ("", selects_its_pods("statefulset")),
+    ("(replicas|minReadySeconds|revisionHistoryLimit|updateStrategy.rollingUpdate.partition)", not_negative),
+    (
+        "podManagementPolicy",
+        holds(lambda policy: policy in ("", "OrderedReady", "Parallel"), "must be 'OrderedReady' or 'Parallel'"),
+    ),
+    ("", update_strategy),
+    ("updateStrategy.rollingUpdate.maxUnavailable", percent_or_count, at_most_all),
+    ("persistentVolumeClaimRetentionPolicy.(whenDeleted|whenScaled)", one_of("Delete", "Retain")),
+    *below("selector", SELECTOR),
+    *always_running("StatefulSet"),
+    ("", with_claimed_volumes),
+]
+
+
+DAEMON_SET: Rules = [
+    ("", selects_its_pods("daemonset")),
+    ("(minReadySeconds|revisionHistoryLimit)", not_negative),
+    ("updateStrategy.type", one_of("OnDelete", "RollingUpdate")),
+    ("updateStrategy.rollingUpdate.(maxUnavailable|maxSurge)", percent_or_count, at_most_all),
+    *below("selector", SELECTOR),
+    *always_running("DaemonSet"),
     *below("template.spec", POD),
 ]
 
