@@ -81,7 +81,7 @@ def some_policy(rules: Field) -> Iterator[Problem]:
 
 
 SCALING_RULES: Rules = [
-    ("stabilizationWindowSeconds", whole(0, 3600)),
+    ("stabilizationWindowSeconds", whole(0, 3600, "must be greater than or equal to zero")),
     ("selectPolicy", one_of("Disabled", "Max", "Min")),
     ("tolerance", quantity_check()),
     ("", some_policy),

@@ -68,7 +68,7 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("autoscaling/v1", "HorizontalPodAutoscaler"): Kind(
         dns_subdomain, below("spec", AUTOSCALER_V1), ("spec", "spec.scaleTargetRef")
     ),
-    ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, below("spec", INGRESS)),
+    ("networking.k8s.io/v1", "Ingress"): Kind(dns_subdomain, INGRESS),
     ("networking.k8s.io/v1", "NetworkPolicy"): Kind(dns_subdomain, below("spec", NETWORK_POLICY)),
     ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
     ("resource.k8s.io/v1", "DeviceClass"): Kind(dns_subdomain, [("spec.selectors[].cel.expression", Needed())]),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from mlinfra.admission.common import SELECTOR, distinct, port_name, port_number, port_reference, protocol, target_port
+from mlinfra.admission.common import (
+    SELECTOR,
+    distinct,
+    ip_address,
+    port_name,
+    port_number,
+    port_reference,
+    protocol,
+    target_port,
+)
 from mlinfra.admission.rules import (
     Field,
     Needed,
@@ -15,6 +24,7 @@ from mlinfra.admission.rules import (
     dns_label,
     dns_subdomain,
     holds,
+    label_key,
     labels,
     one_of,
 )
@@ -46,16 +56,95 @@ def same_port(ports: Field) -> Iterator[Problem]:
         pairs.append(pair)
 
 
+def same_node_port(ports: Field) -> Iterator[Problem]:
+    """A port of the nodes leads to one port, in each protocol."""
+    pairs: list[tuple[int, str]] = []
+    for port in ports.each():
+        number, _ = pair = (port["nodePort"].value, port["protocol"].value or "TCP")
+        if number and pair in pairs:
+            yield Problem(port["nodePort"].path, f"Duplicate value: {number}")
+        pairs.append(pair)
+
+
+def from_outside(spec: Field) -> Iterator[Problem]:
+    """How traffic from outside is led, for Services that it reaches; a health check for those that lead it locally."""
+    policy, check = spec["externalTrafficPolicy"], spec["healthCheckNodePort"]
+    if spec["type"].value not in ("LoadBalancer", "NodePort") and not spec["externalIPs"].value:
+        if policy.value:
+            yield policy.invalid("may only be set for externally-accessible services")
+    elif policy.value not in (None, "", "Cluster", "Local"):
+        yield policy.unsupported(["Cluster", "Local"])
+    if check.value and (spec["type"].value, policy.value) != ("LoadBalancer", "Local"):
+        yield check.invalid("may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")
+
+
+OF_LOAD_BALANCERS = "may only be used when `type` is 'LoadBalancer'"
+
+
+def by_load_balancer(spec: Field) -> Iterator[Problem]:
+    if spec["type"].value == "LoadBalancer":
+        for port in spec["ports"].each():
+            if port["port"].value == 10250:
+                why = "may not expose port 10250 externally since it is used by kubelet"
+                yield Field(10250, port.path).invalid(why)
+        return
+    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        if spec[name].value is not None:
+            yield spec[name].forbidden(OF_LOAD_BALANCERS)
+    if spec["loadBalancerSourceRanges"].value:
+        yield Problem("spec.LoadBalancerSourceRanges", f"Forbidden: {OF_LOAD_BALANCERS}")  # upstream's capital
+
+
+def cluster_ip(spec: Field) -> Iterator[Problem]:
+    """A Service without an address of its own is for the inside; an ExternalName has neither address nor families."""
+    kind, address = spec["type"].value, spec["clusterIP"]
+    if kind in ("LoadBalancer", "NodePort") and address.value == "None":
+        yield Field("None", "spec.clusterIPs[0]").invalid(f"may not be set to 'None' for {kind} services")
+    elif kind == "ExternalName" and address.value:
+        yield Problem("spec.clusterIPs", "Forbidden: may not be set for ExternalName services")
+    elif address.value not in (None, "", "None"):
+        yield from ip_address(Field(address.value, "spec.clusterIPs[0]"))
+    if kind == "ExternalName":
+        names = ("ipFamilies", "ipFamilyPolicy")
+        yield from (spec[n].forbidden("may not be set for ExternalName services") for n in names if spec[n].value)
+
+
+def affinity(spec: Field) -> Iterator[Problem]:
+    """How long a client stays with its pod, for Services that keep it there; three hours unless it is said."""
+    config, timeout = spec["sessionAffinityConfig"], spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+    if spec["sessionAffinity"].value != "ClientIP" and config.value is not None:
+        yield config.forbidden("must not be set when session affinity is None")
+    elif timeout.value is not None and not 0 < timeout.value <= 86400:
+        yield timeout.invalid("must be greater than 0 and less than 86400")
+
+
+def canonical_name(field: Field) -> Iterator[Problem]:
+    """A DNS name, perhaps with the dot of the root."""
+    yield from dns_subdomain(Field(field.value.removesuffix("."), field.path))
+
+
 SERVICE: Rules = [
     ("type", one_of("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")),
     ("", service_ports),
+    ("", cluster_ip),
+    ("externalName", canonical_name),
     ("ports[].port", port_number),
     ("ports[].targetPort", target_port),
     ("ports[].protocol", protocol),
     ("ports[].name", dns_label),
+    ("ports[].appProtocol", label_key),
     ("ports", distinct("name", "name"), same_port),
+    ("ports", same_node_port),
     ("selector", labels),
     ("sessionAffinity", one_of("ClientIP", "None")),
+    ("", affinity),
+    ("", from_outside),
+    ("", by_load_balancer),
+    ("externalIPs[]", ip_address),
+    ("internalTrafficPolicy", one_of("Cluster", "Local")),
+    ("ipFamilies[]", one_of("IPv4", "IPv6")),
+    ("ipFamilyPolicy", one_of("PreferDualStack", "RequireDualStack", "SingleStack")),
+    ("trafficDistribution", one_of("PreferClose", "PreferSameNode", "PreferSameZone")),
 ]
 
 
@@ -110,7 +199,19 @@ BACKEND: Rules = [
     ("service.port.name", port_name),
 ]
 
-INGRESS: Rules = [
+
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+
+
+def one_class(ingress: Field) -> Iterator[Problem]:
+    """Whose Ingress it is, said in one way: by the field, or by the annotation of old."""
+    name = ingress["metadata"]["annotations"][CLASS_ANNOTATION].value
+    if name is not None and ingress["spec"]["ingressClassName"].value is not None:
+        path = f"metadata.annotations[{CLASS_ANNOTATION}]"
+        yield Field(name, path).invalid("can not be set when the class field is also set")
+
+
+INGRESS_SPEC: Rules = [
     ("", has_a_backend),
     ("ingressClassName", holds(bool, "must not be empty"), dns_subdomain),
     ("rules[].host", not_an_address, host_name),
@@ -121,6 +222,8 @@ INGRESS: Rules = [
     ("tls[].hosts[]", host_name),
     ("tls[].secretName", dns_subdomain),
 ]
+
+INGRESS: Rules = [("", one_class), *below("spec", INGRESS_SPEC)]
 
 
 def one_cidr(field: Field) -> Iterator[Problem]:
@@ -164,7 +267,13 @@ def port_range(field: Field) -> Iterator[Problem]:
         yield from port_number(end)
 
 
+def two_types(field: Field) -> Iterator[Problem]:
+    if len(field.value) > 2:
+        yield field.invalid("may not specify more than two policyTypes")
+
+
 NETWORK_POLICY: Rules = [
+    ("policyTypes", two_types),
     *below("podSelector", SELECTOR),
     ("policyTypes[]", one_of("Egress", "Ingress")),
     ("(ingress|egress)[].ports[].port", port_reference),
