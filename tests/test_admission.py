@@ -141,6 +141,10 @@ SCHEMA_ONLY = [
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"},
         "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": "b"}],
     },
+    head("resource.k8s.io/v1", "ResourceClaimTemplate")
+    | {
+        "spec": {"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}}
+    },
     head("storage.k8s.io/v1", "StorageClass") | {"provisioner": "example.com/nfs"},
 ]
 
@@ -358,6 +362,7 @@ SCHEDULER: Manifest = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "
         served(storageUri="model-registry://iris/v1"),
         scaled(idleReplicaCount=0, minReplicaCount=0),
         SCHEDULER,
+        SCHEDULER | {"clientConnection": {"kubeconfig": "/etc/kubernetes/scheduler.conf"}, "leaderElection": {}},
         SCHEDULER
         | {"profiles": [{"plugins": {"multiPoint": {"enabled": [{"name": "NodeResourcesFit", "weight": 1}]}}}]},
     ],

@@ -204,7 +204,15 @@ def test_a_strange_strategy_has_an_objection_and_no_traceback(strange: dict[str,
 
 def test_a_configuration_needs_no_more_than_upstream_does() -> None:
     least = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
-    fit = {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"resources": [{"name": "cpu"}]}}}
+    fit = {
+        "name": "NodeResourcesFit",
+        "args": {
+            "scoringStrategy": {
+                "type": "LeastAllocated",
+                "resources": [{"name": "cpu"}, {"name": "memory", "weight": 0}],
+            }
+        },
+    }
     assert validate(least | {"parallelism": 8, "profiles": [{"pluginConfig": [fit]}]}) == []
     assert validate(None)  # type: ignore[arg-type]
 
@@ -214,11 +222,80 @@ def test_a_configuration_needs_no_more_than_upstream_does() -> None:
     [
         ({"profile": []}, 'profile: strict decoding error: unknown field "profile"'),
         ({"kind": "SchedulerConfiguration"}, 'Warning: kind: not checked here: SchedulerConfiguration in kubescheduler.config.k8s.io/v1; `kubectl apply --dry-run=server` asks a server that has it'),
-        ({"profiles": [{"schedulerName": "x", "percentageOfNodesToScore": 101}]}, "profiles[0].percentageOfNodesToScore: Invalid value: 101: must be between 0 and 100, inclusive"),
+        ({"profiles": [{"schedulerName": "x", "percentageOfNodesToScore": 101}]}, "profiles[0].percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]"),
+        ({"percentageOfNodesToScore": -1}, "percentageOfNodesToScore: Invalid value: -1: not in valid range [0-100]"),
+        ({"parallelism": 0}, "parallelism: Invalid value: 0: should be an integer value greater than zero"),
+        ({"podMaxBackoffSeconds": 0}, "podMaxBackoffSeconds: Invalid value: 0: must be greater than or equal to PodInitialBackoffSeconds"),
+        ({"profiles": [{}, {"schedulerName": "default-scheduler"}]}, 'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"'),
+        ({"profiles": [{"schedulerName": "x"}, {"plugins": {"queueSort": {"enabled": [{"name": "Coscheduling"}]}}}]}, 'profiles[1].plugins.queueSort: Invalid value: {"enabled": [{"name": "Coscheduling"}]}: must be the same for all profiles'),
     ],
 )  # fmt: skip
 def test_a_configuration_that_is_refused(change: dict[str, Any], problem: str) -> None:
     assert [str(p) for p in validate(profile.packing().manifest() | change)] == [problem]
+
+
+ZONES = {"maxSkew": 3, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+ON_A100 = {"matchExpressions": [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A100"]}]}
+
+
+def with_args(plugin: str, **args: Any) -> dict[str, Any]:
+    config = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    return config | {"profiles": [{"pluginConfig": [{"name": plugin, "args": args}]}]}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "args"),
+    [
+        ("PodTopologySpread", {"defaultingType": "List", "defaultConstraints": [ZONES]}),
+        ("NodeAffinity", {"addedAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [ON_A100]}}}),
+        ("InterPodAffinity", {"hardPodAffinityWeight": 0, "ignorePreferredTermsOfExistingPods": True}),
+        ("DefaultPreemption", {"minCandidateNodesPercentage": 0}),
+        ("NodeResourcesBalancedAllocation", {"resources": [{"name": "nvidia.com/gpu", "weight": 1}]}),
+        ("VolumeBinding", {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "VolumeBindingArgs", "bindTimeoutSeconds": 60}),
+        ("DynamicResources", {"filterTimeout": "10s"}),
+        ("Coscheduling", {"permitWaitingTimeSeconds": 10}),
+    ],
+)  # fmt: skip
+def test_arguments_that_the_scheduler_would_start_with(plugin: str, args: dict[str, Any]) -> None:
+    """`pkg/scheduler/apis/config/validation/validation_pluginargs.go`."""
+    assert validate(with_args(plugin, **args)) == []
+
+
+@pytest.mark.parametrize(
+    ("plugin", "args", "problem"),
+    [
+        ("PodTopologySpread", {"defaultConstraints": [ZONES]}, 'defaultingType: Invalid value: "System": when .defaultConstraints are not empty'),
+        ("PodTopologySpread", {"defaultingType": "List", "defaultConstraints": [ZONES | {"maxSkew": 0}]}, "defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf)"),
+        ("PodTopologySpread", {"defaultingType": "List", "defaultConstraints": [ZONES | {"labelSelector": {}}]}, "defaultConstraints[0].labelSelector: Forbidden: constraint must not define a selector, as they deduced for each pod"),
+        ("PodTopologySpread", {"defaultingType": "List", "defaultConstraints": [ZONES, ZONES]}, 'defaultConstraints[1]: Duplicate value: "{topology.kubernetes.io/zone, ScheduleAnyway}"'),
+        ("PodTopologySpread", {"constraints": []}, 'constraints: strict decoding error: unknown field "profiles[0].pluginConfig[0].args.constraints"'),
+        ("InterPodAffinity", {"hardPodAffinityWeight": 101}, "hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]"),
+        ("NodeResourcesBalancedAllocation", {"resources": [{"name": "cpu", "weight": 2}]}, "resources[0].weight: Invalid value: 2: must be 1"),
+        ("NodeResourcesFit", {"scoringStrategy": {"resources": [{"name": "cpu"}]}}, 'scoringStrategy.type: Unsupported value: "": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"'),
+        ("NodeResourcesFit", {"scoringStrategy": {"type": "RequestedToCapacityRatio"}}, "scoringStrategy.requestedToCapacityRatio: Required value: must be specified when type is RequestedToCapacityRatio"),
+        ("NodeResourcesFit", {"scoringStrategy": {"type": "MostAllocated", "requestedToCapacityRatio": {"shape": [{"score": 1}]}}}, "scoringStrategy.requestedToCapacityRatio: Forbidden: must be nil when type is not RequestedToCapacityRatio"),
+        ("NodeResourcesFit", {"ignoredResourceGroups": ["example.com/x"]}, "ignoredResourceGroups[0]: Invalid value: \"example.com/x\": resource group name can't contain '/'"),
+        ("NodeAffinity", {"addedAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0, "preference": {}}]}}, "addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 0: must be in the range 1-100"),
+        ("VolumeBinding", {"bindTimeoutSeconds": -1}, "bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value"),
+    ],
+)  # fmt: skip
+def test_arguments_that_the_scheduler_would_not_start_with(plugin: str, args: dict[str, Any], problem: str) -> None:
+    assert [str(p) for p in validate(with_args(plugin, **args))] == [f"profiles[0].pluginConfig[0].args.{problem}"]
+
+
+def test_preemption_looks_at_some_nodes() -> None:
+    args = {"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0}
+    assert len(validate(with_args("DefaultPreemption", **args))) == 2
+
+
+@pytest.mark.parametrize("entry", [{"name": "TaintToleration"}, {"name": "TaintToleration", "weight": 0}])
+@pytest.mark.parametrize("point", ["multiPoint", "score"])
+def test_a_plugin_that_is_enabled_without_a_weight_has_1_and_not_its_default(point: str, entry: dict[str, Any]) -> None:
+    """`getScoreWeights` of `pkg/scheduler/framework/runtime/framework.go`."""
+    config = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    plugins = {point: {"enabled": [entry]}}
+    read = profile.Profile.of(config | {"profiles": [{"plugins": plugins}]})
+    assert {plugin.name: plugin.weight for plugin in read.plugins}["TaintToleration"] == 1
 
 
 # ------------------------------------------------------------------------------------------------------ the index

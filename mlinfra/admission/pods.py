@@ -174,9 +174,16 @@ VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore se
 HOST_PATHS = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 
 _REQUIRED, _PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
-_NODE = f"affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
+_NODES = f"{_REQUIRED}.nodeSelectorTerms"
 _PODS = "affinity.(podAffinity|podAntiAffinity)"
 _TERM = f"{_PODS}.({_REQUIRED}[]|{_PREFERRED}[].podAffinityTerm)"
+
+NODE_AFFINITY: Rules = [
+    (_NODES, Needed("must have at least one node selector term")),
+    (f"{_NODES}[].matchExpressions[]", node_requirement),
+    (f"{_PREFERRED}[].preference.matchExpressions[]", node_requirement),
+    (f"{_PREFERRED}[].weight", in_hundred),
+]
 
 POD: Rules = [
     ("containers", Needed()),
@@ -236,10 +243,8 @@ POD: Rules = [
     ("topologySpreadConstraints[]", spread),
     ("topologySpreadConstraints", spread_once),
     *below("topologySpreadConstraints[].labelSelector", SELECTOR),
-    (_NODE, Needed("must have at least one node selector term")),
-    (f"{_NODE}[].matchExpressions[]", node_requirement),
-    (f"affinity.nodeAffinity.{_PREFERRED}[].preference.matchExpressions[]", node_requirement),
-    (f"affinity.(nodeAffinity|podAffinity|podAntiAffinity).{_PREFERRED}[].weight", in_hundred),
+    *below("affinity.nodeAffinity", NODE_AFFINITY),
+    (f"{_PODS}.{_PREFERRED}[].weight", in_hundred),
     (f"{_TERM}.topologyKey", Needed("can not be empty"), label_key),
     *below(f"{_TERM}.labelSelector", SELECTOR),
     *below("securityContext", SECURITY),

@@ -88,7 +88,7 @@ def _score_plugins(profile: Manifest) -> Iterator[ScorePlugin]:
             weights = {name: n for name, n in weights.items() if entry["name"] not in ("*", name)}
         for entry in plugins.get(point, {}).get("enabled", ()):
             if entry["name"] in PLUGINS:
-                weights[entry["name"]] = entry.get("weight") or PLUGINS[entry["name"]].weight
+                weights[entry["name"]] = entry.get("weight") or 1  # `getScoreWeights`: not the default's
     for name, plugin in PLUGINS.items():
         if name not in weights:
             continue

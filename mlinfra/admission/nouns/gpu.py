@@ -21,7 +21,7 @@ from mlinfra.admission.rules import (
     select,
     whole,
 )
-from mlinfra.admission.scheduler import STRATEGY
+from mlinfra.admission.scheduler import STRATEGY, weight
 from mlinfra.manifest import extended
 from mlinfra.quantity import quantity
 
@@ -60,12 +60,12 @@ REQUEST: Rules = [
 
 def strategy(noun: Field) -> Iterator[Problem]:
     """As in the arguments of NodeResourcesFit."""
-    weights = [{"name": name, "weight": weight} for name, weight in noun["resources"].value.items()]
+    weights = [{"name": name, "weight": number} for name, number in noun["resources"].value.items()]
     arguments: dict[str, Any] = {"resources": weights}
     if noun["shape"].value is not None:
         shape = [{"utilization": x, "score": y} for x, y in noun["shape"].value]
         arguments["requestedToCapacityRatio"] = {"shape": shape}
-    yield from broken(Field({"scoringStrategy": arguments}), STRATEGY)
+    yield from broken(Field({"scoringStrategy": arguments}), [*STRATEGY, ("scoringStrategy.resources[]", weight)])
 
 
 # ------------------------------------------------------------------------------------------------------------ Kueue
