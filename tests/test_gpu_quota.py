@@ -448,3 +448,8 @@ def test_a_name_that_comes_again_has_its_events_again() -> None:
         kueue.schedule()
         kueue.finish("w")
     assert [event.reason for event in kueue.events] == ["Pending", "Pending"]
+
+
+def test_what_is_no_workload_is_refused() -> None:
+    with pytest.raises(admission.Invalid, match="must be a Workload"):
+        Kueue(()).submit("train")  # type: ignore[arg-type]

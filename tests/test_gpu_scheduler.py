@@ -26,6 +26,13 @@ A100, V100 = "NVIDIA-A100-SXM4-80GB", "Tesla-V100-SXM2-32GB"
 NODES = [GPUNode("node-1", A100, 8, 80), GPUNode("node-2", A100, 8, 80), GPUNode("node-3", V100, 4, 32)]
 
 
+@pytest.mark.parametrize("misuse", ["submit", "explain", "add_node"])
+@pytest.mark.parametrize("argument", ["job", {"kind": "Pod", "metadata": {"name": "job"}}])
+def test_what_is_no_noun_of_ours_is_refused_with_the_name_of_what_would_be_right(misuse: str, argument: Any) -> None:
+    with pytest.raises(admission.Invalid, match=r"must be a GPU(Request|Node); GPU(Request|Node).of reads a manifest"):
+        getattr(GPUScheduler(), misuse)(argument)
+
+
 def priority(value: int, policy: str = "PreemptLowerPriority") -> PriorityClass:
     return PriorityClass(f"p{value}", value, policy)
 

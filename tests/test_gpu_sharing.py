@@ -112,6 +112,13 @@ def test_a_file_that_the_plugin_would_not_start_with_or_not_heed(config: dict[st
     assert admission.validate(plugin_file(sharing={"timeSlicing": replicated()})) == []
 
 
+def test_a_number_in_quotes_is_none() -> None:
+    with pytest.raises(admission.Invalid, match='gpus: Invalid value: "8": must be an integer'):
+        sharing.Sharing("mps", 10).devices("8")  # type: ignore[arg-type]
+    with pytest.raises(admission.Invalid, match='gpu_gib: Invalid value: "80": must be a number'):
+        sharing.Sharing("mps", 10).memory_gib("80")  # type: ignore[arg-type]
+
+
 def test_several_resources_are_not_one_sharing() -> None:
     two = replicated()["resources"] + replicated(name="nvidia.com/mig-1g.5gb")["resources"]
     with pytest.raises(admission.Invalid, match="only one resource is read"):

@@ -87,6 +87,24 @@ def test_a_failing_metric_blocks_only_the_way_down() -> None:
         assert "no metrics returned from custom metrics API" in decision.why()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hpa.reconcile(autoscaler(), hpa.running_pods(2)), "must be an Observation(spec_replicas, pods, readings)"),  # type: ignore[arg-type]
+        (lambda: hpa.simulate(autoscaler(), lambda now_s, replicas: 3, 2, 60), "observation: Invalid value: 3: must be an Observation"),  # type: ignore[arg-type, return-value]
+        (lambda: hpa.reconcile(autoscaler().manifest(), observe(2, 500)), "HorizontalPodAutoscaler.of reads a manifest"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_what_a_pass_cannot_read_is_one_clear_error(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        call()
+
+
+def test_a_first_pass_needs_no_history() -> None:
+    first = hpa.reconcile(autoscaler(), observe(2, 500))
+    assert first == hpa.reconcile(autoscaler(), observe(2, 500), hpa.ScaleHistory(), 0.0)
+
+
 def test_conditions_read_as_kubectl_describe_shows_them() -> None:
     decision = hpa.reconcile(autoscaler(), observe(4, 4 * 500), hpa.ScaleHistory(), 0)
     assert [(c.type, c.status, c.reason) for c in decision.conditions()] == [

@@ -181,6 +181,9 @@ ONE = loop.Service(1.0)
             lambda: loop.Service(1.0, cold_start=loop.ColdStart(image_s=-3)),
             "image_s: Invalid value: -3",
         ),
+        (lambda: loop.simulate([0.0], ONE, autoscaler()), "must be one of Fixed(replicas), ByHPA(hpa, measure)"),  # type: ignore[arg-type]
+        (lambda: loop.simulate([0.0], 0.1, loop.Fixed(1)), "service: Invalid value: 0.1: must be a Service"),  # type: ignore[arg-type]
+        (lambda: loop.Fixed("3"), 'replicas: Invalid value: "3": must be an integer'),  # type: ignore[arg-type]
     ],
 )
 def test_bad_input_is_one_clear_error(call: Callable[[], Any], message: str) -> None:

@@ -279,8 +279,15 @@ def a_map(field: Field) -> Iterator[Problem]:
 
 
 def a(kind: type) -> Check:
-    """The field is one of our nouns."""
-    return lambda field: iter([] if isinstance(field.value, kind) else [field.invalid(f"must be a {kind.__name__}")])
+    """The field is one of our nouns; a manifest is read by the noun's `of`."""
+    reader = f"; {kind.__name__}.of reads a manifest" if hasattr(kind, "of") else ""
+    words = f"must be a {kind.__name__}{reader}"
+    return lambda field: iter([] if isinstance(field.value, kind) else [field.invalid(words)])
+
+
+def expect(kind: type, name: str, value: Any) -> None:
+    """Raise Invalid, which names the class, when an argument is no object of it: `submit("job")`."""
+    refuse(name, a(kind)(Field(value, name)))
 
 
 def tuple_of(kind: type) -> Check:

@@ -93,7 +93,7 @@ def simulate(
     """
     check_arrivals(arrivals_s)
     settings = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
-    refuse("loop", loop_settings(Field({**settings, "activator": service.activator})))
+    refuse("loop", loop_settings(Field({**settings, "service": service, "scaler": scaler})))
     queue, fleet, desired = Queue(arrivals_s, service), Fleet(service, replicas), replicas
     decisions, end_s = Every(scaler.interval_s), last_second(arrivals_s, until_s)
     snapshots: list[Snapshot] = []

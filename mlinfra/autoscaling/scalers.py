@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlinfra.admission import Field, check, refuse
+from mlinfra.admission import Count, Field, check, refuse
 from mlinfra.admission.rules import real
 from mlinfra.autoscaling import hpa, keda, knative
 
@@ -60,8 +60,11 @@ class Every:
 class Fixed:
     """So many replicas, whatever happens."""
 
-    replicas: int
+    replicas: Count
     interval_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
         return self.replicas

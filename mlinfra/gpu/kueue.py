@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
+from mlinfra.admission.rules import expect
 from mlinfra.gpu.cluster import already_exists, not_found
 from mlinfra.gpu.quota import ClusterQueue, FlavorUsage, Workload
 from mlinfra.simulation import Event
@@ -81,6 +82,7 @@ class Kueue:
         self._clock = count()
 
     def submit(self, workload: Workload) -> None:
+        expect(Workload, "workload", workload)
         self._check_queue(workload.queue)
         if workload.name in self.admitted or workload.name in self._waiting:
             raise already_exists("workload", workload.name)

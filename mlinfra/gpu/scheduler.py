@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
+from mlinfra.admission.rules import expect
 from mlinfra.gpu import preemption
 from mlinfra.gpu.cluster import BoundPod, NodeInfo, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
@@ -89,12 +90,14 @@ class GPUScheduler:
             self.add_node(node)
 
     def add_node(self, node: GPUNode) -> None:
+        expect(GPUNode, "node", node)
         if node.name in self.nodes:
             raise already_exists("node", node.name)
         self.nodes[node.name] = NodeInfo(node)
 
     def submit(self, request: GPURequest) -> None:
         """Put a request into the queue, behind those of its priority."""
+        expect(GPURequest, "request", request)
         if conflicts := names_of(request) & self._names:
             raise already_exists("pod", min(conflicts))
         self._names |= names_of(request)
@@ -229,6 +232,7 @@ class GPUScheduler:
 
     def explain(self, request: GPURequest) -> Explanation:
         """The verdict of every node on a pod of the request, as things are; nothing is changed."""
+        expect(GPURequest, "request", request)
         pod = request.pods()[0]
         search = find_nodes_that_pass_filters(pod, list(self.nodes.values()), 0, len(self.nodes))
         return Explanation(search.refused, prioritize_nodes(pod, search.feasible, self.profile.plugins))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlinfra.admission import accepted, check
+from mlinfra.admission import Field, accepted, check, refuse
 from mlinfra.admission.nouns.gpu import one_resource
-from mlinfra.admission.rules import one_of, whole
+from mlinfra.admission.rules import one_of, real, whole
 from mlinfra.gpu.nodes import GPU
 from mlinfra.manifest import Manifest
 
@@ -106,10 +106,12 @@ class Sharing:
 
     def devices(self, gpus: int) -> dict[str, int]:
         """What a node with so many GPUs then has, for `GPUNode(devices=...)`."""
+        refuse("Sharing", whole(0)(Field(gpus, "gpus")))
         return {self.advertised: gpus * self.replicas}
 
     def memory_gib(self, gpu_gib: float) -> float | None:
         """What a client can count on; None for time-slicing, where it is what the others leave."""
+        refuse("Sharing", real(0)(Field(gpu_gib, "gpu_gib")))
         return gpu_gib / self.replicas if self.technique == "mps" else None
 
     def manifest(self) -> Manifest:

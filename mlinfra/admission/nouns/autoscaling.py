@@ -16,8 +16,19 @@ def requests(noun: Field) -> Iterator[Problem]:
         yield from quantity_check()(request)
 
 
-def misfits(metrics: Sequence[Any], readings: Sequence[Any]) -> Iterator[Problem]:
-    """Where there is not one reading for each metric, of the kind that its API gives."""
+def misfits(hpa: Any, observation: Any) -> Iterator[Problem]:
+    """What is no HPA or no observation, or where there is not one reading for each metric, as its API gives it."""
+    if not hasattr(hpa, "metrics"):
+        yield Field(hpa, "hpa").invalid(
+            "must be a HorizontalPodAutoscaler; HorizontalPodAutoscaler.of reads a manifest"
+        )
+    elif not hasattr(observation, "readings"):
+        yield Field(observation, "observation").invalid("must be an Observation(spec_replicas, pods, readings)")
+    else:
+        yield from misread(hpa.metrics, observation.readings)
+
+
+def misread(metrics: Sequence[Any], readings: Sequence[Any]) -> Iterator[Problem]:
     if len(readings) != len(metrics):
         yield Field(len(readings), "readings").invalid(f"must be one reading for each of {len(metrics)} metrics")
     for metric, reading in zip(metrics, readings, strict=False):
@@ -54,8 +65,16 @@ def replica_bounds(activator: bool) -> Check:
 
 
 def loop_settings(settings: Field) -> Iterator[Problem]:
-    """A run that ends, and clocks that go forward."""
-    yield from replica_bounds(settings["activator"].value)(settings["replicas"])
+    """A service and what scales it, a run that ends, and clocks that go forward."""
+    service, scaler = settings["service"], settings["scaler"]
+    if not hasattr(service.value, "activator"):
+        yield service.invalid("must be a Service, such as Service(service_s=0.1)")
+    else:
+        yield from replica_bounds(service.value.activator)(settings["replicas"])
+    if not hasattr(scaler.value, "decide"):
+        yield scaler.invalid(
+            "must be one of Fixed(replicas), ByHPA(hpa, measure), ByKEDA(scaled_object, measure), ByKPA(kpa)"
+        )
     yield from broken(settings, [("until_s", real()), ("scrape_s", real(0.001)), ("lag_s", real(0))])
 
 

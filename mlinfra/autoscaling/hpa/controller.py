@@ -24,6 +24,7 @@ from mlinfra.autoscaling.hpa.observation import DEFAULT_FLAGS, ControllerFlags, 
 from mlinfra.autoscaling.hpa.replicas import Failure, Proposal, propose
 from mlinfra.autoscaling.hpa.spec import HorizontalPodAutoscaler
 
+NO_HISTORY = ScaleHistory()
 ABOVE_MAX = "Current number of replicas above Spec.MaxReplicas"
 BELOW_MIN = "Current number of replicas below Spec.MinReplicas"
 MESSAGES = {
@@ -116,12 +117,12 @@ def simulate(
 def reconcile(
     hpa: HorizontalPodAutoscaler,
     observation: Observation,
-    history: ScaleHistory,
-    now_s: float,
+    history: ScaleHistory = NO_HISTORY,
+    now_s: float = 0.0,
     flags: ControllerFlags = DEFAULT_FLAGS,
 ) -> Decision:
     """One pass of the controller over one HPA (`reconcileAutoscaler`)."""
-    refuse("observation", misfits(hpa.metrics, observation.readings))
+    refuse("reconcile", misfits(hpa, observation))
     decision = record_initial_recommendation(observation, history, now_s)
     if decision.current == 0 and not may_leave_zero(hpa, decision, flags):
         return disable_scaling(decision, flags)
