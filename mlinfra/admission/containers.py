@@ -157,9 +157,21 @@ def one_handler(*names: str) -> Check:
     return exactly_one([*names], "must specify a handler type", "may not specify more than 1 handler type")
 
 
+header_name = TextCheck(
+    "[-A-Za-z0-9]+", 10**6, "a valid HTTP header must consist of alphanumeric characters or '-'", "'X-Header-Name'"
+)
+
+
+def header_names(headers: Field) -> Iterator[Problem]:
+    """Upstream names the list, not the place in it."""
+    for header in headers.each():
+        yield from header_name(Field(header["name"].value, headers.path))
+
+
 HANDLER: Rules = [
     ("(httpGet|tcpSocket).port", port_reference),
     ("httpGet.scheme", one_of("HTTP", "HTTPS")),
+    ("httpGet.httpHeaders", header_names),
     ("grpc.port", port_number),
     ("exec.command", Needed()),
 ]
@@ -222,6 +234,7 @@ CONTAINER: Rules = [
     ("envFrom[].(configMapRef|secretRef).name", Needed()),
     ("terminationMessagePolicy", one_of("FallbackToLogsOnError", "File")),
     ("volumeMounts[].mountPath", Needed()),
+    ("volumeDevices[].devicePath", Needed()),
     ("volumeMounts", unique_mounts, below_the_volume),
     *below("lifecycle.(postStart|preStop)", HOOK),
     *below("(livenessProbe|readinessProbe|startupProbe)", PROBE),

@@ -243,8 +243,28 @@ JOB: Rules = [
 DESCRIPTORS = ("@annually", "@daily", "@hourly", "@midnight", "@monthly", "@weekly", "@yearly")
 
 
+CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+"""Minutes, hours, days, months and days of the week."""
+
+
+def out_of_range(expression: str, low: int, high: int) -> str:
+    """What robfig/cron says of one field such as 0-30/5,45; empty when its numbers are in range."""
+    for part in expression.split(","):
+        limits, _, step = part.partition("/")
+        numbers = [int(number) for number in limits.split("-") if number.isdigit()]
+        if numbers and numbers[0] < low:
+            return f"beginning of range ({numbers[0]}) below minimum ({low}): {part}"
+        if numbers and numbers[-1] > high:
+            return f"end of range ({numbers[-1]}) above maximum ({high}): {part}"
+        if numbers and numbers[0] > numbers[-1]:
+            return f"beginning of range ({numbers[0]}) beyond end of range ({numbers[-1]}): {part}"
+        if step == "0":
+            return f"step of range should be a positive number: {part}"
+    return ""
+
+
 def schedule(field: Field) -> Iterator[Problem]:
-    """Five fields, or a word for them; ranges and names inside a field are not looked at here."""
+    """Five fields, or a word for them; names of months and days are not looked at here."""
     text = field.value
     if "TZ" in text:
         yield field.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
@@ -254,6 +274,9 @@ def schedule(field: Field) -> Iterator[Problem]:
     elif len(text.split()) != 5:
         parts = " ".join(text.split())
         yield field.invalid(f"expected exactly 5 fields, found {len(text.split())}: [{parts}]")
+    else:
+        faults = [out_of_range(part, *limits) for part, limits in zip(text.split(), CRON_FIELDS, strict=True)]
+        yield from (field.invalid(fault) for fault in faults if fault)
 
 
 CRON_JOB: Rules = [

@@ -60,7 +60,7 @@ def mounts_and_claims(spec: Field) -> Iterator[Problem]:
     """A container may use only the volumes and resource claims that its pod declares."""
     volumes = {volume["name"].value for volume in spec["volumes"].each()}
     claims = {claim["name"].value for claim in spec["resourceClaims"].each()}
-    for mount in select(spec, "(containers|initContainers)[].volumeMounts[].name"):
+    for mount in select(spec, "(containers|initContainers)[].(volumeMounts|volumeDevices)[].name"):
         if mount.value not in volumes:
             yield Problem(mount.path, f'Not found: "{mount.value}"')
     for claim in select(spec, "(containers|initContainers)[].resources.claims[].name"):
@@ -128,6 +128,16 @@ def host_ports(spec: Field) -> Iterator[Problem]:
         taken.append(name)
 
 
+def own_namespaces(spec: Field) -> Iterator[Problem]:
+    """A pod with users of its own, or processes of its own, does not have the node's beside them."""
+    if spec["hostUsers"].value is False:
+        for name, path in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+            if spec[name].value:
+                yield spec[path].forbidden("when `pod.Spec.HostUsers` is false")  # upstream's capitals
+    if spec["hostPID"].value and spec["shareProcessNamespace"].value:
+        yield spec["shareProcessNamespace"].invalid("ShareProcessNamespace and HostPID cannot both be enabled")
+
+
 def name_servers(spec: Field) -> Iterator[Problem]:
     """With a policy of None the pod says whom it asks."""
     config = spec["dnsConfig"]
@@ -173,6 +183,7 @@ VOLUMES = """emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore se
 
 HOST_PATHS = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 
+_TOKEN = "volumes[].projected.sources[].serviceAccountToken"
 _REQUIRED, _PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
 _NODES = f"{_REQUIRED}.nodeSelectorTerms"
 _PODS = "affinity.(podAffinity|podAntiAffinity)"
@@ -191,6 +202,7 @@ POD: Rules = [
     ("", of_init_containers),
     ("", sleeps),
     ("", host_ports),
+    ("", own_namespaces),
     ("", pod_level_resources),
     ("", name_servers),
     ("dnsConfig.nameservers[]", ip_address),
@@ -219,6 +231,8 @@ POD: Rules = [
     ("volumes[].(configMap|secret|projected).defaultMode", file_mode),
     ("volumes[].(configMap|secret).items[].(key|path)", Needed()),
     ("volumes[].(configMap|secret).items[].path", descending_path),
+    (f"{_TOKEN}.path", Needed(), descending_path),
+    (f"{_TOKEN}.expirationSeconds", whole(600, 2**32, "may not specify a duration less than 10 minutes")),
     ("volumes[].ephemeral.volumeClaimTemplate", Needed()),
     ("", container_names),
     ("volumes", distinct("name", "name")),
