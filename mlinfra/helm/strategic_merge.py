@@ -1,8 +1,8 @@
 """The three-way strategic merge patch: what a client sends that wants a live object as its chart has it now.
 
 Follows apimachinery 1.37, `pkg/util/strategicpatch/patch.go`. A patch is a map: None deletes a field,
-`$retainKeys` names the only fields that stay, `$patch: delete` deletes an item of a list, and `$setElementOrder/NAME`
-gives the order of the items. Left out: lists of plain values that are merged, such as finalizers.
+`$retainKeys` names the only fields that stay, `$patch: delete` deletes an item of a list, `$setElementOrder/NAME` gives
+the order of the items, `$deleteFromPrimitiveList/NAME` has the plain values that go. Their order is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlinfra.helm.field_types import FieldType, MergeFailed
 Map = Mapping[str, Any]
 Items = list[Any]
 Merge = Callable[[Map, Map, FieldType], dict[str, Any]]
-RETAIN, ORDER, DIRECTIVE = "$retainKeys", "$setElementOrder/", "$patch"
+RETAIN, ORDER, DELETED, DIRECTIVE = "$retainKeys", "$setElementOrder/", "$deleteFromPrimitiveList/", "$patch"
 
 
 def three_way_patch(old: Map, new: Map, live: Map, type_: FieldType) -> dict[str, Any]:
@@ -34,6 +34,8 @@ def changes(live: Map, new: Map, type_: FieldType) -> dict[str, Any]:
             patch |= if_any(name, changes(live[name], value, field))
         elif isinstance(value, list) and field.merge_key:
             patch |= changed_items(name, live[name], value, field)
+        elif isinstance(value, list) and field.merges_values:
+            patch |= if_any(name, [each for each in value if each not in live[name]])
         elif live[name] != value:
             patch[name] = value
     superfluous = [name for name, value in live.items() if name not in new and value is not None]
@@ -68,6 +70,8 @@ def deletions(old: Map, new: Map, type_: FieldType) -> dict[str, Any]:
             patch |= if_any(name, deletions(value, new[name], field))
         elif isinstance(value, list) and isinstance(new[name], list) and field.merge_key:
             patch |= deleted_items(name, value, new[name], field)
+        elif isinstance(value, list) and isinstance(new[name], list) and field.merges_values:
+            patch |= if_any(DELETED + name, [each for each in value if each not in new[name]])
     return patch
 
 
@@ -121,11 +125,14 @@ def patched_map(live: Map, patch: Map, type_: FieldType) -> dict[str, Any]:
     """The live map as the server has it after the patch."""
     retained = patch.get(RETAIN, live)
     merged = {name: value for name, value in live.items() if name in retained}
-    for name in dict.fromkeys(name.removeprefix(ORDER) for name in patch if name != RETAIN):
+    for name in dict.fromkeys(name.removeprefix(ORDER).removeprefix(DELETED) for name in patch if name != RETAIN):
         field = type_.field(name)
         if field.merge_key and isinstance(merged.get(name), list) and isinstance(patch.get(name, []), list):
             merged[name] = patched_list(merged[name], patch.get(name, []), patch.get(ORDER + name), field)
-        elif patch[name] is None:
+        elif field.merges_values and isinstance(merged.get(name), list) and isinstance(patch.get(name, []), list):
+            gone = patch.get(DELETED + name, ())
+            merged[name] = [*(each for each in merged[name] if each not in gone), *patch.get(name, ())]
+        elif patch.get(name) is None:
             merged.pop(name, None)
         elif isinstance(patch[name], Mapping) and isinstance(merged.get(name), Mapping) and not field.is_replaced:
             merged[name] = patched_map(merged[name], patch[name], field)
@@ -140,11 +147,11 @@ def patched_list(live: Items, patch: Items, order: Items | None, list_type: Fiel
     gone = [item[key] for item in patch if item.get(DIRECTIVE) == "delete"]
     rest = [item for item in live if item[key] not in gone]
     items = merged_items(rest, [item for item in patch if DIRECTIVE not in item], list_type, patched_map)
-    return among(items, patch if order is None else order, live, key)
+    return [plain(item) for item in among(items, patch if order is None else order, live, key)]
 
 
 def merged_items(items: Items, patch: Items, list_type: FieldType, merge: Merge) -> Items:
-    """Each item of the patch in the first one that has its key, or behind them all."""
+    """Each item of the patch merged into the first one that has its key, or added; in the patch's order."""
     key, merged = str(list_type.merge_key), list(items)
     for item in patch:
         places = [place for place, other in enumerate(merged) if other[key] == item[key]]
@@ -152,7 +159,7 @@ def merged_items(items: Items, patch: Items, list_type: FieldType, merge: Merge)
             merged[places[0]] = merge(merged[places[0]], item, list_type.item())
         else:
             merged.append(item)
-    return merged
+    return among(merged, patch, items, key)
 
 
 def in_order(items: Items, order: Items, key: str) -> Items:
@@ -171,14 +178,17 @@ def among(items: Items, order: Items, live: Items, key: str) -> Items:
         first = ordered[0][key]
         stood_before = first in places and places.index(others[0][key]) < places.index(first)
         result.append(others.pop(0) if stood_before else ordered.pop(0))
-    return [plain(item) for item in (*result, *ordered, *others)]
+    return [*result, *ordered, *others]
 
 
 def plain(value: Any) -> Any:
-    """The value as it is stored: without nulls."""
+    """The value as it is stored: without nulls and directives."""
     if isinstance(value, Mapping):
-        return {name: plain(child) for name, child in value.items() if child is not None}
-    return [plain(item) for item in value] if isinstance(value, list) else value
+        stored = {name: child for name, child in value.items() if child is not None}
+        return {name: plain(child) for name, child in stored.items() if not name.startswith((RETAIN, ORDER, DELETED))}
+    if isinstance(value, list):
+        return [plain(item) for item in value if not isinstance(item, Mapping) or DIRECTIVE not in item]
+    return value
 
 
 def alike(one: Any, other: Any) -> bool:

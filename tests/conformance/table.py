@@ -42,6 +42,7 @@ KNOWN_DIFFERENCES = [
     "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
     "Fragmentation: means of 3 seeds beside the study's 10; on its raw lists (`--openb DIR`) one run agrees exactly.",
     "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
+    "Helm: sets are one value for server-side apply; what may not change is known for the kinds that charts have.",
     "Manifests: of the server's rules those for what this course writes are here; CEL, admission plugins are not.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]
