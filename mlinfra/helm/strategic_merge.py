@@ -27,21 +27,25 @@ def changes(live: Map, new: Map, type_: FieldType) -> dict[str, Any]:
     """What has to be set so that the live map says what `new` says; nothing is deleted but what retained keys drop."""
     patch: dict[str, Any] = {}
     for name, value in new.items():
-        field = type_.field(name)
-        if name not in live or not alike(live[name], value) or field.is_replaced:
-            patch[name] = value
-        elif isinstance(value, Mapping):
-            patch |= if_any(name, changes(live[name], value, field))
-        elif isinstance(value, list) and field.merge_key:
-            patch |= changed_items(name, live[name], value, field)
-        elif isinstance(value, list) and field.merges_values:
-            patch |= if_any(name, [each for each in value if each not in live[name]])
-        elif live[name] != value:
+        if name in live and alike(live[name], value):
+            patch |= changed_field(name, live[name], value, type_.field(name))
+        else:
             patch[name] = value
     superfluous = [name for name, value in live.items() if name not in new and value is not None]
     if type_.retains_keys and (patch or superfluous):
         patch[RETAIN] = sorted(name for name, value in new.items() if value is not None)
     return patch
+
+
+def changed_field(name: str, live: Any, new: Any, field: FieldType) -> dict[str, Any]:
+    """The change of one field: inside a map, of the items of a list that is merged, or the whole new value."""
+    if isinstance(new, Mapping) and not field.is_replaced:
+        return if_any(name, changes(live, new, field))
+    if isinstance(new, list) and field.merge_key:
+        return changed_items(name, live, new, field)
+    if isinstance(new, list) and field.merges_values:
+        return if_any(name, [value for value in new if value not in live])
+    return {} if live == new else {name: new}
 
 
 def changed_items(name: str, live: Items, new: Items, list_type: FieldType) -> dict[str, Any]:
@@ -63,16 +67,22 @@ def deletions(old: Map, new: Map, type_: FieldType) -> dict[str, Any]:
     """What stands in `old` and no longer in `new`."""
     patch: dict[str, Any] = {}
     for name, value in old.items():
-        field = type_.field(name)
         if name not in new:
             patch[name] = None
-        elif isinstance(value, Mapping) and isinstance(new[name], Mapping) and not field.is_replaced:
-            patch |= if_any(name, deletions(value, new[name], field))
-        elif isinstance(value, list) and isinstance(new[name], list) and field.merge_key:
-            patch |= deleted_items(name, value, new[name], field)
-        elif isinstance(value, list) and isinstance(new[name], list) and field.merges_values:
-            patch |= if_any(DELETED + name, [each for each in value if each not in new[name]])
+        elif alike(value, new[name]):
+            patch |= deleted_from_field(name, value, new[name], type_.field(name))
     return patch
+
+
+def deleted_from_field(name: str, old: Any, new: Any, field: FieldType) -> dict[str, Any]:
+    """What is gone inside one field, if it is one that is merged."""
+    if isinstance(old, Mapping) and not field.is_replaced:
+        return if_any(name, deletions(old, new, field))
+    if isinstance(old, list) and field.merge_key:
+        return deleted_items(name, old, new, field)
+    if isinstance(old, list) and field.merges_values:
+        return if_any(DELETED + name, [value for value in old if value not in new])
+    return {}
 
 
 def deleted_items(name: str, old: Items, new: Items, list_type: FieldType) -> dict[str, Any]:
@@ -125,20 +135,30 @@ def patched_map(live: Map, patch: Map, type_: FieldType) -> dict[str, Any]:
     """The live map as the server has it after the patch."""
     retained = patch.get(RETAIN, live)
     merged = {name: value for name, value in live.items() if name in retained}
-    for name in dict.fromkeys(name.removeprefix(ORDER).removeprefix(DELETED) for name in patch if name != RETAIN):
-        field = type_.field(name)
-        if field.merge_key and isinstance(merged.get(name), list) and isinstance(patch.get(name, []), list):
-            merged[name] = patched_list(merged[name], patch.get(name, []), patch.get(ORDER + name), field)
-        elif field.merges_values and isinstance(merged.get(name), list) and isinstance(patch.get(name, []), list):
-            gone = patch.get(DELETED + name, ())
-            merged[name] = [*(each for each in merged[name] if each not in gone), *patch.get(name, ())]
-        elif patch.get(name) is None:
-            merged.pop(name, None)
-        elif isinstance(patch[name], Mapping) and isinstance(merged.get(name), Mapping) and not field.is_replaced:
-            merged[name] = patched_map(merged[name], patch[name], field)
-        else:
-            merged[name] = plain(patch[name])
-    return merged
+    for name in fields_in(patch):
+        value = patched_field(name, merged.pop(name, None), patch, type_.field(name))
+        if value is not None:
+            merged[name] = value
+    return {name: merged[name] for name in (*live, *merged) if name in merged}
+
+
+def patched_field(name: str, live: Any, patch: Map, field: FieldType) -> Any:
+    """The value of one field after the patch; None where it goes."""
+    change = patch.get(name, [])
+    if isinstance(live, list) and isinstance(change, list) and field.merge_key:
+        return patched_list(live, change, patch.get(ORDER + name), field)
+    if isinstance(live, list) and isinstance(change, list) and field.merges_values:
+        gone = patch.get(DELETED + name, [])
+        return [value for value in live if value not in gone] + change
+    if isinstance(live, Mapping) and isinstance(change, Mapping) and not field.is_replaced:
+        return patched_map(live, change, field)
+    return plain(patch.get(name))
+
+
+def fields_in(patch: Map) -> list[str]:
+    """The fields that a patch is about, each once."""
+    names = [name.removeprefix(ORDER).removeprefix(DELETED) for name in patch if name != RETAIN]
+    return list(dict.fromkeys(names))
 
 
 def patched_list(live: Items, patch: Items, order: Items | None, list_type: FieldType) -> Items:
