@@ -44,7 +44,7 @@ def changed_field(name: str, live: Any, new: Any, field: FieldType) -> dict[str,
     if isinstance(new, list) and field.merge_key:
         return changed_items(name, live, new, field)
     if isinstance(new, list) and field.merges_values:
-        return if_any(name, [value for value in new if value not in live])
+        return if_any(name, [value for value in dict.fromkeys(new) if value not in live])
     return {} if live == new else {name: new}
 
 
@@ -59,7 +59,7 @@ def changed_items(name: str, live: Items, new: Items, list_type: FieldType) -> d
         elif after is not None and (patch := changes(before, after, list_type.item())):
             items.append(patch | {key: after[key]})
     same_order = [item[key] for item in live] == [item[key] for item in new]
-    order = {} if same_order and not items else {ORDER + name: [{key: item[key]} for item in new]}
+    order = {} if same_order and not items else if_any(ORDER + name, [{key: item[key]} for item in new])
     return if_any(name, in_order(items, new, key)) | order
 
 
@@ -71,6 +71,8 @@ def deletions(old: Map, new: Map, type_: FieldType) -> dict[str, Any]:
             patch[name] = None
         elif alike(value, new[name]):
             patch |= deleted_from_field(name, value, new[name], type_.field(name))
+    if type_.retains_keys and patch:
+        patch[RETAIN] = sorted(name for name, value in new.items() if value is not None)
     return patch
 
 
@@ -81,7 +83,7 @@ def deleted_from_field(name: str, old: Any, new: Any, field: FieldType) -> dict[
     if isinstance(old, list) and field.merge_key:
         return deleted_items(name, old, new, field)
     if isinstance(old, list) and field.merges_values:
-        return if_any(DELETED + name, [value for value in old if value not in new])
+        return if_any(DELETED + name, [value for value in dict.fromkeys(old) if value not in new])
     return {}
 
 
@@ -93,7 +95,7 @@ def deleted_items(name: str, old: Items, new: Items, list_type: FieldType) -> di
             gone.append({DIRECTIVE: "delete", key: before[key]})
         elif before is not None and (patch := deletions(before, after, list_type.item())):
             items.append(patch | {key: after[key]})
-    order = {ORDER + name: [{key: item[key]} for item in new]} if items or gone else {}
+    order = if_any(ORDER + name, [{key: item[key]} for item in new]) if items or gone else {}
     return if_any(name, in_order(items, new, key) + gone) | order
 
 
@@ -125,7 +127,8 @@ def merged_patches(deleted: Map, changed: Map, type_: FieldType) -> dict[str, An
         if isinstance(value, Mapping) and isinstance(patch.get(name), Mapping):
             patch[name] = merged_patches(patch[name], value, field)
         elif field.merge_key and isinstance(value, list) and isinstance(patch.get(name), list):
-            patch[name] = merged_items(patch[name], value, field, merged_patches)
+            items = merged_items(patch[name], value, field, merged_patches)
+            patch[name] = among(items, changed.get(ORDER + name, value), patch[name], field.merge_key)
         else:
             patch[name] = value
     return patch
@@ -167,11 +170,12 @@ def patched_list(live: Items, patch: Items, order: Items | None, list_type: Fiel
     gone = [item[key] for item in patch if item.get(DIRECTIVE) == "delete"]
     rest = [item for item in live if item[key] not in gone]
     items = merged_items(rest, [item for item in patch if DIRECTIVE not in item], list_type, patched_map)
-    return [plain(item) for item in among(items, patch if order is None else order, live, key)]
+    stood = rest if order is None else items[: len(live)]  # Go has written the new items over the live list
+    return [plain(item) for item in among(items, patch if order is None else order, stood, key)]
 
 
 def merged_items(items: Items, patch: Items, list_type: FieldType, merge: Merge) -> Items:
-    """Each item of the patch merged into the first one that has its key, or added; in the patch's order."""
+    """Each item of the patch merged into the first one that has its key, or behind them all."""
     key, merged = str(list_type.merge_key), list(items)
     for item in patch:
         places = [place for place, other in enumerate(merged) if other[key] == item[key]]
@@ -179,7 +183,7 @@ def merged_items(items: Items, patch: Items, list_type: FieldType, merge: Merge)
             merged[places[0]] = merge(merged[places[0]], item, list_type.item())
         else:
             merged.append(item)
-    return among(merged, patch, items, key)
+    return merged
 
 
 def in_order(items: Items, order: Items, key: str) -> Items:
@@ -188,9 +192,9 @@ def in_order(items: Items, order: Items, key: str) -> Items:
     return sorted(items, key=lambda item: keys.index(item[key]))
 
 
-def among(items: Items, order: Items, live: Items, key: str) -> Items:
-    """The items that `order` names in its order, and the others where they stood before them."""
-    named, places = {item[key] for item in order}, [item[key] for item in live]
+def among(items: Items, order: Items, stood: Items, key: str) -> Items:
+    """The items that `order` names in its order, and the others before those that they stood before."""
+    named, places = {item[key] for item in order}, [item[key] for item in stood]
     ordered = in_order([item for item in items if item[key] in named], order, key)
     others = [item for item in items if item[key] not in named]
     result: Items = []

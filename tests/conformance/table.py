@@ -23,6 +23,7 @@ UPSTREAM = {
     "nodefit_scoring.json": "kube-scheduler: NodeResourcesFit's strategies, normalization, sampling (`noderesources/`)",
     "preemption.json": "kube-scheduler: victims, and the node they go from (`default_preemption_test.go`)",
     "ray_serve.json": "Ray Serve: policy, delays, factors, aggregation of the metric, run through ray 2.60.0",
+    "strategic_merge.json": "Helm: three-way strategic merges, patch and result (`strategicpatch/patch_test.go`)",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
     "vpa_recommender.json": "VPA: samples, memory peaks, OOMs, recommendations (`model/`, `logic/`)",
     "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
