@@ -122,9 +122,7 @@ class ScaledObject:
             "scaleTargetRef": self.scale_target_ref.manifest(),
             "minReplicaCount": self.min_replica_count,
             "maxReplicaCount": self.max_replica_count,
-            "pollingInterval": self.polling_interval,
-            "cooldownPeriod": self.cooldown_period,
-            "initialCooldownPeriod": self.initial_cooldown_period,
+            **self.periods(),
             "triggers": [trigger.manifest() for trigger in self.triggers],
         }
         if self.idle_replica_count is not None:
@@ -133,6 +131,16 @@ class ScaledObject:
             spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": self.behavior.manifest()}}
         head = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
+
+    def periods(self) -> dict[str, int]:
+        """The periods of KEDA's own loop; where there is always a replica, only those that are not as by default."""
+        counts = self.min_replica_count == 0 or self.idle_replica_count == 0
+        periods = {
+            "pollingInterval": (self.polling_interval, 30),
+            "cooldownPeriod": (self.cooldown_period, 300),
+            "initialCooldownPeriod": (self.initial_cooldown_period, 0),
+        }
+        return {name: period for name, (period, default) in periods.items() if counts or period != default}
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
         """The HPA that KEDA creates: it never goes below one pod, the step to zero is KEDA's own."""
