@@ -45,10 +45,16 @@ class ContainerPolicy:
         return {
             "containerName": self.container_name,
             "controlledResources": list(self.controlled_resources),
-            "controlledValues": self.controlled_values,
+            **self.controls(),
             **{name: dict(amounts) for name, amounts in bounds.items() if amounts},
-            **({} if self.mode == "Auto" else {"mode": self.mode}),
         }
+
+    def controls(self) -> dict[str, str]:
+        """Mode and controlled values; the webhook takes no RequestsAndLimits, the default, in mode Off."""
+        if self.mode == "Auto":
+            return {"controlledValues": self.controlled_values}
+        values = {} if self.controlled_values == "RequestsAndLimits" else {"controlledValues": self.controlled_values}
+        return {"mode": self.mode, **values}
 
     def clamp(self, recommendation: Recommendation) -> Recommendation:
         """The recommendation within minAllowed and maxAllowed."""
