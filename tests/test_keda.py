@@ -72,10 +72,6 @@ def test_idle_replicas() -> None:
         ({"triggers": ()}, "spec.triggers: Required value"),
         ({"triggers": (LOAD,)}, "only cpu/memory triggers"),
         (
-            {"triggers": (keda.Trigger("cpu", {}, "62.5", metric_type="Utilization"),), "min_replica_count": 1},
-            'value: Invalid value: "62.5": strconv.ParseInt: parsing "62.5": invalid syntax',
-        ),
-        (
             {"triggers": (keda.Trigger("cpu", {}, 60, metric_type="Value"),), "min_replica_count": 1},
             "unknown metric type: Value, allowed values are 'Utilization' or 'AverageValue'",
         ),
@@ -324,3 +320,59 @@ def test_periods_without_effect_are_a_warning() -> None:
 
 def test_a_fallback_is_valid_with_one_external_trigger() -> None:
     assert validate(stored(triggers=[prometheus(), processor()], fallback=FALLBACK)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "metric_type", "message"),
+    [
+        ("cpu", "62.5", "Utilization", 'Trigger is invalid: cpu.threshold: Invalid value: "62.5": strconv.ParseInt'),
+        ("memory", 2**31, "Utilization", "value out of range"),
+        ("memory", "4GB", "AverageValue", "memory.threshold"),
+        ("prometheus", "500m", "AverageValue", 'prometheus.threshold: Invalid value: "500m": strconv.ParseFloat'),
+    ],
+)
+def test_a_target_is_refused_when_the_trigger_is_built(
+    kind: str, threshold: Any, metric_type: str, message: str
+) -> None:
+    """`parseUtilization`, a quantity for cpu and memory, a float for the others."""
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        keda.Trigger(kind, {}, threshold, metric_type=metric_type)
+
+
+A, B = (keda.Trigger("prometheus", {"query": name}, 1, 5, name=name) for name in "ab")
+OWN = keda.Trigger("cpu", {"containerName": "app"}, 60, metric_type="Utilization")
+
+
+def test_a_formula_replaces_the_metrics_of_the_external_triggers() -> None:
+    """`getScaledObjectMetricSpecs`: those of cpu and memory stay, but for one of a single container."""
+    half = keda.ScalingModifiers("max(a, b) / 2", "2.5", 1)
+    made = scaled(triggers=(A, B, LOAD, OWN), scaling_modifiers=half)
+    composite = hpa.External("composite-metric", hpa.AverageValue("2500m"))
+    assert made.hpa().metrics == (hpa.Resource("cpu", hpa.Utilization(60)), composite)
+    assert [made.active(value) for value in (1, 1.1)] == [False, True]
+    assert keda.ScaledObject.of(made.manifest()) == made
+    assert validate(made.manifest()) == validate(made.hpa().manifest()) == []
+    assert keda.ScalingModifiers("a", 3, metric_type="Value").metric().target == hpa.Value("3000m")
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "message"),
+    [
+        (lambda: keda.ScalingModifiers("a", "x"), "ScalingModifiers is invalid: target"),
+        (lambda: keda.ScalingModifiers("a", "inf"), "must be greater than 0"),
+        (lambda: scaled(triggers=(A,), scaling_modifiers=keda.ScalingModifiers("a + b", 1)), "unknown name b (1:11)"),
+        (lambda: scaled(scaling_modifiers=keda.ScalingModifiers("a", 1, metric_type="Utilization")), "metricType"),
+    ],
+)
+def test_a_formula_is_refused_as_the_webhook_does(modifiers: Any, message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        modifiers()
+
+
+def test_what_is_not_modelled_of_an_object_is_named() -> None:
+    obj = stored(fallback=FALLBACK, triggers=[prometheus(authenticationRef={"name": "token"})])
+    assert manifest.unused_fields(obj, keda.ScaledObject.of(obj).manifest()) == [
+        "spec.triggers[0].authenticationRef.name",
+        "spec.fallback.failureThreshold",
+        "spec.fallback.replicas",
+    ]

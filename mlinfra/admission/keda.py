@@ -5,6 +5,7 @@ What needs other objects is not looked at: the requests of the target's containe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from mlinfra.admission.custom import CustomKind
@@ -60,7 +61,7 @@ def _resource_target(kind: Field, metadata: Field) -> Iterator[Problem]:
     if not value.value:
         yield value.required('missing required parameter "value" in [triggerMetadata]')
     elif kind.value == "Utilization":
-        yield from _reads(value, int32)
+        yield from reads(value, int32)
     elif kind.value == "AverageValue":
         yield from quantity_check(positive=True)(value)
     if kind.value not in ("Utilization", "AverageValue"):
@@ -68,7 +69,7 @@ def _resource_target(kind: Field, metadata: Field) -> Iterator[Problem]:
         yield kind.invalid(f"unknown metric type: {kind.value or ''}, {allowed}")
 
 
-def _reads(field: Field, parse: Callable[[str], float]) -> Iterator[Problem]:
+def reads(field: Field, parse: Callable[[str], float]) -> Iterator[Problem]:
     """The text is a number to Go; its words where it is not."""
     try:
         parse(field.value)
@@ -118,16 +119,16 @@ def _modifiers(spec: Field) -> Iterator[Problem]:
     else:
         names = [trigger["name"].value for trigger in _external_triggers(spec)]
         yield from (formula.invalid(why) for why in formula_objections(formula.value, names))
-        yield from _formula_target(target)
+        yield from formula_target(target)
     if modifiers["activationTarget"].value:
-        yield from _reads(modifiers["activationTarget"], number)
+        yield from reads(modifiers["activationTarget"], number)
 
 
-def _formula_target(target: Field) -> Iterator[Problem]:
+def formula_target(target: Field) -> Iterator[Problem]:
     words = "error converting target for scalingModifiers (string->float) to valid target"
-    objections = list(_reads(target, number))
+    objections = list(reads(target, number))
     yield from (Problem(path, f"{message}: {words}") for path, message in objections)
-    if not objections and number(target.value) <= 0:
+    if not objections and not 0 < number(target.value) < math.inf:
         yield target.invalid(f"{words}: must be greater than 0")
 
 
