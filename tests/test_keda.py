@@ -252,6 +252,8 @@ def test_the_webhooks_rules_people_met(spec: manifest.Manifest, path: str, words
         (formula("max(a, 1"), "scalingModifiers.formula", "unexpected token EOF"),
         (formula("a + 1)"), "scalingModifiers.formula", 'unexpected token Bracket(")")'),
         (formula("a +"), "scalingModifiers.formula", 'unexpected token Bracket(")")'),
+        (formula("a 2"), "scalingModifiers.formula", 'unexpected token Number("2")'),
+        (formula("(a) a"), "scalingModifiers.formula", 'unexpected token Identifier("a")'),
         (formula("a", target="0"), "scalingModifiers.target", "error converting target for scalingModifiers"),
         (formula("a", target="ten"), "scalingModifiers.target", "error converting target for scalingModifiers"),
         (formula("a", activationTarget="few"), "activationTarget", "strconv.ParseFloat"),
@@ -273,6 +275,12 @@ def test_the_webhooks_rules_people_met(spec: manifest.Manifest, path: str, words
             "quantities must match",
         ),
         ({"advanced": {"horizontalPodAutoscalerConfig": {"name": "h" * 64}}}, "metadata.name", "HPA name"),
+        ({"advanced": {"horizontalPodAutoscalerConfig": {"name": "My"}}}, "horizontalPodAutoscalerConfig.name", "RFC 1123"),
+        (
+            {"advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"stabilizationWindowSeconds": 5000}}}}},
+            "behavior.scaleUp.stabilizationWindowSeconds",
+            "must be less than or equal to 3600",
+        ),
     ],
 )  # fmt: skip
 def test_the_webhooks_other_rules(spec: manifest.Manifest, path: str, words: str) -> None:
@@ -292,6 +300,9 @@ def test_the_webhooks_other_rules(spec: manifest.Manifest, path: str, words: str
         "let x = max(a, 1); x ** 2",
         "a matches 'b' ? 1 : 2",
         "[a, 2, 3][1:][0]",
+        "reduce([a, 2], #acc + #)",
+        "if a > 1 { 5 } else { 0 }",
+        "a | max(2)",
     ],
 )
 def test_formulas_that_compile(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A formula of KEDA's scalingModifiers, in the language of expr-lang/expr: its names and its brackets.
+"""A formula of KEDA's scalingModifiers, in the language of expr-lang/expr: its names, its operands and its brackets.
 
 KEDA 2.20.2, `castToFloatIfNecessary` and `validateScalingModifiersFormula` of `scaledobject_webhook.go`. The types of
 operands and arguments are not looked at, and nothing is computed.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 TOKEN = re.compile(
-    r"""(?P<text>"(\\.|[^"\\])*"|'(\\.|[^'\\])*'|`[^`]*`)"""
+    r"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
     r"""|(?P<number>\.?[0-9][0-9A-Za-z_.]*)"""
     r"""|(?P<name>[A-Za-z_$][A-Za-z0-9_$]*)"""
     r"""|(?P<sign>\?\.|\?\?|&&|\|\||\*\*|[=!<>]=|\S)"""
@@ -26,6 +26,7 @@ FUNCTION = re.compile(
 )
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 OPERATOR = re.compile(r"[-+*/%^<>!?]|\*\*|&&|\|\||\?\?|[=!<>]=")
+KINDS = {"name": "Identifier", "number": "Number", "text": "String"}
 Tokens = list[re.Match[str]]
 
 
@@ -33,6 +34,7 @@ def formula_objections(formula: str, triggers: Collection[str]) -> Iterator[str]
     """Why the formula does not compile with these names of triggers, in the words of expr-lang."""
     tokens = list(TOKEN.finditer(cast_to_float(formula)))
     yield from unknown_names(tokens, triggers)
+    yield from operands_in_a_row(tokens)
     yield from misplaced_brackets(tokens)
 
 
@@ -52,8 +54,20 @@ def unknown_names(tokens: Tokens, triggers: Collection[str]) -> Iterator[str]:
         name = token.group()
         known = name in variables or name in triggers or KEYWORD.fullmatch(name)
         called = after == "(" and FUNCTION.fullmatch(name)
-        if token["name"] and not known and not called and before not in (".", "?."):
+        if token["name"] and not known and not called and before not in (".", "?.", "#"):
             yield f"unknown name {name} (1:{token.start() + 1})"
+
+
+def operands_in_a_row(tokens: Tokens) -> Iterator[str]:
+    """An operand where an operator is due."""
+    for before, token in pairwise(tokens):
+        if _is_operand(token) and (_is_operand(before) or before.group() in (")", "]")):
+            yield f'unexpected token {KINDS[str(token.lastgroup)]}("{token.group()}")'
+
+
+def _is_operand(token: re.Match[str]) -> bool:
+    """A number, a text, or a name that is no keyword."""
+    return token["sign"] is None and not KEYWORD.fullmatch(token.group())
 
 
 def misplaced_brackets(tokens: Tokens) -> Iterator[str]:

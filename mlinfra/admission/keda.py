@@ -1,6 +1,7 @@
 """ScaledObject, keda.sh/v1alpha1: KEDA 2.20.2, `apis/keda/v1alpha1/scaledobject_{types,webhook}.go`.
 
-What needs other objects is not looked at: the requests of the target's containers, a second ScaledObject or HPA.
+What the API server says of the HPA that KEDA writes is said of the ScaledObject. What needs other objects is not looked
+at: the requests of the target's containers, a second ScaledObject or HPA.
 """
 
 from __future__ import annotations
@@ -8,10 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from mlinfra.admission.autoscaler import SCALING_RULES
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.formula import formula_objections
 from mlinfra.admission.go_values import int32, number
-from mlinfra.admission.rules import ApiWarning, Field, Needed, Problem, Rules, one_of, quantity_check, whole
+from mlinfra.admission.rules import (
+    ApiWarning,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    below,
+    dns_subdomain,
+    one_of,
+    quantity_check,
+    whole,
+)
 
 RESOURCE_TRIGGERS = ("cpu", "memory")
 LONGEST_LABEL = 63
@@ -65,8 +78,8 @@ def _resource_target(kind: Field, metadata: Field) -> Iterator[Problem]:
     elif kind.value == "AverageValue":
         yield from quantity_check(positive=True)(value)
     if kind.value not in ("Utilization", "AverageValue"):
-        allowed = "allowed values are 'Utilization' or 'AverageValue'"
-        yield kind.invalid(f"unknown metric type: {kind.value or ''}, {allowed}")
+        why = f"unknown metric type: {kind.value or ''}, allowed values are 'Utilization' or 'AverageValue'"
+        yield kind.invalid(why) if kind.value else kind.required(why)
 
 
 def reads(field: Field, parse: Callable[[str], float]) -> Iterator[Problem]:
@@ -182,6 +195,7 @@ def _without_effect(obj: Field) -> Iterator[ApiWarning]:
         yield ApiWarning(cooldown.path, NOT_RELEVANT.format("CooldownPeriod"))
 
 
+_HPA = "spec.advanced.horizontalPodAutoscalerConfig"
 RULES: Rules = [
     ("spec.scaleTargetRef.name", Needed()),
     ("spec.triggers", Needed("no triggers defined in the ScaledObject/ScaledJob")),
@@ -190,6 +204,8 @@ RULES: Rules = [
     ("spec.(minReplicaCount|idleReplicaCount|cooldownPeriod|initialCooldownPeriod)", whole(0)),
     ("spec.(maxReplicaCount|pollingInterval)", whole(1)),
     ("spec.fallback.(failureThreshold|replicas)", whole(0)),
+    (f"{_HPA}.name", dns_subdomain),
+    *below(f"{_HPA}.behavior.(scaleUp|scaleDown)", SCALING_RULES),
 ]
 ACROSS: Rules = [
     ("", _names),
