@@ -268,3 +268,15 @@ def test_a_policy_in_mode_off_is_one_that_the_webhook_takes() -> None:
     off = vpa.VerticalPodAutoscaler("bert", BERT, container_policies=(vpa.ContainerPolicy("a", mode="Off"),))
     assert validate(off.manifest()) == []
     assert vpa.VerticalPodAutoscaler.of(off.manifest()) == off
+
+
+def test_a_container_in_mode_off_has_no_recommendation_and_no_share_of_the_minimum() -> None:
+    """`routines/vpa.go`; a policy of the container's own name comes before that of "*"."""
+    policies = (vpa.ContainerPolicy("*", {"cpu": "100m"}), vpa.ContainerPolicy("sidecar", mode="Off"))
+    usage = {name: vpa.AggregateContainerState() for name in ("server", "sidecar")}
+    scaler = vpa.VerticalPodAutoscaler("bert", BERT, container_policies=policies)
+    assert {name: each.target for name, each in scaler.recommendations(usage).items()} == {
+        "server": vpa.Amounts(100, 250 * 2**20)
+    }
+    both = vpa.VerticalPodAutoscaler("bert", BERT).recommendations(usage)
+    assert [each.target for each in both.values()] == [vpa.Amounts(12, 125 * 2**20)] * 2

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mlinfra.admission import accepted, check
 from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
-from mlinfra.autoscaling.vpa.recommender import Recommendation
+from mlinfra.autoscaling.vpa.recommender import Recommendation, recommend
+from mlinfra.autoscaling.vpa.usage import AggregateContainerState
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, canonical, milli_value, quantity, shown
 
@@ -106,6 +107,18 @@ class VerticalPodAutoscaler:
             spec.get("updatePolicy", {}).get("updateMode", "Recreate"),
             tuple(ContainerPolicy.of(policy) for policy in spec.get("resourcePolicy", {}).get("containerPolicies", ())),
         )
+
+    def policy(self, container: str) -> ContainerPolicy:
+        """The container's own policy, or else that of "*", or else none (`GetContainerResourcePolicy`)."""
+        own = [policy for policy in self.container_policies if policy.container_name == container]
+        of_all = [policy for policy in self.container_policies if policy.container_name == "*"]
+        return [*own, *reversed(of_all), ContainerPolicy()][0]
+
+    def recommendations(self, usage: Mapping[str, AggregateContainerState]) -> dict[str, Recommendation]:
+        """One for each container that is not in mode Off, within its policy; the pod's minimum is divided by those
+        alone (`GetContainerNameToAggregateStateMap`)."""
+        states = {name: state for name, state in usage.items() if self.policy(name).mode != "Off"}
+        return {name: self.policy(name).clamp(recommend(state, len(states))) for name, state in states.items()}
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}
