@@ -69,7 +69,7 @@ def test_what_ray_still_reads_is_deprecated_and_not_dropped(name: str) -> None:
     """`AutoscalingConfig.get_upscaling_factor` of Ray 2.60 (`python/ray/serve/config.py`) is the oracle."""
     from ray.serve.config import AutoscalingConfig as OfRay
 
-    scaling = {name: 0.5, "max_replicas": 4}
+    scaling: Manifest = {name: 0.5, "max_replicas": 4}
     (warning,) = validate(with_deployment({"name": "a", "autoscaling_config": scaling}))
     assert isinstance(warning, ApiWarning)
     assert warning.message.startswith("deprecated: its name is ")
@@ -400,7 +400,7 @@ NEEDED: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), NEEDED, ids=str)
 def test_a_ray_service_without_what_we_need_is_not_read(path: tuple[Any, ...], value: Any) -> None:
-    with pytest.raises(Invalid, match="Required value|at least one container"):
+    with pytest.raises(Invalid, match=r"Required value|at least one container"):
         RayService.of(damaged(RAY_SERVICE.manifest(), path, value))
 
 

@@ -13,7 +13,8 @@ from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
 from mlinfra.admission import accepted, check
-from mlinfra.admission.kserve import API_VERSION, CONTAINER, FRAMEWORKS, MODE, MODES, advice, mode
+from mlinfra.admission.kserve import API_VERSION, CONTAINER, MODE, MODES, advice, mode
+from mlinfra.admission.kserve_storage import FRAMEWORKS
 from mlinfra.admission.rules import one_of, refuse
 from mlinfra.manifest import RESTRICTED, Manifest, Resources
 

@@ -55,7 +55,9 @@ class AutoscalingConfig:
         """The map of a config file, with factors by their names of old too; fields that are not here are left out."""
         names = {option.name for option in fields(cls)}
         both = manifest.get("smoothing_factor")
-        factors = {f"{way}scaling_factor": manifest.get(f"{way}scale_smoothing_factor", both) for way in ("up", "down")}
+        factors: Manifest = {
+            f"{way}scaling_factor": manifest.get(f"{way}scale_smoothing_factor", both) for way in ("up", "down")
+        }
         return cls(**factors | {name: value for name, value in manifest.items() if name in names})
 
     def manifest(self) -> Manifest:
