@@ -219,6 +219,13 @@ def test_who_scales_a_service_in_standard_mode(scaler: str | None, place: str) -
     assert kinds == ["InferenceService", "Deployment", "Service", *SCALED_BY[scaler], "HTTPRoute", "HTTPRoute"]
 
 
+def test_a_service_that_is_stopped_has_nothing_below_it() -> None:
+    for service in (KNATIVE, STANDARD):
+        obj = service.manifest()
+        obj["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"
+        assert [made.kind for made in reconcile.reconcile(obj)] == ["InferenceService"]
+
+
 def test_in_knative_mode_the_class_makes_nothing() -> None:
     obj = KNATIVE.manifest()
     kinds = [made.kind for made in reconcile.reconcile(obj)]

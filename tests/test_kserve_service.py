@@ -257,10 +257,39 @@ def test_what_the_webhook_refuses_for_each_autoscaler(scaler: str, fields: dict[
     assert [why in line for line in said(obj)] == ([True] if why else []), said(obj)
 
 
+NODES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "sound": ({}, {}, ""),
+    "storage": ({}, {"storageUri": "s3://m"}, "Multinode only supports 'pvc' and 'oci' Storage Protocol(s3)"),
+    "no storage": ({}, {"storageUri": None}, "StorageURI must be set for multinode enabled"),
+    "size": ({"pipelineParallelSize": 0}, {}, "WorkerSpec.PipelineParallelSize cannot be less than 1(0)"),
+    "variable": ({}, {"env": [{"name": "TENSOR_PARALLEL_SIZE", "value": "2"}]}, "setting TENSOR_PARALLEL_SIZE in"),
+    "containers": (
+        {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]},
+        {},
+        "setting multiple containers in workerSpec is not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("workers", "fields", "why"), NODES.values(), ids=NODES)
+def test_a_model_on_several_nodes(workers: dict[str, Any], fields: dict[str, Any], why: str) -> None:
+    """`validateMultiNodeVariables` of KServe 0.20."""
+    model = {"modelFormat": {"name": "huggingface"}, "storageUri": "pvc://m"} | fields
+    obj = changed(OWN_SERVICE, "spec predictor", {"model": model, "workerSpec": workers})
+    obj["metadata"]["annotations"][KEDA] = "none"
+    assert [why in line for line in said(obj)] == ([True] if why else []), said(obj)
+    del obj["metadata"]["annotations"][KEDA]
+    assert any("Multinode only supports 'none' autoscaler()" in line for line in said(obj))
+
+
 def test_keda_without_metrics_has_nothing_to_scale_by() -> None:
     obj = changed(OWN_SERVICE, f"metadata annotations {KEDA}", "keda")
     assert said(obj) == []
     assert any("has no triggers" in str(problem) for problem in pitfalls(obj))
+    with_canary = changed(STANDARD, f"metadata annotations {KEDA}", "keda")
+    with_canary["spec"]["predictor"] |= {"scaleMetric": None, "scaleTarget": None} | external("q", value=5)
+    assert said(with_canary) == []
+    assert any("a canary may have no autoScaling" in str(problem) for problem in pitfalls(with_canary))
 
 
 def sources(*entries: str) -> dict[str, Any]:

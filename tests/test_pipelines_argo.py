@@ -348,6 +348,19 @@ def test_what_argos_lint_accepts_of_templates(text: str) -> None:
     assert lines(text) == []
 
 
+def test_an_image_may_come_from_the_defaults_and_an_input_may_not() -> None:
+    """The lint reads `templateDefaults` for images alone; `mergedTemplateDefaultsInto` is the controller's."""
+    templates = [{"name": "main", "container": {"args": ["{{inputs.parameters.who}}"]}}]
+    defaults = {"inputs": {"parameters": [{"name": "who", "value": "me"}]}, "container": {"image": "a:1"}}
+    spec = {"entrypoint": "main", "templates": templates, "templateDefaults": defaults}
+    obj = head("argoproj.io/v1alpha1") | {"spec": spec}
+    assert [problem.message for problem in validate(obj)] == [
+        "templates.main: failed to resolve {{inputs.parameters.who}}"
+    ]
+    del spec["templateDefaults"]
+    assert "templates.main.container.image may not be empty" in [problem.message for problem in validate(obj)]
+
+
 def test_the_entrypoints_inputs_are_arguments_of_the_workflow() -> None:
     obj = head("argoproj.io/v1alpha1") | {"spec": {"entrypoint": "echo", "templates": yaml.safe_load(dedent(ECHO))}}
     (problem,) = validate(obj)

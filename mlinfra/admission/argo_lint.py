@@ -1,8 +1,8 @@
 """Argo's walk through the templates of a Workflow: types, names, and calls with their arguments.
 
 `workflow/validate/validate.go` and `ProcessArgs` in `workflow/common/util.go` of Argo Workflows 4.1, where values of
-the Workflow's own arguments may still come (`argo lint`). Not here: sets of containers, manifests of resources, images
-that are not given, metrics, the inside of inline templates.
+the Workflow's own arguments may still come (`argo lint`). Not here: sets of containers, manifests of resources,
+metrics, the inside of inline templates.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def problems(workflow: Field) -> Iterator[Problem]:
     known = global_names(workflow)
     for template in templates.values():
         yield from _template(template, templates, known)
+        yield from _image(template, spec["templateDefaults"])
 
 
 # ------------------------------------------------------------------------------------------------------ one template
@@ -82,6 +83,14 @@ def _one_type(place: str, template: Field) -> Iterator[Problem]:
     if number != 1:
         what = "multiple template types specified" if number else "template type unspecified"
         yield Problem(template.path, f"{place} {what}. {CHOICES}")
+
+
+def _image(template: Field, defaults: Field) -> Iterator[Problem]:
+    """Of all defaults, the lint reads those of images; the controller merges the others when it runs a template."""
+    for kind in ("container", "script"):
+        image = template[kind]["image"]
+        if template[kind].value is not None and not (image.value or defaults[kind]["image"].value):
+            yield Problem(image.path, f"templates.{template['name'].value}.{kind}.image may not be empty")
 
 
 def _limits(place: str, template: Field) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 `pkg/apis/serving/v1beta1/{inference_service_validation,component,predictor}.go` and
 `pkg/controller/v1beta1/inferenceservice`; storage and KEDA's metrics stand in `kserve_storage` and `kserve_keda`. Not
-here: several nodes (`workerSpec`), batchers and tracing; their fields are known, their rules are not.
+here: batchers, tracing, and which GPUs several nodes may have; their fields are known, their rules are not.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def mode(obj: Manifest) -> str:
     return OLD_MODES.get(str(name), str(name))
 
 
+STOP = "serving.kserve.io/stop"
 AUTOSCALERS = ("hpa", "external", "keda", "none")
 
 
@@ -176,6 +177,34 @@ def _kpa_metrics(service: Field) -> Iterator[Problem]:
             yield strategy.forbidden("customizing deploymentStrategy is only supported for raw deployment mode")
 
 
+def _several_nodes(service: Field) -> Iterator[Problem]:
+    """`validateMultiNodeVariables`: nobody scales a model on several nodes, and every node can reach it."""
+    workers, model = (service["spec"]["predictor"][name] for name in ("workerSpec", "model"))
+    if workers.value is None:
+        return
+    if len(workers["containers"].value or ()) > 1:
+        yield workers["containers"].forbidden("setting multiple containers in workerSpec is not allowed")
+    for name in ("pipelineParallelSize", "tensorParallelSize"):
+        size, title = workers[name], name[0].upper() + name[1:]
+        if size.value is not None and size.value < 1:
+            yield size.invalid(f"WorkerSpec.{title} cannot be less than 1({size.value})")
+    if model.value is not None:
+        yield from _model_of_several_nodes(model, (service["metadata"]["annotations"].value or {}).get(AUTOSCALER, ""))
+
+
+def _model_of_several_nodes(model: Field, scaler: str) -> Iterator[Problem]:
+    for variable in model["env"].each():
+        if (name := variable["name"].value) in ("PIPELINE_PARALLEL_SIZE", "TENSOR_PARALLEL_SIZE"):
+            yield Problem(variable.path, f"setting {name} in environment variables is not allowed")
+    uri, scheme = model["storageUri"], str(model["storageUri"].value).partition("://")[0]
+    if uri.value is None:
+        yield uri.required("StorageURI must be set for multinode enabled")
+    elif scheme not in ("pvc", "oci"):
+        yield uri.invalid(f"Multinode only supports 'pvc' and 'oci' Storage Protocol({scheme})")
+    if scaler != "none":
+        yield Problem(f"metadata.annotations.{AUTOSCALER}", f"Multinode only supports 'none' autoscaler({scaler})")
+
+
 def _canaries(service: Field) -> Iterator[Problem]:
     """`validateCanarySpecs`: fixed replicas, distinct names, at most all the traffic."""
     canaries, stable = service["spec"]["canary"], service["spec"]["predictor"]
@@ -219,6 +248,7 @@ KIND = CustomKind(
         ("spec.transformer", _one_container),
         *kserve_storage.ACROSS,
         ("", _autoscaling),
+        ("", _several_nodes),
         ("", _canaries),
     ],
     "inferenceservice",
@@ -272,6 +302,9 @@ def _ignored(service: Field) -> Iterator[Problem]:
     if standard and scaler == "keda" and not predictor["autoScaling"]["metrics"].value:
         why = "without it the ScaledObject has no triggers, and the API server refuses it"
         yield predictor["autoScaling"]["metrics"].required(why)
+    if standard and scaler == "keda" and (canaries := service["spec"]["canary"]).value:
+        why = "may have no autoScaling, so its ScaledObject has no triggers, and the API server refuses that"
+        yield Problem(canaries.path, f"a canary {why}")
     percent = predictor["canaryTrafficPercent"]
     if standard and percent.value is not None:
         yield percent.invalid("is ignored in Standard mode, and all traffic goes to the new model: use spec.canary")

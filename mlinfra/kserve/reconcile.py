@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mlinfra.admission.kserve import autoscaler_class, mode
+from mlinfra.admission.kserve import STOP, autoscaler_class, mode
 from mlinfra.admission.kserve_storage import MODEL, storage_uris
 from mlinfra.admission.rules import Field, Invalid, Problem, decoded, select
 from mlinfra.manifest import Manifest
@@ -35,9 +35,14 @@ class Made(NamedTuple):
 
 
 def reconcile(service: Manifest) -> list[Made]:
-    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's."""
+    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's.
+
+    One that is stopped has nothing below it.
+    """
     standard = mode(service) == "Standard"
     made = [Made(0, "InferenceService", service["metadata"]["name"])]
+    if str((service["metadata"].get("annotations") or {}).get(STOP)).lower() == "true":
+        return made
     for name, component in components(service):
         made += raw_component(name, autoscaler(service, component)) if standard else knative_component(name)
     return made + (http_routes(service) if standard else istio_routes(service))
