@@ -305,6 +305,19 @@ LINT: dict[str, tuple[str, str]] = {
         dag("{name: a, template: read}") + "  - {name: read, inputs: {artifacts: [{name: f, path: /f}]}, suspend: {}}",
         "templates.main.tasks.a inputs.artifacts.f was not supplied",
     ),
+    "a number for a time": (
+        "  - {name: main, timeout: '30', container: {image: a}}",
+        "main has invalid duration format in timeout",
+    ),
+    "a time for a DAG": (dag(task("a"), more="\n    timeout: 5m"), "DAG template doesn't support timeout field"),
+    "an object of nothing": (
+        "  - {name: main, resource: {action: create}}",
+        "either templates.main.resource.manifest or templates.main.resource.manifestFrom must be specified",
+    ),
+    "files of no container": (
+        "  - {name: main, containerSet: {containers: [{name: a}]}, inputs: {artifacts: [{name: f, path: /f, raw: {data: x}}]}}",
+        'templates.main.containerSet.containers must have a container named "main" for input or output',
+    ),
     "an input's odd name": (
         dag(task("a")).replace("{name: message}]", "{name: message}, {name: a b}]"),
         "templates.echo.inputs.parameters[1].name: 'a b' is invalid: Parameter/Artifact name must consist of",
@@ -346,6 +359,11 @@ SOUND: dict[str, str] = {
 @pytest.mark.parametrize("text", SOUND.values(), ids=SOUND)
 def test_what_argos_lint_accepts_of_templates(text: str) -> None:
     assert lines(text) == []
+
+
+def test_the_name_of_a_workflow_is_the_value_of_a_label() -> None:
+    (problem,) = validate(changed(("metadata", "name"), "a" * 64))
+    assert problem.message.endswith("must not be more than 63 characters long (currently 64)")
 
 
 def test_an_image_may_come_from_the_defaults_and_an_input_may_not() -> None:

@@ -1,8 +1,8 @@
 """Argo's walk through the templates of a Workflow: types, names, and calls with their arguments.
 
 `workflow/validate/validate.go` and `ProcessArgs` in `workflow/common/util.go` of Argo Workflows 4.1, where values of
-the Workflow's own arguments may still come (`argo lint`). Not here: sets of containers, manifests of resources,
-metrics, the inside of inline templates.
+the Workflow's own arguments may still come (`argo lint`). Not here: the order of several containers, what a
+resource's manifest says, metrics, the inside of inline templates.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
 
 def problems(workflow: Field) -> Iterator[Problem]:
     """What is wrong with a Workflow that has its templates with it."""
-    spec = workflow["spec"]
+    spec, name = workflow["spec"], workflow["metadata"]["name"]
+    if len(str(name.value or "")) > 63:
+        why = f"must not be more than 63 characters long (currently {len(name.value)})"
+        yield Problem(name.path, f'workflow name "{name.value}" {why}')
     if spec["workflowTemplateRef"].value:
         if spec["templates"].value:
             why = "Templates is invalid field in spec if workflow referred WorkflowTemplate reference"
@@ -49,9 +52,9 @@ def problems(workflow: Field) -> Iterator[Problem]:
     templates = {template["name"].value: template for template in spec["templates"].each()}
     yield from _arguments("spec.arguments.", spec["arguments"], may_be_empty=True)
     yield from _hooks("hooks", spec["hooks"])
-    for name in ("entrypoint", "onExit"):
-        if (called := templates.get(spec[name].value)) is not None:
-            yield from _supplied(f"templates.{spec[name].value}", called, spec["arguments"], spec[name].path)
+    for first in (spec["entrypoint"], spec["onExit"]):
+        if (called := templates.get(first.value)) is not None:
+            yield from _supplied(f"templates.{first.value}", called, spec["arguments"], first.path)
     known = global_names(workflow)
     for template in templates.values():
         yield from _template(template, templates, known)
@@ -75,6 +78,8 @@ def _template(template: Field, templates: Mapping[str, Field], known: Scope) -> 
     elif why := unresolved(template.value, scope):
         yield Problem(template.path, f"{place}: {why}")
     yield from _limits(place, template)
+    yield from _timeouts(template)
+    yield from _leaf(place, template)
     yield from _outputs(place, template, scope)
 
 
@@ -102,6 +107,34 @@ def _limits(place: str, template: Field) -> Iterator[Problem]:
     ):
         if template[name].value is not None and not allowed:
             yield Problem(template[name].path, f"{place}.{name} is only valid for {where}")
+
+
+TITLES = {"dag": "DAG", "steps": "Steps", "suspend": "Suspend"}
+
+
+def _timeouts(template: Field) -> Iterator[Problem]:
+    """Only what runs has a time limit of its own, with a unit."""
+    kind, timeout, pending = type_of(template), template["timeout"], template["pendingTimeout"]
+    for limit, name in ((timeout, "timeout"), (pending, "pendingTimeout")):
+        if limit.value and kind in TITLES:
+            yield Problem(limit.path, f"{TITLES[kind]} template doesn't support {name} field")
+    if kind not in TITLES and re.fullmatch(r"[+-]?\d+", timeout.value or "", re.A):
+        yield Problem(timeout.path, f"{template['name'].value} has invalid duration format in timeout")
+
+
+def _leaf(place: str, template: Field) -> Iterator[Problem]:
+    """An object that is made is described, in one place; of several containers one has the files."""
+    resource, containers = template["resource"], template["containerSet"]["containers"]
+    described = [name for name in ("manifest", "manifestFrom") if resource[name].value]
+    if resource.value is not None and resource["action"].value not in ("delete", "get") and len(described) != 1:
+        either = f"either {place}.resource.manifest or {place}.resource.manifestFrom must be specified"
+        both = "shouldn't have both `manifest` and `manifestFrom` specified in `Manifest` for resource template"
+        yield Problem(resource.path, both if described else either)
+    moved = [template["inputs"]["artifacts"], template["outputs"]["parameters"], template["outputs"]["artifacts"]]
+    names = [container["name"].value for container in containers.each()]
+    if names and "main" not in names and any(entries.value for entries in moved):
+        why = 'must have a container named "main" for input or output'
+        yield Problem(containers.path, f"{place}.containerSet.containers {why}")
 
 
 def _inputs(place: str, template: Field) -> Iterator[Problem]:
@@ -326,5 +359,4 @@ def _output(name: str, parameter: Field, kind: str) -> Iterator[Problem]:
     elif kind in ("container", "containerSet", "script") and ways != ["path"]:
         yield Problem(source.path, f"{name}.path must be specified for {kind[0].upper()}{kind[1:]} templates")
     elif kind in ("dag", "steps") and ways[0] not in ("parameter", "expression"):
-        title = {"dag": "DAG", "steps": "Steps"}[kind]
-        yield Problem(source.path, f"{name}.parameter or expression must be specified for {title} templates")
+        yield Problem(source.path, f"{name}.parameter or expression must be specified for {TITLES[kind]} templates")
