@@ -62,7 +62,7 @@ TABLE: list[tuple[Callable[[Given], Any], str]] = [
     (lambda g: triggered("prometheus", g), "threshold activation_threshold"),
     (lambda g: run(by_kpa(g)), "target container_concurrency min_scale window_s target_burst_capacity"),
     (lambda g: run(by_kpa({}, **g)), "min_scale max_scale max_scale_up_rate max_scale_down_rate stable_window_s scale_down_delay_s"),
-    (learned, "confidence_interval_s histogram_half_life_s target_percentile upper_bound_percentile"),
+    (learned, "confidence_interval_s histogram_half_life_s target_cpu_percentile upper_bound_memory_percentile"),
     (lambda g: run(RayAutoscaler(AutoscalingConfig(**usual(g, max_replicas=5)))), "min_replicas max_replicas target_ongoing_requests upscaling_factor"),
 ]
 REFUSED: list[Callable[[], Any]] = [

@@ -431,6 +431,22 @@ def test_lists_and_maps_that_are_one_value_are_replaced_whole() -> None:
         before.apply(Manager("other"), pod(nodeSelector={"b": "2"}))
 
 
+def test_finalizers_of_others_stay() -> None:
+    def config(*finalizers: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "finalizers": list(finalizers)}}
+
+    merged = patched(config("ours/old"), config("ours/new"), config("ours/old", "theirs/one"))
+    assert merged["metadata"]["finalizers"] == ["theirs/one", "ours/new"]
+
+
+def test_a_null_deletes() -> None:
+    def config(**data: str | None) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+
+    assert patched(config(a="1"), config(a=None, b="2"), config(a="1", z="9"))["data"] == {"z": "9", "b": "2"}
+    assert Managed({}).apply(HELM, config(a="1")).apply(HELM, config(a=None, b="2")).obj["data"] == {"b": "2"}
+
+
 def test_an_item_without_its_key_is_named() -> None:
     with pytest.raises(MergeFailed, match="does not contain declared merge key: name"):
         patched(with_env(A1), with_env({"value": "1"}), with_env(A1))

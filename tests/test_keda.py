@@ -72,12 +72,8 @@ def test_idle_replicas() -> None:
         ({"triggers": ()}, "spec.triggers: Required value"),
         ({"triggers": (LOAD,)}, "only cpu/memory triggers"),
         (
-            {"triggers": (keda.Trigger("cpu", {}, "62.5", metric_type="Utilization"),), "min_replica_count": 1},
-            'value: Invalid value: "62.5": must be a whole number of percent',
-        ),
-        (
             {"triggers": (keda.Trigger("cpu", {}, 60, metric_type="Value"),), "min_replica_count": 1},
-            "unsupported metric type, allowed values are 'Utilization' or 'AverageValue'",
+            "unknown metric type: Value, allowed values are 'Utilization' or 'AverageValue'",
         ),
         (
             {"triggers": (keda.Trigger("cron", metric_type="Utilization"),)},
@@ -200,3 +196,194 @@ def test_what_kubectl_shows_is_read_and_the_defaults_filled_in() -> None:
 def test_a_manifest_that_cannot_be_read_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(admission.Invalid, match=re.escape(message)):
         keda.ScaledObject.of(stored(**change))
+
+
+def prometheus(**more: Any) -> manifest.Manifest:
+    return {"type": "prometheus", "metadata": {"query": "q", "threshold": "1"}, **more}
+
+
+def processor(**more: Any) -> manifest.Manifest:
+    return {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}, **more}
+
+
+def formula(text: str, **more: Any) -> manifest.Manifest:
+    """Over a trigger `a` and one of cpu that is called `c`."""
+    modifiers = {"formula": text, "target": "1", **more}
+    return {
+        "triggers": [prometheus(name="a"), processor(name="c")],
+        "advanced": {"scalingModifiers": {name: value for name, value in modifiers.items() if value is not None}},
+    }
+
+
+FALLBACK = {"failureThreshold": 3, "replicas": 6}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "words"),
+    [
+        (
+            {"triggers": [prometheus(name="a"), prometheus(name="a")]},
+            "spec.triggers[1].name",
+            'triggerName "a" is defined multiple times in the ScaledObject/ScaledJob, but it must be unique',
+        ),
+        (formula("a", target=None), "spec.advanced.scalingModifiers.target", "formula is given but target is empty"),
+        (formula("a + b"), "spec.advanced.scalingModifiers.formula", "unknown name b (1:11)"),
+        (
+            {"triggers": [processor()], "minReplicaCount": 1, "fallback": FALLBACK},
+            "spec.fallback",
+            "at least one trigger (that is not cpu or memory) has to have the `AverageValue` type",
+        ),
+    ],
+)
+def test_the_webhooks_rules_people_met(spec: manifest.Manifest, path: str, words: str) -> None:
+    """`ValidateTriggers`, `ValidateAndCompileScalingModifiers`, `CheckFallbackValid`."""
+    (problem,) = validate(stored(**spec))
+    assert problem.path == path
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "words"),
+    [
+        (formula("", activationTarget="5"), "scalingModifiers.formula", "error ScalingModifiers.Formula is mandatory"),
+        (formula("a + c"), "scalingModifiers.formula", "unknown name c"),  # cpu has no value in a formula
+        (formula("let x = a; x + y"), "scalingModifiers.formula", "unknown name y"),
+        (formula("a.b + sin(a)"), "scalingModifiers.formula", "unknown name sin"),
+        (formula("max(a, 1"), "scalingModifiers.formula", "unexpected token EOF"),
+        (formula("a + 1)"), "scalingModifiers.formula", 'unexpected token Bracket(")")'),
+        (formula("a +"), "scalingModifiers.formula", 'unexpected token Bracket(")")'),
+        (formula("a 2"), "scalingModifiers.formula", 'unexpected token Number("2")'),
+        (formula("(a) a"), "scalingModifiers.formula", 'unexpected token Identifier("a")'),
+        (formula("a", target="0"), "scalingModifiers.target", "error converting target for scalingModifiers"),
+        (formula("a", target="ten"), "scalingModifiers.target", "error converting target for scalingModifiers"),
+        (formula("a", activationTarget="few"), "activationTarget", "strconv.ParseFloat"),
+        (formula("a", metricType="Utilization"), "metricType", 'Unsupported value: "Utilization"'),
+        ({"fallback": FALLBACK | {"replicas": -1}}, "spec.fallback.replicas", "must be greater than or equal to 0"),
+        ({"fallback": FALLBACK | {"failureThreshold": -1}}, "spec.fallback.failureThreshold", "greater than or equal"),
+        ({"fallback": FALLBACK | {"behavior": "scalingModifiers"}}, "spec.fallback.behavior", "scalingModifiers.formula"),
+        ({"triggers": [prometheus(), processor(useCachedMetrics=True)]}, "useCachedMetrics", 'for "cpu" scaler'),
+        ({"triggers": [processor(metricType=None)], "minReplicaCount": 1}, "metricType", "unknown metric type: , allowed"),
+        ({"triggers": [prometheus(), processor(metadata={"value": ""})]}, "metadata.value", "missing required parameter"),
+        (
+            {"triggers": [prometheus(), processor(metadata={"type": "Utilization", "value": "60"})]},
+            "metadata.type",
+            "is removed in v2.18 - Use 'metricType' instead.",
+        ),
+        (
+            {"triggers": [prometheus(), processor(metricType="AverageValue", metadata={"value": "sixty"})]},
+            "spec.triggers[1].metadata.value",
+            "quantities must match",
+        ),
+        ({"advanced": {"horizontalPodAutoscalerConfig": {"name": "h" * 64}}}, "metadata.name", "HPA name"),
+        ({"advanced": {"horizontalPodAutoscalerConfig": {"name": "My"}}}, "horizontalPodAutoscalerConfig.name", "RFC 1123"),
+        (
+            {"advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"stabilizationWindowSeconds": 5000}}}}},
+            "behavior.scaleUp.stabilizationWindowSeconds",
+            "must be less than or equal to 3600",
+        ),
+    ],
+)  # fmt: skip
+def test_the_webhooks_other_rules(spec: manifest.Manifest, path: str, words: str) -> None:
+    """`scaledobject_webhook.go` and `cpu_memory_scaler.go`."""
+    (problem,) = validate(stored(**spec))
+    assert problem.path.endswith(path)
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "a ?? 5",
+        "float(float(a < 5 ? a + a : 5))",
+        "count([a, 2], {# > 1}) > 1 ? 5 : 0",
+        "let x = max(a, 1); x ** 2",
+        "a matches 'b' ? 1 : 2",
+        "[a, 2, 3][1:][0]",
+        "reduce([a, 2], #acc + #)",
+        "if a > 1 { 5 } else { 0 }",
+        "a | max(2)",
+    ],
+)
+def test_formulas_that_compile(text: str) -> None:
+    """Upstream's own among them (`scaledobject_webhook_test.go`)."""
+    assert validate(stored(**formula(text))) == []
+
+
+def test_names_are_labels() -> None:
+    """`verifyName`: with the prefix of the HPA 54 characters are left."""
+    for length, words in ((54, ""), (55, "HPA name"), (64, "scaledobject name")):
+        obj = stored()
+        obj["metadata"]["name"] = "a" * length
+        problems = validate(obj)
+        assert (words in problems[0].message) if words else problems == []
+
+
+def test_periods_without_effect_are_a_warning() -> None:
+    """`verifyScaledObjects` of 2.20.2: KEDA's own loop is not asked where there is always a replica."""
+    awake = {"minReplicaCount": 1, "pollingInterval": 30, "cooldownPeriod": 300}
+    assert [each.path for each in validate(stored(**awake))] == ["spec.pollingInterval", "spec.cooldownPeriod"]
+    cached = stored(**awake, triggers=[prometheus(useCachedMetrics=True)])
+    assert [each.path for each in validate(cached)] == ["spec.cooldownPeriod"]
+    assert validate(stored(**awake | {"minReplicaCount": 2}, idleReplicaCount=0)) == []
+    assert validate(scaled(min_replica_count=1).manifest()) == []
+
+
+def test_a_fallback_is_valid_with_one_external_trigger() -> None:
+    assert validate(stored(triggers=[prometheus(), processor()], fallback=FALLBACK)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "metric_type", "message"),
+    [
+        ("cpu", "62.5", "Utilization", 'Trigger is invalid: cpu.threshold: Invalid value: "62.5": strconv.ParseInt'),
+        ("memory", 2**31, "Utilization", "value out of range"),
+        ("memory", "4GB", "AverageValue", "memory.threshold"),
+        ("prometheus", "500m", "AverageValue", 'prometheus.threshold: Invalid value: "500m": strconv.ParseFloat'),
+    ],
+)
+def test_a_target_is_refused_when_the_trigger_is_built(
+    kind: str, threshold: Any, metric_type: str, message: str
+) -> None:
+    """`parseUtilization`, a quantity for cpu and memory, a float for the others."""
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        keda.Trigger(kind, {}, threshold, metric_type=metric_type)
+
+
+A, B = (keda.Trigger("prometheus", {"query": name}, 1, 5, name=name) for name in "ab")
+OWN = keda.Trigger("cpu", {"containerName": "app"}, 60, metric_type="Utilization")
+
+
+def test_a_formula_replaces_the_metrics_of_the_external_triggers() -> None:
+    """`getScaledObjectMetricSpecs`: those of cpu and memory stay, but for one of a single container."""
+    half = keda.ScalingModifiers("max(a, b) / 2", "2.5", 1)
+    made = scaled(triggers=(A, B, LOAD, OWN), scaling_modifiers=half)
+    composite = hpa.External("composite-metric", hpa.AverageValue("2500m"))
+    assert made.hpa().metrics == (hpa.Resource("cpu", hpa.Utilization(60)), composite)
+    assert [made.active(value) for value in (1, 1.1)] == [False, True]
+    assert keda.ScaledObject.of(made.manifest()) == made
+    assert validate(made.manifest()) == validate(made.hpa().manifest()) == []
+    assert keda.ScalingModifiers("a", 3, metric_type="Value").metric().target == hpa.Value("3000m")
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "message"),
+    [
+        (lambda: keda.ScalingModifiers("a", "x"), "ScalingModifiers is invalid: target"),
+        (lambda: keda.ScalingModifiers("a", "inf"), "must be greater than 0"),
+        (lambda: scaled(triggers=(A,), scaling_modifiers=keda.ScalingModifiers("a + b", 1)), "unknown name b (1:11)"),
+        (lambda: scaled(scaling_modifiers=keda.ScalingModifiers("a", 1, metric_type="Utilization")), "metricType"),
+    ],
+)
+def test_a_formula_is_refused_as_the_webhook_does(modifiers: Any, message: str) -> None:
+    with pytest.raises(admission.Invalid, match=re.escape(message)):
+        modifiers()
+
+
+def test_what_is_not_modelled_of_an_object_is_named() -> None:
+    obj = stored(fallback=FALLBACK, triggers=[prometheus(authenticationRef={"name": "token"})])
+    assert manifest.unused_fields(obj, keda.ScaledObject.of(obj).manifest()) == [
+        "spec.triggers[0].authenticationRef.name",
+        "spec.fallback.failureThreshold",
+        "spec.fallback.replicas",
+    ]

@@ -363,3 +363,13 @@ def test_a_revisions_own_threshold_and_retention_count() -> None:
     assert knative.decider(own, knative.Config()).panic_threshold == 3
     idle = knative.Activity(False, 0.0)
     assert [knative.handle_scale_to_zero(0, idle, t, own, knative.Config())[0] for t in (30, 99, 100)] == [1, 1, 0]
+
+
+def test_the_target_fraction_may_be_less_than_a_hundredth() -> None:
+    """`validate` of config.go: (0, 1], as long as the target is 0.01 or more."""
+    small = knative.Config(container_concurrency_target_fraction=0.005)
+    assert knative.Config.of(small.manifest()) == small
+    assert knative.metric_target(knative.Revision(), small) == (0.5, 100)
+    for fraction in (0, 0.00005, 70):  # in Python it is a fraction, in the ConfigMap a percentage above 1
+        with pytest.raises(admission.Invalid, match=r"container.concurrency.target"):
+            knative.Config(container_concurrency_target_fraction=fraction)

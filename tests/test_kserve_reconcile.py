@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
-from mlinfra.admission.rules import Invalid
+from mlinfra.admission.rules import Invalid, Problem
 from mlinfra.kserve import Canary, InferenceService, Model, Predictor, Transformer, reconcile
 from mlinfra.kserve.reconcile import Revisions
+from mlinfra.kserve.scaled_object import scaled_object
 from mlinfra.manifest import Resources
 
 
@@ -195,6 +196,113 @@ def test_what_appears_in_each_mode() -> None:
     assert names(STANDARD, "HorizontalPodAutoscaler")[0] == "bert-classifier-v1-predictor"
     assert names(STANDARD, "Deployment") == ["bert-classifier-v1-predictor", "bert-classifier-v2-predictor"]
     assert names(STANDARD, "HTTPRoute") == ["bert-classifier-predictor", "bert-classifier"]
+
+
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
+SCALED_BY = {None: ["HorizontalPodAutoscaler"], "hpa": ["HorizontalPodAutoscaler"], "keda": ["ScaledObject"]}
+SCALED_BY |= {"none": [], "external": []}
+
+
+@pytest.mark.parametrize("scaler", SCALED_BY, ids=str)
+@pytest.mark.parametrize("place", ["the service", "the predictor"])
+def test_who_scales_a_service_in_standard_mode(scaler: str | None, place: str) -> None:
+    """`reconcilers/autoscaler/autoscaler_reconciler.go` and `shouldCreateHPA`; a component's annotation counts first."""
+    obj = InferenceService("bert", Predictor(model=BERT_MODEL, min_replicas=2)).manifest()
+    annotations = {AUTOSCALER: scaler} if scaler else {}
+    if place == "the service":
+        obj["metadata"]["annotations"] |= annotations
+    else:
+        obj["metadata"]["annotations"][AUTOSCALER] = "external"
+        obj["spec"]["predictor"]["annotations"] = annotations or {AUTOSCALER: "hpa"}
+    assert validate(obj) == []
+    kinds = [made.kind for made in reconcile.reconcile(obj)]
+    assert kinds == ["InferenceService", "Deployment", "Service", *SCALED_BY[scaler], "HTTPRoute", "HTTPRoute"]
+
+
+def test_a_service_that_is_stopped_has_nothing_below_it() -> None:
+    for service in (KNATIVE, STANDARD):
+        obj = service.manifest()
+        obj["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"
+        assert [made.kind for made in reconcile.reconcile(obj)] == ["InferenceService"]
+
+
+def test_in_knative_mode_the_class_makes_nothing() -> None:
+    obj = KNATIVE.manifest()
+    kinds = [made.kind for made in reconcile.reconcile(obj)]
+    obj["metadata"]["annotations"][AUTOSCALER] = "keda"
+    assert [made.kind for made in reconcile.reconcile(obj)] == kinds
+
+
+QUERY = {"metric": {"backend": "prometheus", "serverAddress": "http://p", "query": "q"}, "target": {"value": "5"}}
+
+
+def test_the_scaled_object_of_a_component() -> None:
+    """`createKedaScaledObject`: a minimum of none stays, a maximum is at least the minimum."""
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 60, "selectPolicy": "Max"}}
+    metrics = [{"type": "External", "external": QUERY}, cpu]
+    made = scaled_object(
+        "bert-predictor",
+        {"minReplicas": 0, "maxReplicas": 4, "autoScaling": {"metrics": metrics, "behavior": behavior}},
+    )
+    assert validate(made) == []
+    assert made["spec"] == {
+        "scaleTargetRef": {"name": "bert-predictor"},
+        "minReplicaCount": 0,
+        "maxReplicaCount": 4,
+        "triggers": [
+            {"type": "prometheus", "metadata": {"serverAddress": "http://p", "query": "q", "threshold": "5"}},
+            {"type": "cpu", "metadata": {"value": "80"}, "metricType": "Utilization"},
+        ],
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}},
+    }
+    assert scaled_object("a", {"minReplicas": 3, "maxReplicas": 2})["spec"]["maxReplicaCount"] == 3
+
+
+SOURCES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "image": ({"model": model("sklearn", storageUri="oci://r/m:1")}, ["modelcar-init", "kserve-container", "modelcar"]),
+    "volume of an image": ({"model": model("sklearn", storageUri="oci+native://r/m:1")}, ["kserve-container"]),
+    "image that is fetched": (
+        {"model": model("sklearn", storageUri="oci+fetch://r/m:1")},
+        ["storage-initializer", "kserve-container"],
+    ),
+    "several": (
+        {
+            "model": model("huggingface"),
+            "storageUris": [{"uri": "pvc://base/m"}, {"uri": "s3://b/adapter", "mountPath": "/mnt/adapter"}],
+        },
+        ["storage-initializer", "kserve-container"],
+    ),
+    "several volumes": (
+        {"model": model("huggingface"), "storageUris": [{"uri": "pvc://base/m"}]},
+        ["kserve-container"],
+    ),
+    "a path": (
+        {"model": model("sklearn", storage={"key": "local", "path": "m"})},
+        ["storage-initializer", "kserve-container"],
+    ),
+    "key of old": ({"sklearn": {"storageUri": "pvc://m"}}, ["kserve-container"]),
+    "own container": (
+        {
+            "containers": [
+                {"name": "kserve-container", "image": "a:1", "env": [{"name": "STORAGE_URI", "value": "gs://m"}]}
+            ]
+        },
+        ["storage-initializer", "kserve-container"],
+    ),
+    "another scheme": (
+        {"model": model("sklearn", storageUri="model-registry://iris/v1")},
+        ["storage-initializer", "kserve-container"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("predictor", "running"), SOURCES.values(), ids=SOURCES)
+def test_who_fetches_the_model(predictor: dict[str, Any], running: list[str]) -> None:
+    """`pkg/webhook/admission/pod/storage_initializer_injector.go`, with modelcars as in the chart."""
+    obj = damaged(SERVICE, ("spec",), {"predictor": predictor})
+    assert not [problem for problem in validate(obj) if isinstance(problem, Problem)]
+    assert reconcile.containers(obj) == running
 
 
 def test_every_object_has_an_owner_above_it() -> None:

@@ -213,6 +213,150 @@ def test_more_pitfalls(service: InferenceService, path: str, value: Any, why: st
     assert any(why in str(problem) for problem in pitfalls(obj)), pitfalls(obj)
 
 
+KEDA = "serving.kserve.io/autoscalerClass"
+
+
+def metric(kind: str, **source: Any) -> dict[str, Any]:
+    return {"autoScaling": {"metrics": [{"type": kind, **source}]}}
+
+
+def resource(name: str, **target: Any) -> dict[str, Any]:
+    return metric("Resource", resource={"name": name, "target": target})
+
+
+def external(query: str, **target: Any) -> dict[str, Any]:
+    return metric("External", external={"metric": {"backend": "prometheus", "query": query}, "target": target})
+
+
+SCALED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "metric of the HPA": ("keda", {"scaleMetric": "cpu"}, "ScaleMetric is not supported for KEDA"),
+    "no source": ("keda", metric("External"), "metricSpec.External is not set for external metric source type"),
+    "cpu by amount": ("keda", resource("cpu", type="AverageValue"), "the cpu target value type should be Utilization"),
+    "memory by value": ("keda", resource("memory", type="Value"), "should be AverageValue or Utilization"),
+    "a little memory": ("keda", resource("memory", type="AverageValue", averageValue="1k"), "greater than 1 MiB"),
+    "no share": ("keda", resource("cpu", type="Utilization"), "the AverageUtilization type should be set"),
+    "share": ("keda", resource("cpu", type="Utilization", averageUtilization=101), "should be a [1-100] integer"),
+    "no query": ("keda", external("", value=5), "the query should not be empty"),
+    "no threshold": ("keda", external("q"), "the target threshold value should not be empty"),
+    "query of an HPA": ("hpa", external("q", value=5), "valid metric source types are Resource"),
+    "no memory": ("hpa", {"scaleMetric": "memory", "scaleTarget": 0}, "the target memory should be greater than 1 MiB"),
+    "nobody": ("nobody", {}, "[nobody] is not a supported autoscaler class type"),
+    "empty": ("", {}, "[] is not a supported autoscaler class type"),
+    "sound": ("keda", external("q", value=5, type="Value"), ""),
+    "none": ("none", {"scaleMetric": "rps"}, ""),
+    "external": ("external", {"minReplicas": 3, "maxReplicas": 2}, "'MinReplicas' cannot be greater than MaxReplicas"),
+}
+
+
+@pytest.mark.parametrize(("scaler", "fields", "why"), SCALED.values(), ids=SCALED)
+def test_what_the_webhook_refuses_for_each_autoscaler(scaler: str, fields: dict[str, Any], why: str) -> None:
+    """`validateAutoScalingCompExtension` of KServe 0.20."""
+    obj = InferenceService("bert", Predictor(model=BERT_MODEL)).manifest()
+    obj["metadata"]["annotations"][KEDA] = scaler
+    obj["spec"]["predictor"] |= fields
+    assert [why in line for line in said(obj)] == ([True] if why else []), said(obj)
+
+
+NODES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "sound": ({}, {}, ""),
+    "storage": ({}, {"storageUri": "s3://m"}, "Multinode only supports 'pvc' and 'oci' Storage Protocol(s3)"),
+    "no storage": ({}, {"storageUri": None}, "StorageURI must be set for multinode enabled"),
+    "size": ({"pipelineParallelSize": 0}, {}, "WorkerSpec.PipelineParallelSize cannot be less than 1(0)"),
+    "variable": ({}, {"env": [{"name": "TENSOR_PARALLEL_SIZE", "value": "2"}]}, "setting TENSOR_PARALLEL_SIZE in"),
+    "containers": (
+        {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]},
+        {},
+        "setting multiple containers in workerSpec is not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("workers", "fields", "why"), NODES.values(), ids=NODES)
+def test_a_model_on_several_nodes(workers: dict[str, Any], fields: dict[str, Any], why: str) -> None:
+    """`validateMultiNodeVariables` of KServe 0.20."""
+    model = {"modelFormat": {"name": "huggingface"}, "storageUri": "pvc://m"} | fields
+    obj = changed(OWN_SERVICE, "spec predictor", {"model": model, "workerSpec": workers})
+    obj["metadata"]["annotations"][KEDA] = "none"
+    assert [why in line for line in said(obj)] == ([True] if why else []), said(obj)
+    del obj["metadata"]["annotations"][KEDA]
+    assert any("Multinode only supports 'none' autoscaler()" in line for line in said(obj))
+
+
+def test_keda_without_metrics_has_nothing_to_scale_by() -> None:
+    obj = changed(OWN_SERVICE, f"metadata annotations {KEDA}", "keda")
+    assert said(obj) == []
+    assert any("has no triggers" in str(problem) for problem in pitfalls(obj))
+    with_canary = changed(STANDARD, f"metadata annotations {KEDA}", "keda")
+    with_canary["spec"]["predictor"] |= {"scaleMetric": None, "scaleTarget": None} | external("q", value=5)
+    assert said(with_canary) == []
+    assert any("a canary may have no autoScaling" in str(problem) for problem in pitfalls(with_canary))
+
+
+def sources(*entries: str) -> dict[str, Any]:
+    return {"storageUris": [dict(zip(("uri", "mountPath"), entry.split(), strict=False)) for entry in entries]}
+
+
+STORED: dict[str, tuple[dict[str, Any], str]] = {
+    "two ways": (sources("s3://b/m"), "Setting both StorageURI and StorageURIs is not supported."),
+    "relative": (sources("s3://b/m mnt"), "storage path must be absolute"),
+    "root": (sources("s3://b/m /"), "storage path cannot be empty"),
+    "up": (sources("s3://b/m /mnt/../etc"), "storage path cannot contain '..' for security reasons"),
+    "apart": (sources("s3://b/m /mnt/a", "gs://b/m /opt/b"), "have no common parent beyond root"),
+    "a volume twice": (sources("pvc://a /p", "pvc://b /p", "s3://a /m/a", "s3://b /m/b"), "paths must be unique"),
+    "together": (sources("s3://b/m /mnt/a", "gs://b/m /mnt/b", "pvc://a /p"), ""),
+    "python": ({"model": {"env": [{"name": "PYTHONPATH", "value": "/x"}]}}, "is not allowed for security reasons"),
+    "path and URI": (
+        {"model": {"storage": {"path": "m"}, "storageUri": "s3://m"}},
+        "must provide only one of storageUri",
+    ),
+    "no secret": ({"model": {"confidential": {"enabled": True}}}, "requires storageUri to be set"),
+    "secret": (
+        {"model": {"storageUri": "s3://m", "confidential": {"enabled": True, "resourceId": "kbs:///a/b"}}},
+        "must be in the format kbs:///<repo>/<type>/<tag>",
+    ),
+    "logger": ({"logger": {"mode": "all", "storage": {"path": "m"}}}, "invalid logger storage configuration"),
+}
+
+
+@pytest.mark.parametrize(("name", "fields", "why"), [(name, *case) for name, case in STORED.items()], ids=STORED)
+def test_where_the_model_comes_from(name: str, fields: dict[str, Any], why: str) -> None:
+    """`validateMultipleStorageURIs`, `validateBlockedEnvVars`, `validateConfidential` of KServe 0.20."""
+    single = {"storageUri": "s3://m"} if name == "two ways" else {}
+    model = {"modelFormat": {"name": "sklearn"}, **single, **fields.get("model", {})}
+    obj = changed(OWN_SERVICE, "spec predictor", fields | {"model": model})
+    assert [why in line for line in said(obj)] == ([True] if why else []), said(obj)
+
+
+@pytest.mark.parametrize("place", ["model", "sklearn"])
+@pytest.mark.parametrize(
+    ("uri", "known"),
+    [
+        ("modelscope://a/b", True),
+        ("/mnt/models/a", True),
+        ("models/a", True),
+        ("https://a.blob.core.windows.net/b/c", True),
+        ("https://a.blob.core.windows.net/", False),
+        ("model-registry://iris/v1", False),
+        ("ftp://m", False),
+    ],
+)
+def test_a_scheme_is_known_to_the_chart_or_warned_of(place: str, uri: str, known: bool) -> None:
+    """`ValidateStorageURI`, and `config/storagecontainers/default.yaml`."""
+    model = {"storageUri": uri} | ({"modelFormat": {"name": "sklearn"}} if place == "model" else {})
+    verdict = validate(changed(OWN_SERVICE, "spec predictor", {place: model}))
+    assert [f"StorageUri [{uri}] is not supported" in warning.message for warning in verdict] == (
+        [] if known else [True]
+    )
+
+
+@pytest.mark.parametrize("place", ["model", "sklearn", "pytorch"])
+@pytest.mark.parametrize("name", ["", "x"])
+def test_a_standard_predictor_may_have_an_empty_name(place: str, name: str) -> None:
+    model = {"name": name} | ({"modelFormat": {"name": "onnx"}} if place == "model" else {})
+    obj = changed(OWN_SERVICE, "spec predictor", {place: model})
+    assert len(said(obj)) == (1 if name else 0), said(obj)
+
+
 def test_a_digest_is_pinned() -> None:
     assert not pitfalls(changed(OWN_SERVICE, "spec predictor containers 0 image", "a/b@sha256:" + "0" * 64))
 

@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
+from textwrap import dedent
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pipeline_steps import COURSE_WORKFLOW, FIT, MAKE, source_workflow
@@ -154,10 +156,241 @@ def test_what_argo_refuses(path: tuple[Any, ...], value: Any, why: str) -> None:
 
 
 def test_what_refers_elsewhere_is_not_missed() -> None:
-    assert validate(changed((*MAIN, 3, "template"), "{{workflow.parameters.which}}")) == []
+    by_name = changed((*MAIN, 3, "template"), "{{workflow.parameters.which}}")
+    by_name["spec"]["arguments"] = {"parameters": [{"name": "which"}]}
+    assert validate(by_name) == []
     other = changed(("spec", "workflowTemplateRef"), {"name": "shared"})
-    del other["spec"]["entrypoint"]
+    assert "Templates is invalid field in spec" in str(validate(other)[0])
+    del other["spec"]["entrypoint"], other["spec"]["templates"]
     assert validate(other) == []
+
+
+def lines(text: str) -> list[str]:
+    """The verdict on a Workflow whose templates are given as YAML."""
+    spec = {"entrypoint": "main", "templates": yaml.safe_load(dedent(text))}
+    return [problem.message for problem in validate(head("argoproj.io/v1alpha1") | {"spec": spec})]
+
+
+def head(version: str) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": "Workflow", "metadata": {"generateName": "a-"}}
+
+
+ECHO = """
+  - name: echo
+    inputs: {parameters: [{name: message}]}
+    outputs: {parameters: [{name: said, valueFrom: {path: /tmp/said}}]}
+    container: {image: "alpine:3.20", command: [echo, "{{inputs.parameters.message}}"]}
+"""
+WITH_A = "{name: %s, template: echo, arguments: {parameters: [{name: message, value: '%s'}]}%s}"
+
+
+def dag(*tasks: str, more: str = "") -> str:
+    return f"  - name: main{more}\n    dag: {{tasks: [{', '.join(tasks)}]}}{ECHO}"
+
+
+def in_steps(*steps: str) -> str:
+    return f"  - name: main\n    steps: [{', '.join(f'[{step}]' for step in steps)}]{ECHO}"
+
+
+def task(name: str, message: str = "hi", more: str = "") -> str:
+    return WITH_A % (name, message, f", {more}" if more else "")
+
+
+LINT: dict[str, tuple[str, str]] = {
+    "an input of a task": (
+        dag("{name: a, template: echo}"),
+        "templates.main.tasks.a inputs.parameters.message was not supplied",
+    ),
+    "an input of a step": (
+        in_steps("{name: a, template: echo}"),
+        "templates.main.steps[0].a inputs.parameters.message was not supplied",
+    ),
+    "an argument without value": (
+        dag("{name: a, template: echo, arguments: {parameters: [{name: message}]}}"),
+        "templates.main.tasks.a.arguments.message.value or templates.main.tasks.a.arguments.message.valueFrom is",
+    ),
+    "a step of no template": (
+        in_steps("{name: a, template: ech}"),
+        "templates.main.steps[0].a template name 'ech' undefined",
+    ),
+    "a task of no template": (dag("{name: a, template: ech}"), "templates.main.tasks.a template name 'ech' undefined"),
+    "a step without a name": (in_steps("{template: echo}"), "templates.main.steps[0].name is required"),
+    "two steps of a name": (in_steps(task("a"), task("a")), "templates.main.steps[1].name 'a' is not unique"),
+    "a step's odd name": (in_steps(task("a_b")), "templates.main.steps[0].name 'a_b' is invalid"),
+    "an input that is none": (
+        dag(task("a", "{{inputs.parameters.who}}")),
+        "templates.main.tasks.a failed to resolve {{inputs.parameters.who}}",
+    ),
+    "a task that is none": (
+        dag(task("a", "{{tasks.b.outputs.result}}")),
+        "templates.main.tasks.a failed to resolve {{tasks.b.outputs.result}}",
+    ),
+    "an output that is none": (
+        dag(task("a"), task("b", "{{tasks.a.outputs.parameters.sung}}", "dependencies: [a]")),
+        "templates.main.tasks.b failed to resolve {{tasks.a.outputs.parameters.sung}}",
+    ),
+    "a task that nobody waits for": (
+        dag(task("a"), task("b", "{{tasks.a.outputs.parameters.said}}")),
+        "templates.main.tasks.b missing dependency 'a' for parameter 'message'",
+    ),
+    "a later step": (
+        in_steps(task("a", "{{steps.b.outputs.result}}"), task("b")),
+        "templates.main.steps failed to resolve {{steps.b.outputs.result}}",
+    ),
+    "an argument of the workflow": (
+        dag(task("a", "{{workflow.parameters.who}}")),
+        "templates.main.tasks.a failed to resolve {{workflow.parameters.who}}",
+    ),
+    "a placeholder of a leaf": (
+        dag(task("a")).replace("{{inputs.parameters.message}}", "{{inputs.parameters.massage}}"),
+        "templates.echo: failed to resolve {{inputs.parameters.massage}}",
+    ),
+    "a key of an item": (
+        dag(task("a", "{{item.b}}", "withItems: [{a: 1}]")),
+        "templates.main.tasks.a failed to resolve {{item.b}}",
+    ),
+    "two loops": (
+        dag(task("a", "{{item}}", "withItems: [1], withParam: '[2]'")),
+        "templates.main.tasks.a only one of withItems, withParam, withSequence can be specified",
+    ),
+    "count and end": (
+        dag(task("a", "{{item}}", "withSequence: {count: 1, end: 2}")),
+        "templates.main.tasks.a only one of count or end can be defined in withSequence",
+    ),
+    "no type": ("  - {name: main}", "templates.main template type unspecified. choose one of: container"),
+    "two types": (
+        "  - {name: main, suspend: {}, container: {image: a}}",
+        "templates.main multiple template types specified",
+    ),
+    "a result": (
+        dag(task("a"), task("b", "hi", "depends: a.Succeded")),
+        "templates.main.tasks.b task result 'Succeded' for task 'a' is invalid",
+    ),
+    "a result of a loop": (
+        dag(task("a"), task("b", "hi", "depends: a.AnySucceeded")),
+        "dependency 'a' uses an items-based condition such as .AnySucceeded or .AllFailed",
+    ),
+    "going on": (
+        dag(task("a", more="continueOn: {failed: true}"), task("b", "hi", "depends: a")),
+        "templates.main cannot use 'continueOn' when using 'depends'",
+    ),
+    "a target": (
+        dag(task("a")).replace("dag: {", "dag: {target: b, "),
+        "templates.main.targets: target 'b' is not defined",
+    ),
+    "a deadline": (
+        dag(task("a"), more="\n    activeDeadlineSeconds: 5"),
+        "templates.main.activeDeadlineSeconds is only valid for leaf templates",
+    ),
+    "a hook": (
+        in_steps(task("a", more="hooks: {slow: {template: echo}}")),
+        "templates.main.steps[0].a.slow Expression required",
+    ),
+    "an output of a DAG": (
+        dag(task("a"), more="\n    outputs: {parameters: [{name: x, valueFrom: {path: /x}}]}"),
+        "templates.main.outputs.parameters.x.parameter or expression must be specified for DAG templates",
+    ),
+    "an output of nothing": (
+        dag(
+            task("a"),
+            more="\n    outputs: {parameters: [{name: x, valueFrom: {parameter: '{{tasks.b.outputs.result}}'}}]}",
+        ),
+        "templates.main.outputs failed to resolve {{tasks.b.outputs.result}}",
+    ),
+    "a file without a place": (
+        dag(task("a")).replace("outputs: {", "outputs: {artifacts: [{name: f}], "),
+        "error in templates.echo.outputs.artifacts.f: Artifact 'f' did not specify a path",
+    ),
+    "a file": (
+        dag("{name: a, template: read}") + "  - {name: read, inputs: {artifacts: [{name: f, path: /f}]}, suspend: {}}",
+        "templates.main.tasks.a inputs.artifacts.f was not supplied",
+    ),
+    "a number for a time": (
+        "  - {name: main, timeout: '30', container: {image: a}}",
+        "main has invalid duration format in timeout",
+    ),
+    "a time for a DAG": (dag(task("a"), more="\n    timeout: 5m"), "DAG template doesn't support timeout field"),
+    "an object of nothing": (
+        "  - {name: main, resource: {action: create}}",
+        "either templates.main.resource.manifest or templates.main.resource.manifestFrom must be specified",
+    ),
+    "files of no container": (
+        "  - {name: main, containerSet: {containers: [{name: a}]}, inputs: {artifacts: [{name: f, path: /f, raw: {data: x}}]}}",
+        'templates.main.containerSet.containers must have a container named "main" for input or output',
+    ),
+    "an input's odd name": (
+        dag(task("a")).replace("{name: message}]", "{name: message}, {name: a b}]"),
+        "templates.echo.inputs.parameters[1].name: 'a b' is invalid: Parameter/Artifact name must consist of",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), LINT.values(), ids=LINT)
+def test_what_argos_lint_says_of_templates(text: str, why: str) -> None:
+    """`workflow/validate/validate.go` of Argo Workflows 4.1."""
+    assert any(why in line for line in lines(text)), lines(text)
+
+
+SOUND: dict[str, str] = {
+    "what waits": dag(task("a"), task("b", "{{tasks.a.outputs.parameters.said}} {{tasks.a.status}}", "depends: a")),
+    "what waits for what waits": dag(
+        task("a"),
+        task("b", "hi", "dependencies: [a]"),
+        task("c", "{{tasks.a.outputs.result}}", "dependencies: [b]"),
+    ),
+    "steps": in_steps(task("a"), task("b", "{{steps.a.outputs.parameters.said}} {{steps.a.status}}")),
+    "a loop": dag(task("a", "{{item}}", "withItems: [1, b]"), task("b", "{{tasks.a.outputs.parameters}}", "depends: a.AnySucceeded")),
+    "a loop of maps": dag(task("a", "{{item.x}}", "withItems: [{x: 1}]")),
+    "a loop by a parameter": dag(task("a", "{{item.any}}", "withParam: '[]'")),
+    "a sequence": dag(task("a", "{{item}}", "withSequence: {count: 3}")),
+    "names of the run": dag(task("a", "{{workflow.name}} {{ workflow.uid }} {{workflow.creationTimestamp.Y}}")),
+    "an expression": dag(task("a", "{{=inputs.parameters.none}}")),
+    "other braces": dag(task("a", "{{user.name}} {{")),
+    "a default": dag("{name: a, template: echo}").replace("[{name: message}]", "[{name: message, default: hi}]"),
+    "another's template": dag(
+        "{name: a, templateRef: {name: t, template: x}}", task("b", "{{tasks.a.outputs.parameters.y}}", "depends: a")
+    ),
+    "a pod": dag(task("a")).replace("{{inputs.parameters.message}}", "{{pod.name}} {{outputs.parameters.said.path}}"),
+    "an inline template": dag("{name: a, inline: {container: {image: a}}}"),
+    "a condition": dag(task("a"), task("b", "hi", "depends: '!a.Failed && a.Succeeded', when: '{{tasks.a.exitCode}} == 0'")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SOUND.values(), ids=SOUND)
+def test_what_argos_lint_accepts_of_templates(text: str) -> None:
+    assert lines(text) == []
+
+
+def test_the_name_of_a_workflow_is_the_value_of_a_label() -> None:
+    (problem,) = validate(changed(("metadata", "name"), "a" * 64))
+    assert problem.message.endswith("must not be more than 63 characters long (currently 64)")
+
+
+def test_an_image_may_come_from_the_defaults_and_an_input_may_not() -> None:
+    """The lint reads `templateDefaults` for images alone; `mergedTemplateDefaultsInto` is the controller's."""
+    templates = [{"name": "main", "container": {"args": ["{{inputs.parameters.who}}"]}}]
+    defaults = {"inputs": {"parameters": [{"name": "who", "value": "me"}]}, "container": {"image": "a:1"}}
+    spec = {"entrypoint": "main", "templates": templates, "templateDefaults": defaults}
+    obj = head("argoproj.io/v1alpha1") | {"spec": spec}
+    assert [problem.message for problem in validate(obj)] == [
+        "templates.main: failed to resolve {{inputs.parameters.who}}"
+    ]
+    del spec["templateDefaults"]
+    assert "templates.main.container.image may not be empty" in [problem.message for problem in validate(obj)]
+
+
+def test_the_entrypoints_inputs_are_arguments_of_the_workflow() -> None:
+    obj = head("argoproj.io/v1alpha1") | {"spec": {"entrypoint": "echo", "templates": yaml.safe_load(dedent(ECHO))}}
+    (problem,) = validate(obj)
+    assert problem.message == "templates.echo inputs.parameters.message was not supplied"
+    for value, whys in (("hi", 0), ("ho", 1)):
+        parameter = {"name": "message", "value": value, "enum": ["hi"]}
+        obj["spec"]["arguments"] = {"parameters": [parameter]}
+        assert len(validate(obj)) == whys
+    obj["spec"] |= {"arguments": {"parameters": [{"name": "message", "value": "hi"}]}, "onExit": "bye"}
+    assert "template name 'bye' undefined" in validate(obj)[0].message
+    obj["spec"] |= {"onExit": "echo", "hooks": {"running": {"template": "echo"}}}
+    assert [problem.message for problem in validate(obj)] == ["hooks.running Expression required"]
 
 
 def test_pitfalls_are_for_what_is_accepted() -> None:
@@ -179,6 +412,7 @@ def test_a_clean_workflow_has_none() -> None:
         container["resources"]["limits"] = container["resources"]["requests"] | {"nvidia.com/gpu": 1}
         container["resources"]["requests"] = dict(container["resources"]["limits"])
         template |= {"retryStrategy": {"limit": 2}, "tolerations": [steps.TOLERATION]}
+        template["outputs"] = {"artifacts": [{"name": "data", "path": "/tmp/data"}]}
     assert validate(clean) == pitfalls(clean) == []
     for template in clean["spec"]["templates"][1:]:
         del template["tolerations"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def test_nothing_is_left_behind_in_this_process(tmp_path: Path) -> None:
     assert os.environ.get("TMPDIR") == before
     assert LocalExecutionConfig.instance is None
     assert not (tmp_path / "temporary").exists()
+
+
+def test_python_may_stand_in_a_folder_with_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KFP 2.17.0 writes its path into a script without quotes."""
+    spaced = tmp_path / "my projects" / "python3"
+    spaced.parent.mkdir()
+    spaced.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    spaced.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(spaced))
+    run = local.run(SMALL, tmp_path / "some runs")
+    assert set(run.states().values()) == {"ran"}
+    assert sys.executable == str(spaced)
 
 
 def test_a_container_needs_its_image(tmp_path: Path) -> None:

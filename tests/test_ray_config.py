@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import BERT_APPLICATION, CLASSIFIER, ENCODER, RAY_SERVICE, damaged, paths
+from builders import BERT_APPLICATION, CLASSIFIER, ENCODER, RAY_SERVICE, VALUES, damaged, paths
 from waiting import HANG_S
 
 from mlinfra.admission import serve, validate
-from mlinfra.admission.rules import Invalid
+from mlinfra.admission.rules import ApiWarning, Invalid
 from mlinfra.admission.serve import RENAMED
 from mlinfra.manifest import Manifest, to_yaml
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
@@ -62,6 +62,40 @@ def test_r3_r4_old_names_are_given_the_new_ones() -> None:
     assert any("max_concurrent_queries" in line and "its name is max_ongoing_requests now" in line for line in lines)
     assert any("target_num_ongoing" in line and "its name is target_ongoing_requests now" in line for line in lines)
     assert RENAMED.keys() >= {"max_concurrent_queries", "target_num_ongoing_requests_per_replica"}
+
+
+@pytest.mark.parametrize("name", ["smoothing_factor", "upscale_smoothing_factor", "downscale_smoothing_factor"])
+def test_what_ray_still_reads_is_deprecated_and_not_dropped(name: str) -> None:
+    """`AutoscalingConfig.get_upscaling_factor` of Ray 2.60 (`python/ray/serve/config.py`) is the oracle."""
+    from ray.serve.config import AutoscalingConfig as OfRay
+
+    scaling: Manifest = {name: 0.5, "max_replicas": 4}
+    (warning,) = validate(with_deployment({"name": "a", "autoscaling_config": scaling}))
+    assert isinstance(warning, ApiWarning)
+    assert warning.message.startswith("deprecated: its name is ")
+    ours, rays = AutoscalingConfig.of(scaling), OfRay(**scaling)
+    assert (ours.upscaling_factor or 1, ours.downscaling_factor or 1) == (
+        rays.get_upscaling_factor(),
+        rays.get_downscaling_factor(),
+    )
+
+
+def test_the_new_name_wins_over_the_old_one() -> None:
+    assert AutoscalingConfig.of({"upscaling_factor": 2, "upscale_smoothing_factor": 0.5}).upscaling_factor == 2
+
+
+def test_a_deprecated_name_in_a_ray_service_is_a_warning() -> None:
+    obj = RAY_SERVICE.manifest()
+    config = with_deployment({"name": "a", "autoscaling_config": {"smoothing_factor": 0.5, "metrics_interval_s": 5}})
+    obj["spec"]["serveConfigV2"] = to_yaml(config)
+    assert [(type(each), "deprecated" in each.message) for each in validate(obj)] == [(ApiWarning, True)] * 2
+
+
+def test_a_name_that_ray_drops_is_said_as_dropped() -> None:
+    lines = said(with_deployment({"name": "a", "autoscaling_config": {"upscale_factor": 1}}))
+    assert lines == ["applications[0].deployments[0].autoscaling_config.upscale_factor: unknown key, silently dropped"]
+    http = with_deployment({"name": "a"}) | {"http_options": {"location": "HeadOnly"}}
+    assert said(http) == ["http_options.location: unknown key, silently dropped"]
 
 
 GRAPHS: dict[str, tuple[tuple[Deployment, ...], str]] = {
@@ -164,6 +198,131 @@ def test_bad_ray_services(path: str, value: Any, why: str) -> None:
     assert any(why in line for line in lines), lines
 
 
+CPUS = {"CPU": "1"}
+V2 = [{"name": "RAY_enable_autoscaler_v2", "value": "1"}]
+GROUP = {"groupName": "gpu", "template": {"spec": {"containers": [{"name": "worker", "image": "r:1"}]}}}
+CLUSTERS: dict[str, tuple[str, Any, str]] = {
+    "a name twice": ("workerGroupSpecs", [GROUP, GROUP], "worker group names must be unique"),
+    "negative": ("workerGroupSpecs 0 minReplicas", -1, "worker group gpu has negative minReplicas -1"),
+    "no head": ("headGroupSpec template spec containers", [], "headGroupSpec should have at least one container"),
+    "no worker": (
+        "workerGroupSpecs 0 template spec containers",
+        [],
+        "workerGroupSpec should have at least one container",
+    ),
+    "resources twice": ("headGroupSpec resources", CPUS, "in both rayStartParams and Resources for Head group"),
+    "labels": ("headGroupSpec rayStartParams labels", "a=b", "rayStartParams['labels'] is not supported for Head"),
+    "a label": ("workerGroupSpecs 0 labels", {"a b": "c"}, "invalid label key for gpu group: 'a b'"),
+    "patience": ("workerGroupSpecs 0 idleTimeoutSeconds", 5, "autoscaler v2 is not enabled"),
+    "priority": ("workerGroupSpecs 0 priority", 5, "Priority is only supported with autoscaler v2 enabled"),
+    "suspended": ("workerGroupSpecs 0 suspend", True, "worker group gpu cannot be suspended with Autoscaler enabled"),
+    "idle": ("autoscalerOptions", {"idleTimeoutSeconds": -1}, "must be non-negative, got -1"),
+    "restarts": ("headGroupSpec template spec restartPolicy", "Always", "should be Never or unset when using"),
+    "username": ("headGroupSpec rayStartParams redis-username", "a", "cannot set redis username in rayStartParams"),
+    "password": ("headGroupSpec rayStartParams redis-password", "a", "cannot set `redis-password` in rayStartParams"),
+    "token": ("authOptions", {"mode": "token"}, "authOptions.mode is 'token' but minimum Ray version is 2.52.0"),
+    "token of Kubernetes": ("authOptions", {"enableK8sTokenAuth": True}, "currently not supported for RayService"),
+    "service": ("headGroupSpec headService", {"metadata": {"name": "a"}}, "metadata.name should not be set"),
+    "strategy": ("upgradeStrategy", {"type": "None"}, "cannot be set when RayCluster is created by RayService"),
+    "address": (
+        "headGroupSpec template spec containers 0 env",
+        [{"name": "RAY_REDIS_ADDRESS", "value": "r"}],
+        "which implicitly enables GCS fault tolerance",
+    ),
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "restarts": {"autoscalerOptions": {"version": "v2"}},
+    "password": {"gcsFaultToleranceOptions": {}},
+    "token": {"rayVersion": "2.51.0"},
+}
+
+
+def set_at(obj: Any, path: str, value: Any) -> None:
+    *steps, last = path.split()
+    for step in steps:
+        obj = obj[int(step)] if step.isdigit() else obj[step]
+    obj[last] = value
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_cluster_that_the_operator_refuses(name: str) -> None:
+    """`ValidateRayClusterSpec` of KubeRay 1.7."""
+    path, value, why = CLUSTERS[name]
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    cluster = obj["spec"]["rayClusterConfig"]
+    cluster |= BESIDE.get(name, {})
+    set_at(cluster, path, value)
+    (problem,) = validate(obj)
+    assert why in problem.message
+
+
+def test_both_ways_to_choose_the_autoscaler_are_one_too_many() -> None:
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    cluster = obj["spec"]["rayClusterConfig"]
+    set_at(cluster, "headGroupSpec template spec containers 0 env", V2)
+    assert validate(obj) == []
+    cluster["workerGroupSpecs"][0]["idleTimeoutSeconds"] = 5
+    assert validate(obj) == []
+    cluster["autoscalerOptions"] = {"version": "v2"}
+    assert "please only use the former" in validate(obj)[0].message
+    del cluster["autoscalerOptions"], cluster["enableInTreeAutoscaling"]
+    assert "cannot be set to '1' when enableInTreeAutoscaling is false" in validate(obj)[0].message
+
+
+def test_replicas_outside_of_their_bounds_are_moved_and_a_gate_is_named() -> None:
+    """`GetWorkerGroupDesiredReplicas` of KubeRay 1.7."""
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    cluster = obj["spec"]["rayClusterConfig"]
+    cluster["workerGroupSpecs"][0]["replicas"] = 9
+    cluster["tlsOptions"] = {"enabled": True}
+    gate, moved = validate(obj)
+    assert "requires the RayClusterMTLS feature gate" in gate.message
+    assert moved.message == "9 is not between minReplicas and maxReplicas: the operator makes 4"
+    assert isinstance(moved, ApiWarning)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("5m", ""),
+        ("300", ""),
+        ("0", "must be a positive duration"),
+        ("-3", "positive integer"),
+        ("soon", "invalid format"),
+    ],
+)
+def test_the_patience_with_a_new_cluster(text: str, why: str) -> None:
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    obj["metadata"]["annotations"] = {"ray.io/initializing-timeout": text}
+    assert [why in problem.message for problem in validate(obj)] == ([True] if why else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("maxSurgePercent", 101, "maxSurgePercent must be between 0 and 100"),
+        ("stepSizePercent", 30, "stepSizePercent must be less than or equal to maxSurgePercent"),
+        ("intervalSeconds", 0, "intervalSeconds must be greater than 0"),
+        ("gatewayClassName", "", "gatewayClassName is required"),
+    ],
+)
+def test_the_steps_of_an_upgrade(name: str, value: Any, why: str) -> None:
+    options = {"maxSurgePercent": 20, "stepSizePercent": 5, "intervalSeconds": 10, "gatewayClassName": "istio"}
+    obj = copy.deepcopy(RAY_SERVICE.manifest())
+    obj["spec"]["upgradeStrategy"] = {
+        "type": "NewClusterWithIncrementalUpgrade",
+        "clusterUpgradeOptions": options | {name: value},
+    }
+    (problem,) = validate(obj)
+    assert why in problem.message
+
+
+@pytest.mark.parametrize("path", [path for path in paths(RAY_SERVICE.manifest()) if path])
+def test_a_damaged_ray_service_gets_a_verdict(path: tuple[Any, ...]) -> None:
+    for value in VALUES:
+        validate(damaged(RAY_SERVICE.manifest(), path, value))
+
+
 @pytest.mark.parametrize("path", [path for path in paths(BERT_APPLICATION.config()) if path])
 def test_a_missing_value_anywhere_gets_a_verdict(path: tuple[Any, ...]) -> None:
     validate(damaged(BERT_APPLICATION.config(), path, None))
@@ -241,7 +400,7 @@ NEEDED: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), NEEDED, ids=str)
 def test_a_ray_service_without_what_we_need_is_not_read(path: tuple[Any, ...], value: Any) -> None:
-    with pytest.raises(Invalid, match="Required value"):
+    with pytest.raises(Invalid, match=r"Required value|at least one container"):
         RayService.of(damaged(RAY_SERVICE.manifest(), path, value))
 
 

@@ -85,7 +85,7 @@ def test_a_policy_clamps_and_hides() -> None:
         ({"name": "My"}, "metadata.name"),
         (
             {"container_policies": (vpa.ContainerPolicy(min_allowed={"cpu": 2}, max_allowed={"cpu": 1}),)},
-            'maxAllowed.cpu: Invalid value: "1": must be greater than or equal to minAllowed of 2',
+            'maxAllowed.cpu: Invalid value: "1": max resource for cpu is lower than min of "2"',
         ),
         ({"container_policies": (vpa.ContainerPolicy(max_allowed={"memory": "4GB"}),)}, "quantities must match"),
         ({"container_policies": (vpa.ContainerPolicy(controlled_resources=("gpu",)),)}, 'Unsupported value: "gpu"'),
@@ -126,7 +126,9 @@ def test_a_sample_of_nothing_counts() -> None:
 policies = st.builds(
     vpa.ContainerPolicy,
     st.sampled_from(["*", "server"]),
-    st.dictionaries(st.sampled_from(["cpu", "memory"]), st.sampled_from([1, "500m", 0.5, "1Gi"])),
+    st.fixed_dictionaries(
+        {}, optional={"cpu": st.sampled_from([1, "500m", 0.5]), "memory": st.sampled_from([1, "1Gi"])}
+    ),
     controlled_resources=st.sampled_from([("cpu",), ("memory",), ("cpu", "memory")]),
     controlled_values=st.sampled_from(["RequestsAndLimits", "RequestsOnly"]),
     mode=st.sampled_from(["Auto", "Off"]),
@@ -180,8 +182,101 @@ def test_in_mode_off_nothing_is_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"target_percentile": 1.5}, {"histogram_half_life_s": 0}, {"oom_bump_up_ratio": 0.9}]
+    "wrong",
+    [
+        {"target_cpu_percentile": 1.5},
+        {"upper_bound_memory_percentile": -0.1},
+        {"histogram_half_life_s": 0},
+        {"oom_bump_up_ratio": 0.9},
+    ],
 )
 def test_flags_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(admission.Invalid, match=next(iter(wrong))):
         vpa.RecommenderFlags(**wrong)
+
+
+def test_each_resource_has_percentiles_of_its_own() -> None:
+    """`CreatePodResourceRecommender`: target-cpu-percentile, target-memory-percentile and those of the bounds."""
+    flags = vpa.RecommenderFlags(target_memory_percentile=0.99, lower_bound_cpu_percentile=0.9)
+    ours, default = (vpa.AggregateContainerState(each) for each in (flags, vpa.RecommenderFlags()))
+    for usage in (ours, default):
+        for minute in range(100):
+            usage.add_cpu(100 + 10 * minute, minute * 60.0)
+            usage.add_peak((100 + 10 * minute) * 2**20, minute * 60.0)
+    target, before = vpa.recommend(ours).target, vpa.recommend(default).target
+    assert (target.cpu_milli, target.memory_bytes > before.memory_bytes) == (before.cpu_milli, True)
+    low, low_before = vpa.recommend(ours).lower_bound, vpa.recommend(default).lower_bound
+    assert (low.cpu_milli > low_before.cpu_milli, low.memory_bytes) == (True, low_before.memory_bytes)
+
+
+def stored(policy: manifest.Manifest | None = None, **spec: Any) -> manifest.Manifest:
+    """An object as somebody writes it, with one policy for the container `a`."""
+    policies = {"resourcePolicy": {"containerPolicies": [{"containerName": "a", **policy}]}} if policy else {}
+    head = {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler", "metadata": {"name": "bert"}}
+    return {**head, "spec": {"targetRef": BERT.manifest(), **policies, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "path", "words"),
+    [
+        (stored(updatePolicy={"minReplicas": 1}), "updateMode", "updateMode is required if UpdatePolicy is used"),
+        (stored(updatePolicy={"updateMode": "Off", "minReplicas": 0}), "minReplicas", "minReplicas has to be positive"),
+        (stored(recommenders=[{"name": "a"}, {"name": "b"}]), "spec.recommenders", "Too many: 2: must have at most 1"),
+        (stored({"minAllowed": {"cpu": "0.5m"}}), "minAllowed.cpu", "must be a whole number of milli CPUs"),
+        (stored({"maxAllowed": {"memory": "500m"}}), "maxAllowed.memory", "must be a whole number of bytes"),
+        (
+            stored({"mode": "Off", "controlledValues": "RequestsAndLimits"}),
+            "controlledValues",
+            "Forbidden: controlledValues shouldn't be specified if container scaling mode is off",
+        ),
+        (stored({"mode": False}), "mode", "quote it"),
+        (stored({"oomBumpUpRatio": "0.9"}), "oomBumpUpRatio", "must be greater than or equal to 1.0"),
+        (stored({"oomMinBumpUp": "lots"}), "oomMinBumpUp", "quantit"),
+        (stored({"memoryAggregationIntervalCount": 0}), "memoryAggregationIntervalCount", "greater than or equal to 1"),
+        (stored(startupBoost={"cpu": {"type": "Factor"}}), "startupBoost.cpu", "factor is required when type is Factor"),
+        (
+            stored({"startupBoost": {"cpu": {"type": "Factor", "factor": 2, "quantity": 1}}}),
+            "startupBoost.cpu",
+            "quantity is required when type is Quantity and forbidden otherwise",
+        ),
+    ],
+)  # fmt: skip
+def test_the_webhooks_rules(obj: manifest.Manifest, path: str, words: str) -> None:
+    """`validation.go` of the admission controller, and the expressions of the CRD."""
+    (problem,) = validate(obj)
+    assert isinstance(problem, admission.Problem)
+    assert problem.path.endswith(path)
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("obj", "gate"),
+    [
+        (stored({"oomBumpUpRatio": "1.5"}), "PerVPAConfig"),
+        (stored(updatePolicy={"updateMode": "Off", "evictAfterOOMSeconds": 5}), "PerVPAConfig"),
+        (stored(startupBoost={"cpu": {"type": "Factor", "factor": 2}}), "CPUStartupBoost"),
+        (stored(updatePolicy={"updateMode": "InPlace"}), "InPlace"),
+    ],
+)
+def test_what_a_feature_gate_decides_is_a_warning(obj: manifest.Manifest, gate: str) -> None:
+    (warning,) = validate(obj)
+    assert isinstance(warning, admission.ApiWarning)
+    assert f"with feature gate {gate} off, as by default, the webhook says: " in warning.message
+
+
+def test_a_policy_in_mode_off_is_one_that_the_webhook_takes() -> None:
+    off = vpa.VerticalPodAutoscaler("bert", BERT, container_policies=(vpa.ContainerPolicy("a", mode="Off"),))
+    assert validate(off.manifest()) == []
+    assert vpa.VerticalPodAutoscaler.of(off.manifest()) == off
+
+
+def test_a_container_in_mode_off_has_no_recommendation_and_no_share_of_the_minimum() -> None:
+    """`routines/vpa.go`; a policy of the container's own name comes before that of "*"."""
+    policies = (vpa.ContainerPolicy("*", {"cpu": "100m"}), vpa.ContainerPolicy("sidecar", mode="Off"))
+    usage = {name: vpa.AggregateContainerState() for name in ("server", "sidecar")}
+    scaler = vpa.VerticalPodAutoscaler("bert", BERT, container_policies=policies)
+    assert {name: each.target for name, each in scaler.recommendations(usage).items()} == {
+        "server": vpa.Amounts(100, 250 * 2**20)
+    }
+    both = vpa.VerticalPodAutoscaler("bert", BERT).recommendations(usage)
+    assert [each.target for each in both.values()] == [vpa.Amounts(12, 125 * 2**20)] * 2

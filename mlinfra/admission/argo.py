@@ -1,7 +1,7 @@
 """Workflow, argoproj.io/v1alpha1: the lint of Argo Workflows 4.1, which `kubectl apply` does not run.
 
-Of `workflow/validate/validate.go` it has templates, tasks and what they depend on; not hooks, steps, placeholders,
-`continueOn`, pod clean-up.
+Of `workflow/validate/validate.go` the names and the graph of tasks stand here, the walk through the templates in
+`argo_lint`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from mlinfra.admission import argo_lint
 from mlinfra.admission.common import pinned_image
 from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind
@@ -52,7 +53,7 @@ def _needs(task: Manifest) -> list[str]:
 
 
 def _called(spec: Field) -> Iterator[Problem]:
-    """Entrypoint and tasks name templates that there are, unless they refer to another Workflow's."""
+    """Entrypoint and exit handler name templates that there are, unless those are another Workflow's."""
     if spec["workflowTemplateRef"].value:
         return
     names = [name.value for name in select(spec, "templates[].name")]
@@ -61,12 +62,9 @@ def _called(spec: Field) -> Iterator[Problem]:
             yield Problem(f"{spec.path}.templates[{i}].name", f"'{name}' is not unique")
     if not spec["entrypoint"].value:
         yield spec["entrypoint"].required()
-    elif spec["entrypoint"].value not in names:
-        yield spec["entrypoint"].invalid(f"template name '{spec['entrypoint'].value}' undefined")
-    for task in select(spec, "templates[].dag.tasks[]"):
-        elsewhere = task["templateRef"].value or task["inline"].value or "{{" in str(task["template"].value)
-        if task["template"].value not in names and not elsewhere:
-            yield task["template"].invalid(f"template name '{task['template'].value}' undefined")
+    for name in ("entrypoint", "onExit"):
+        if spec[name].value and spec[name].value not in names:
+            yield spec[name].invalid(f"template name '{spec[name].value}' undefined")
 
 
 RULES: Rules = [
@@ -75,7 +73,7 @@ RULES: Rules = [
     ("spec.templates[].(container|initContainers[]).resources", resource_problems),
     ("spec.templates[].dag.tasks", _tasks),
 ]
-KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called)], "workflow")
+KIND = CustomKind(API_VERSION, "Workflow", RULES, [("spec", _called), ("", argo_lint.problems)], "workflow")
 KINDS = {KIND.kind: KIND}
 
 

@@ -27,7 +27,7 @@ def check(obj: Any, by_kind: bool = True) -> None:
     there are many, and whose bounds say the same.
     """
     problems = list(broken(Field(vars(obj)), bounds(obj.__class__))) or list(_class_problems(obj))
-    refuse(f'{type(obj).__name__} "{obj.name}"' if hasattr(obj, "name") else type(obj).__name__, problems)
+    refuse(f'{type(obj).__name__} "{obj.name}"' if getattr(obj, "name", "") else type(obj).__name__, problems)
     manifest = obj.manifest() if by_kind and hasattr(obj, "manifest") else {}
     if "kind" in manifest:
         check_manifest(manifest)

@@ -1,20 +1,21 @@
 """InferenceService, serving.kserve.io/v1beta1: what the webhook and the controller of KServe 0.20/0.21 refuse.
 
 `pkg/apis/serving/v1beta1/{inference_service_validation,component,predictor}.go` and
-`pkg/controller/v1beta1/inferenceservice`. Not here: explainers, several nodes (`workerSpec`), KEDA's metrics, loggers,
-batchers and tracing; their fields are known, their rules are not.
+`pkg/controller/v1beta1/inferenceservice`; storage and KEDA's metrics stand in `kserve_storage` and `kserve_keda`. Not
+here: batchers, tracing, and which GPUs several nodes may have; their fields are known, their rules are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlinfra.admission import kserve_keda, kserve_storage
 from mlinfra.admission.common import pinned_image
 from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind
 from mlinfra.admission.door import validate
+from mlinfra.admission.kserve_storage import FRAMEWORKS
 from mlinfra.admission.rules import (
-    ApiWarning,
     Field,
     Needed,
     Problem,
@@ -38,19 +39,6 @@ KNATIVE_CLASS = "autoscaling.knative.dev/class"
 CONTAINER = "kserve-container"
 MODES = ("Standard", "Knative")
 OLD_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
-FRAMEWORKS = [
-    "sklearn",
-    "xgboost",
-    "tensorflow",
-    "pytorch",
-    "triton",
-    "onnx",
-    "huggingface",
-    "pmml",
-    "lightgbm",
-    "paddle",
-]
-"""The keys of old: `predictor.pytorch` still works, and becomes `predictor.model` before anything reads it."""
 
 
 # ------------------------------------------------------------------------------------------------ the refusals
@@ -63,21 +51,6 @@ _service_name = TextCheck(
     "alphabetical character.",
     '"my-name" or "abc-123"',
 )
-_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
-
-
-def _storage(service: Field) -> Iterator[ApiWarning]:
-    """The controller's rule: a known scheme, a path, or what a ClusterStorageContainer of the cluster supports."""
-    for uri in select(service, "spec.(predictor|canary[].predictor).model.storageUri"):
-        scheme, slashes, _ = str(uri.value).partition("://")
-        if slashes and scheme not in _SCHEMES:
-            schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-            yield ApiWarning(
-                uri.path,
-                f"without a ClusterStorageContainer for {scheme}:// the controller says: StorageURI not supported: "
-                f"storageUri, must be one of: [{schemes}] or match https://{{}}.blob.core.windows.net/{{}}/{{}} "
-                "or be an absolute or relative local path",
-            )
 
 
 def _implementations(predictor: Field) -> list[str]:
@@ -138,9 +111,9 @@ PREDICTOR: Rules = [
 ]
 RULES: Rules = [
     ("spec", Needed()),
-    ("spec.predictor.model.name", _no_name),
+    (f"spec.predictor.{kserve_storage.MODEL}.name", _no_name),
     *below("spec.(predictor|canary[].predictor)", PREDICTOR),
-    *below("spec.transformer", COMPONENT),
+    *below("spec.(transformer|explainer)", COMPONENT),
     ("spec.canary[].predictor.name", Needed("canary predictor.name is required")),
     ("spec.canary[].trafficPercent", between(0, 100)),
 ]
@@ -152,31 +125,49 @@ def mode(obj: Manifest) -> str:
     return OLD_MODES.get(str(name), str(name))
 
 
+STOP = "serving.kserve.io/stop"
+AUTOSCALERS = ("hpa", "external", "keda", "none")
+
+
+def autoscaler_class(annotations: Manifest) -> str:
+    """Who scales a component in Standard mode; without the annotation an HPA does."""
+    return str(annotations.get(AUTOSCALER, "hpa"))
+
+
 def _autoscaling(service: Field) -> Iterator[Problem]:
     """Which metric may scale depends on who scales; an HPA that was not asked for by name is not checked."""
     annotations = service["metadata"]["annotations"].value or {}
     scaler = annotations.get(AUTOSCALER)
-    if scaler not in (None, "hpa", "external", "keda", "none"):
+    if scaler not in (None, *AUTOSCALERS):
         yield Problem(f"metadata.annotations.{AUTOSCALER}", f"[{scaler}] is not a supported autoscaler class type")
     if mode(service.value) == "Standard":
         yield from _hpa_metrics(service) if scaler == "hpa" else ()
+        for component in select(service, COMPONENTS) if scaler == "keda" else ():
+            yield from kserve_keda.component_metrics(component)
     elif annotations.get(KNATIVE_CLASS) == "hpa.autoscaling.knative.dev":
         yield from _hpa_metrics(service)
     else:
         yield from _kpa_metrics(service)
 
 
+COMPONENTS = "spec.(predictor|transformer|explainer)"
+
+
 def _hpa_metrics(service: Field) -> Iterator[Problem]:
-    for component in select(service, "spec.(predictor|transformer)"):
+    for component in select(service, COMPONENTS):
         metric, target = component["scaleMetric"], component["scaleTarget"]
         if metric.value not in (None, "cpu", "memory"):
             yield metric.invalid(f"[{metric.value}] is not a supported metric")
+        elif metric.value == "memory" and target.value is not None and target.value < 1:
+            yield target.invalid("the target memory should be greater than 1 MiB")
         elif target.value is not None and not 1 <= target.value <= 100:
-            yield target.invalid("the target utilization percentage should be a [1-100] integer")
+            yield target.invalid(kserve_keda.PERCENT)
+        for source in component["autoScaling"]["metrics"].each():
+            yield from kserve_keda.hpa_source(source)
 
 
 def _kpa_metrics(service: Field) -> Iterator[Problem]:
-    for component in select(service, "spec.(predictor|transformer)"):
+    for component in select(service, COMPONENTS):
         metric, target, strategy = (component[name] for name in ("scaleMetric", "scaleTarget", "deploymentStrategy"))
         if metric.value not in (None, "concurrency", "rps"):
             yield metric.invalid(f"[{metric.value}] is not a supported metric")
@@ -184,6 +175,34 @@ def _kpa_metrics(service: Field) -> Iterator[Problem]:
             yield target.invalid("the target for rps should be greater than 1")
         if strategy.value is not None:
             yield strategy.forbidden("customizing deploymentStrategy is only supported for raw deployment mode")
+
+
+def _several_nodes(service: Field) -> Iterator[Problem]:
+    """`validateMultiNodeVariables`: nobody scales a model on several nodes, and every node can reach it."""
+    workers, model = (service["spec"]["predictor"][name] for name in ("workerSpec", "model"))
+    if workers.value is None:
+        return
+    if len(workers["containers"].value or ()) > 1:
+        yield workers["containers"].forbidden("setting multiple containers in workerSpec is not allowed")
+    for name in ("pipelineParallelSize", "tensorParallelSize"):
+        size, title = workers[name], name[0].upper() + name[1:]
+        if size.value is not None and size.value < 1:
+            yield size.invalid(f"WorkerSpec.{title} cannot be less than 1({size.value})")
+    if model.value is not None:
+        yield from _model_of_several_nodes(model, (service["metadata"]["annotations"].value or {}).get(AUTOSCALER, ""))
+
+
+def _model_of_several_nodes(model: Field, scaler: str) -> Iterator[Problem]:
+    for variable in model["env"].each():
+        if (name := variable["name"].value) in ("PIPELINE_PARALLEL_SIZE", "TENSOR_PARALLEL_SIZE"):
+            yield Problem(variable.path, f"setting {name} in environment variables is not allowed")
+    uri, scheme = model["storageUri"], str(model["storageUri"].value).partition("://")[0]
+    if uri.value is None:
+        yield uri.required("StorageURI must be set for multinode enabled")
+    elif scheme not in ("pvc", "oci"):
+        yield uri.invalid(f"Multinode only supports 'pvc' and 'oci' Storage Protocol({scheme})")
+    if scaler != "none":
+        yield Problem(f"metadata.annotations.{AUTOSCALER}", f"Multinode only supports 'none' autoscaler({scaler})")
 
 
 def _canaries(service: Field) -> Iterator[Problem]:
@@ -225,14 +244,16 @@ KIND = CustomKind(
     RULES,
     [
         ("spec.predictor", _one_implementation),
-        ("spec.(predictor|transformer)", _replicas),
+        (COMPONENTS, _replicas),
         ("spec.transformer", _one_container),
+        *kserve_storage.ACROSS,
         ("", _autoscaling),
+        ("", _several_nodes),
         ("", _canaries),
     ],
     "inferenceservice",
     _service_name,
-    warn=_storage,
+    warn=kserve_storage.warnings,
 )
 
 
@@ -275,13 +296,20 @@ def _annotations(service: Field) -> Iterator[Problem]:
 def _ignored(service: Field) -> Iterator[Problem]:
     """Fields of the other mode, and a metric that the webhook looks at in the other mode alone."""
     standard, predictor = mode(service.value) == "Standard", service["spec"]["predictor"]
-    for problem in _hpa_metrics(service) if standard else ():
+    scaler = (service["metadata"]["annotations"].value or {}).get(AUTOSCALER)
+    for problem in _hpa_metrics(service) if standard and scaler is None else ():
         yield Problem(problem.path, f"{problem.message}; without the annotation {AUTOSCALER}: hpa nobody says so")
+    if standard and scaler == "keda" and not predictor["autoScaling"]["metrics"].value:
+        why = "without it the ScaledObject has no triggers, and the API server refuses it"
+        yield predictor["autoScaling"]["metrics"].required(why)
+    if standard and scaler == "keda" and (canaries := service["spec"]["canary"]).value:
+        why = "may have no autoScaling, so its ScaledObject has no triggers, and the API server refuses that"
+        yield Problem(canaries.path, f"a canary {why}")
     percent = predictor["canaryTrafficPercent"]
     if standard and percent.value is not None:
         yield percent.invalid("is ignored in Standard mode, and all traffic goes to the new model: use spec.canary")
     least = predictor["minReplicas"]
-    if standard and least.value == 0:
+    if standard and least.value == 0 and scaler in (None, "hpa"):
         yield least.invalid("is taken for 1 in Standard mode, which does not scale to zero")
     if not standard and predictor["name"].value:
         yield predictor["name"].invalid("is for spec.canary, which is only supported in Standard deployment mode")

@@ -6,11 +6,14 @@ nobody before Serve itself gets it.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 
-from mlinfra.admission import serve
+from mlinfra.admission import raycluster, serve
 from mlinfra.admission.custom import CustomKind, Older
-from mlinfra.admission.rules import Field, Needed, Problem, Rules, TextCheck, whole
+from mlinfra.admission.go_values import seconds
+from mlinfra.admission.rules import ApiWarning, Field, Needed, Problem, Rules, TextCheck, below, whole
 
 V1ALPHA1_IS_DEPRECATED = (
     "ray.io/v1alpha1 RayService is deprecated; use ray.io/v1 RayService. "
@@ -31,21 +34,22 @@ def _serve_config(text: Field) -> Iterator[Problem]:
     if not isinstance(config, dict):
         yield text.invalid("must be a map")
         return
-    yield from (Problem(f"{text.path}: {problem.path}", problem.message) for problem in serve.validate(config))
+    yield from (Problem(f"{text.path}: {problem.path}", problem.message) for problem in serve.refusals(config))
+
+
+def _deprecations(service: Field) -> Iterator[ApiWarning]:
+    """Names of old in the YAML inside."""
+    import yaml
+
+    text = service["spec"]["serveConfigV2"]
+    for warning in serve.deprecations(yaml.safe_load(text.value)) if text.value else ():
+        yield ApiWarning(f"{text.path}: {warning.path}", warning.message)
 
 
 def _upgrade(kind: Field) -> Iterator[Problem]:
     if kind.value not in UPGRADES:
         names = f"{UPGRADES[1]}, {UPGRADES[0]}, or {UPGRADES[2]}"
         yield kind.invalid(f"Spec.UpgradeStrategy.Type value {kind.value} is invalid, valid options are {names}")
-
-
-def _workers(group: Field) -> Iterator[Problem]:
-    low, high = group["minReplicas"].value or 0, group["maxReplicas"].value
-    if high is not None and low > high:
-        yield group["minReplicas"].invalid(
-            f"worker group {group['groupName'].value} has minReplicas {low} greater than maxReplicas {high}"
-        )
 
 
 def _incremental(spec: Field) -> Iterator[Problem]:
@@ -57,6 +61,48 @@ def _incremental(spec: Field) -> Iterator[Problem]:
             yield strategy["clusterUpgradeOptions"].required(
                 "ClusterUpgradeOptions are required for NewClusterWithIncrementalUpgrade"
             )
+        else:
+            yield from _steps(strategy["clusterUpgradeOptions"])
+
+
+def _steps(options: Field) -> Iterator[Problem]:
+    """`ValidateClusterUpgradeOptions`; a surge that is not given is all."""
+    surge, step = options["maxSurgePercent"], options["stepSizePercent"]
+    for percent in (surge, step):
+        if percent.value is not None and not 0 <= percent.value <= 100:
+            yield percent.invalid(f"{percent.path.rpartition('.')[2]} must be between 0 and 100")
+    if step.value > (100 if surge.value is None else surge.value):
+        yield step.invalid("stepSizePercent must be less than or equal to maxSurgePercent")
+    if options["intervalSeconds"].value <= 0:
+        yield options["intervalSeconds"].invalid("intervalSeconds must be greater than 0")
+    if not options["gatewayClassName"].value:
+        why = "gatewayClassName is required for NewClusterWithIncrementalUpgrade"
+        yield options["gatewayClassName"].required(why)
+
+
+def _timeout(text: Field) -> Iterator[Problem]:
+    """A duration in Go's words, or whole seconds; the webhook looks at it."""
+    name = "ray.io/initializing-timeout"
+    try:
+        amount, unit = seconds(text.value), "duration"
+    except ValueError:
+        whole_seconds = re.fullmatch(r"[+-]?[0-9]{1,18}", text.value)
+        amount, unit = (int(text.value) if whole_seconds else math.nan), "integer (seconds)"
+    if math.isnan(amount) and text.value:
+        form = "Expected Go duration format (e.g., '5m', '1h') or positive integer seconds"
+        yield Problem(text.path, f"annotation {name} has invalid format: {text.value}. {form}")
+    elif amount <= 0:
+        yield Problem(text.path, f"annotation {name} must be a positive {unit}, got: {text.value}")
+
+
+def _annotations(service: Field) -> Iterator[Problem]:
+    text = service["metadata"]["annotations"]["ray.io/initializing-timeout"]
+    yield from _timeout(text) if text.value else ()
+
+
+def _warnings(service: Field) -> Iterator[ApiWarning]:
+    yield from _deprecations(service)
+    yield from raycluster.warnings(service["spec"]["rayClusterConfig"])
 
 
 CLUSTER = "spec.rayClusterConfig"
@@ -66,13 +112,21 @@ RULES: Rules = [
     (CLUSTER, Needed()),
     (f"{CLUSTER}.headGroupSpec.template", Needed()),
     (f"{CLUSTER}.workerGroupSpecs[].(groupName|template)", Needed()),
-    (f"{CLUSTER}.workerGroupSpecs[].(minReplicas|maxReplicas)", whole(0)),
+    (
+        "spec.rayClusterDeletionDelaySeconds",
+        whole(0, why="Spec.RayClusterDeletionDelaySeconds should be a non-negative integer"),
+    ),
 ]
 KIND = CustomKind(
     "ray.io/v1",
     "RayService",
     RULES,
-    [(f"{CLUSTER}.workerGroupSpecs[]", _workers), ("spec", _incremental)],
+    [
+        ("", _annotations),
+        *below(CLUSTER, raycluster.RULES),
+        ("", raycluster.fault_tolerance),
+        ("spec", _incremental),
+    ],
     "rayservice",
     TextCheck(
         "[a-z]([-a-z0-9]*[a-z0-9])?",
@@ -82,5 +136,6 @@ KIND = CustomKind(
         "'my-name',  or 'abc-123'",
     ),
     older={"ray.io/v1alpha1": Older("rayservice_v1alpha1", V1ALPHA1_IS_DEPRECATED)},
+    warn=_warnings,
 )
 KINDS = {KIND.kind: KIND}

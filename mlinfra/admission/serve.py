@@ -8,17 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlinfra.admission.rules import Field, Problem, whole
+from mlinfra.admission.rules import ApiWarning, Field, Problem, select, whole
 from mlinfra.manifest import Manifest
 
 RENAMED = {
     "max_concurrent_queries": "max_ongoing_requests",
     "target_num_ongoing_requests_per_replica": "target_ongoing_requests",
-    "smoothing_factor": "upscaling_factor and downscaling_factor",
-    "upscale_smoothing_factor": "upscaling_factor",
-    "downscale_smoothing_factor": "downscaling_factor",
 }
-"""Names of old; Ray drops the first two without a word, and still reads the others."""
+"""Names of old that Ray drops without a word."""
+
+DEPRECATED = {
+    "metrics_interval_s": "will be replaced by the environment variables "
+    "`RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S` and "
+    "`RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S`",
+    "smoothing_factor": "its name is upscaling_factor and downscaling_factor now",
+    "upscale_smoothing_factor": "its name is upscaling_factor now",
+    "downscale_smoothing_factor": "its name is downscaling_factor now",
+}
+"""Names of old in `autoscaling_config` that Ray still reads, the factors where no new one is given."""
 
 BOTH = "Manually setting num_replicas is not allowed when autoscaling_config is provided."
 
@@ -81,12 +88,26 @@ def _actor(options: Field) -> Iterator[Problem]:
         yield gpus.invalid("GPU resource quantities >1 must be whole numbers.")
 
 
-def validate(config: Manifest) -> list[Problem]:
+def validate(config: Manifest) -> list[Problem | ApiWarning]:
+    """Why Serve would refuse the config file, or ignore a part of it; names that are deprecated are warnings."""
+    problems = refusals(config)
+    return [*problems] if problems else [*deprecations(config)]
+
+
+def refusals(config: Manifest) -> list[Problem]:
     """Why Serve would refuse the config file, or ignore a part of it; empty when it is fine."""
     from ray.serve.schema import ServeDeploySchema
 
     whole_file = Field(config)
     return [*_refused_by(ServeDeploySchema, whole_file), *_unknown_keys(whole_file)] or list(_late(whole_file))
+
+
+def deprecations(config: Manifest) -> Iterator[ApiWarning]:
+    """Names of old that Ray still reads, with the new ones."""
+    for scaling in select(Field(config), "applications[].deployments[].autoscaling_config"):
+        for name in scaling.value if isinstance(scaling.value, Mapping) else ():
+            if name in DEPRECATED:
+                yield ApiWarning(scaling[name].path, f"deprecated: {DEPRECATED[name]}")
 
 
 def _refused_by(model: Any, config: Field) -> Iterator[Problem]:
@@ -106,16 +127,17 @@ def _refused_by(model: Any, config: Field) -> Iterator[Problem]:
 def _unknown_keys(whole_file: Field) -> Iterator[Problem]:
     """Keys that the schema would drop, with today's name where there is one."""
     from ray.serve.config import AutoscalingConfig
-    from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
+    from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
 
     places: list[tuple[Field, Any]] = [(whole_file, ServeDeploySchema)]
+    places += [(whole_file["http_options"], HTTPOptionsSchema)]
     for application in whole_file["applications"].each():
         places.append((application, ServeApplicationSchema))
         for deployment in application["deployments"].each():
             places += [(deployment, DeploymentSchema), (deployment["autoscaling_config"], AutoscalingConfig)]
     for place, schema in places:
         for name in place.value if isinstance(place.value, Mapping) else ():
-            if name in RENAMED or name not in schema.model_fields:
+            if name not in schema.model_fields:
                 now = f": its name is {RENAMED[name]} now" if name in RENAMED else ""
                 yield Problem(place[name].path, f"unknown key, silently dropped{now}")
 

@@ -2,7 +2,8 @@
 
 Follows KEDA 2.20.2: `pkg/scaling/executor/scale_scaledobjects.go`, `apis/keda/v1alpha1/scaledobject_types.go`,
 `controllers/keda/hpa.go`. Not modelled: pausing by annotation (holds or fixes the count), forced activation
-(counts as an active trigger), and `fallback` (a fixed count while a trigger fails).
+(counts as an active trigger), and `fallback` (a fixed count while a trigger fails). A formula of scalingModifiers is
+checked, and not computed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Trigger:
     threshold: Quantity = 1
     activation_threshold: Finite = 0.0
     metric_type: str = "AverageValue"
+    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold", plain(self.threshold))
@@ -45,13 +47,15 @@ class Trigger:
             metadata[target_field(kind)],
             float(metadata.get("activationThreshold", 0)),
             manifest.get("metricType", "AverageValue"),
+            manifest.get("name", ""),
         )
 
     def manifest(self) -> Manifest:
         target = {target_field(self.type): str(self.threshold)}
         if self.type not in RESOURCE_TRIGGERS:
             target["activationThreshold"] = go_number(self.activation_threshold)
-        return {"type": self.type, "metricType": self.metric_type, "metadata": {**self.metadata, **target}}
+        name = {"name": self.name} if self.name else {}
+        return {"type": self.type, **name, "metricType": self.metric_type, "metadata": {**self.metadata, **target}}
 
     def active(self, value: float) -> bool:
         """Whether the value wakes the workload: strictly above the activation threshold."""
@@ -81,6 +85,39 @@ def target_field(kind: str) -> str:
 
 
 @dataclass(frozen=True)
+class ScalingModifiers:
+    """One metric in place of those of the external triggers, by a formula over their names; it is not computed here."""
+
+    formula: str
+    target: Quantity
+    activation_target: Finite = 0.0
+    metric_type: str = "AverageValue"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", plain(self.target))
+        check(self)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ScalingModifiers:
+        return cls(
+            manifest["formula"],
+            manifest["target"],
+            float(manifest.get("activationTarget") or 0),
+            manifest.get("metricType", "AverageValue"),
+        )
+
+    def manifest(self) -> Manifest:
+        targets = {"target": str(self.target), "activationTarget": go_number(self.activation_target)}
+        return {"formula": self.formula, **targets, "metricType": self.metric_type}
+
+    def metric(self) -> hpa.Metric:
+        """The metric of the HPA, of which the formula's result is the value; the target is cut to milli."""
+        target = f"{int(float(self.target) * 1000)}m"
+        goal = hpa.Value(target) if self.metric_type == "Value" else hpa.AverageValue(target)
+        return hpa.External("composite-metric", goal)
+
+
+@dataclass(frozen=True)
 class ScaledObject:
     """The object; Invalid when KEDA's admission webhook would refuse it."""
 
@@ -94,6 +131,7 @@ class ScaledObject:
     cooldown_period: int = 300
     initial_cooldown_period: int = 0
     behavior: hpa.Behavior | None = None
+    scaling_modifiers: ScalingModifiers | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -103,7 +141,9 @@ class ScaledObject:
         """The object of a manifest; Invalid when it would be refused, or a trigger names its target otherwise."""
         obj = accepted("ScaledObject", manifest, trigger_problems)
         spec = obj["spec"]
-        behavior = spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
+        advanced = spec.get("advanced", {})
+        behavior = advanced.get("horizontalPodAutoscalerConfig", {}).get("behavior")
+        modifiers = advanced.get("scalingModifiers")
         return cls(
             obj["metadata"].get("name", ""),
             ObjectReference.of({"apiVersion": "apps/v1", "kind": "Deployment"} | spec["scaleTargetRef"]),
@@ -115,6 +155,7 @@ class ScaledObject:
             spec.get("cooldownPeriod", 300),
             spec.get("initialCooldownPeriod", 0),
             None if behavior is None else hpa.Behavior.of(behavior),
+            ScalingModifiers.of(modifiers) if modifiers else None,
         )
 
     def manifest(self) -> Manifest:
@@ -122,17 +163,46 @@ class ScaledObject:
             "scaleTargetRef": self.scale_target_ref.manifest(),
             "minReplicaCount": self.min_replica_count,
             "maxReplicaCount": self.max_replica_count,
-            "pollingInterval": self.polling_interval,
-            "cooldownPeriod": self.cooldown_period,
-            "initialCooldownPeriod": self.initial_cooldown_period,
+            **self.periods(),
             "triggers": [trigger.manifest() for trigger in self.triggers],
         }
         if self.idle_replica_count is not None:
             spec["idleReplicaCount"] = self.idle_replica_count
-        if self.behavior is not None:
-            spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": self.behavior.manifest()}}
+        if self.behavior is not None or self.scaling_modifiers is not None:
+            spec["advanced"] = self.advanced()
         head = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
         return {**head, "metadata": {"name": self.name}, "spec": spec}
+
+    def advanced(self) -> Manifest:
+        """What stands below `advanced`."""
+        behavior, modifiers = self.behavior, self.scaling_modifiers
+        return {
+            **({"horizontalPodAutoscalerConfig": {"behavior": behavior.manifest()}} if behavior else {}),
+            **({"scalingModifiers": modifiers.manifest()} if modifiers else {}),
+        }
+
+    def periods(self) -> dict[str, int]:
+        """The periods of KEDA's own loop; where there is always a replica, only those that are not as by default."""
+        counts = self.min_replica_count == 0 or self.idle_replica_count == 0
+        periods = {
+            "pollingInterval": (self.polling_interval, 30),
+            "cooldownPeriod": (self.cooldown_period, 300),
+            "initialCooldownPeriod": (self.initial_cooldown_period, 0),
+        }
+        return {name: period for name, (period, default) in periods.items() if counts or period != default}
+
+    def metrics(self) -> tuple[hpa.Metric, ...]:
+        """The triggers' metrics; with a formula those of cpu and memory of whole pods, and its own."""
+        metrics = tuple(trigger.metric(i) for i, trigger in enumerate(self.triggers))
+        if self.scaling_modifiers is None:
+            return metrics
+        return *(metric for metric in metrics if type(metric) is hpa.Resource), self.scaling_modifiers.metric()
+
+    def active(self, value: float) -> bool:
+        """Whether the value of the one metric wakes the workload: the formula's, or else the first trigger's."""
+        if self.scaling_modifiers is not None:
+            return value > self.scaling_modifiers.activation_target
+        return self.triggers[0].active(value)
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
         """The HPA that KEDA creates: it never goes below one pod, the step to zero is KEDA's own."""
@@ -141,7 +211,7 @@ class ScaledObject:
             self.scale_target_ref,
             self.max_replica_count,
             max(1, self.min_replica_count),
-            tuple(trigger.metric(i) for i, trigger in enumerate(self.triggers)),
+            self.metrics(),
             self.behavior,
         )
 

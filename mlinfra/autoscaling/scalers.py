@@ -138,7 +138,7 @@ class ByKEDA:
         self.last_active_s: float | None = None
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
-        active = self.scaled_object.triggers[0].active(read(self.measure, snapshot))
+        active = self.scaled_object.active(read(self.measure, snapshot))
         if active:
             self.last_active_s = now_s
         if self.polls.due(now_s):

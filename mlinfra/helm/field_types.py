@@ -53,6 +53,12 @@ class FieldType:
         return self._extension("patch-merge-key") if "merge" in strategy.split(",") else None
 
     @property
+    def merges_values(self) -> bool:
+        """Whether a list of plain values is merged, such as finalizers."""
+        strategy = str(self._extension("patch-strategy") or "")
+        return "merge" in strategy.split(",") and not self.merge_key and "items" in self.schema
+
+    @property
     def retains_keys(self) -> bool:
         """Whether a merge drops the fields that the new map does not have, as of the branches of a union."""
         return "retainKeys" in str(self._extension("patch-strategy") or "").split(",")

@@ -2,7 +2,7 @@
 
 Follows Helm 4.2 (`pkg/kube/client.go`, `pkg/action/{upgrade,rollback}.go`) and apimachinery 1.37 (`strategicpatch`,
 `managedfields`). Releases that Helm 3 made are merged in the client, new ones are applied by the server. The three do
-not call each other: a release only records its objects. Left out: sets, merged lists of plain values, hooks.
+not call each other: a release only records its objects. Left out: sets, which are one value, and hooks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from mlinfra.admission import Invalid, Problem, full_name, refuse, validate
 from mlinfra.admission.immutable import update_problems
+from mlinfra.admission.rules import decoded
 from mlinfra.helm.field_paths import Path, get, is_key, leaves, put, remove, shown
 from mlinfra.helm.field_types import MergeFailed, type_of
 from mlinfra.helm.strategic_merge import patched_map, three_way_patch
@@ -37,7 +38,7 @@ def stored(before: Manifest, after: Manifest, new: Manifest) -> Manifest:
 
     What is wrong with `new` itself is for `validate` to say.
     """
-    obj = defaulted(after)
+    obj: Manifest = decoded(defaulted(after))
     if "kind" in obj:
         known = validate(new)
         made = [problem for problem in validate(obj) if problem not in known] if "apiVersion" in obj else []

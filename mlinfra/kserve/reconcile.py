@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mlinfra.admission.kserve import FRAMEWORKS, mode
-from mlinfra.admission.rules import Invalid, Problem
+from mlinfra.admission.kserve import STOP, autoscaler_class, mode
+from mlinfra.admission.kserve_storage import MODEL, storage_uris
+from mlinfra.admission.rules import Field, Invalid, Problem, decoded, select
 from mlinfra.manifest import Manifest
 
 KNATIVE = "autoscaling.knative.dev"
@@ -34,20 +35,31 @@ class Made(NamedTuple):
 
 
 def reconcile(service: Manifest) -> list[Made]:
-    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's."""
+    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's.
+
+    One that is stopped has nothing below it.
+    """
     standard = mode(service) == "Standard"
     made = [Made(0, "InferenceService", service["metadata"]["name"])]
-    for name in component_names(service):
-        made += raw_component(name) if standard else knative_component(name)
+    if str((service["metadata"].get("annotations") or {}).get(STOP)).lower() == "true":
+        return made
+    for name, component in components(service):
+        made += raw_component(name, autoscaler(service, component)) if standard else knative_component(name)
     return made + (http_routes(service) if standard else istio_routes(service))
 
 
-def component_names(service: Manifest) -> list[str]:
-    """The predictor, its canaries and the transformer, by the name of what runs them."""
+def components(service: Manifest) -> list[tuple[str, Manifest]]:
+    """The predictor, its canaries and the transformer, with the name of what runs each."""
     name, spec = service["metadata"]["name"], service["spec"]
     predictors = [spec["predictor"], *(canary["predictor"] for canary in spec.get("canary") or ())]
-    names = [predictor_name(name, predictor) for predictor in predictors]
-    return names + ([f"{name}-transformer"] if spec.get("transformer") else [])
+    named = [(predictor_name(name, predictor), predictor) for predictor in predictors]
+    return named + ([(f"{name}-transformer", spec["transformer"])] if spec.get("transformer") else [])
+
+
+def autoscaler(service: Manifest, component: Manifest) -> str:
+    """Who scales a component: its own annotation counts before the service's, and without one an HPA scales."""
+    annotations = service["metadata"].get("annotations") or {}
+    return autoscaler_class(annotations | (component.get("annotations") or {}))
 
 
 def predictor_name(service: str, predictor: Manifest) -> str:
@@ -55,9 +67,15 @@ def predictor_name(service: str, predictor: Manifest) -> str:
     return "-".join(filter(None, [service, predictor.get("name"), "predictor"]))
 
 
-def raw_component(name: str) -> list[Made]:
-    """Standard mode: plain Kubernetes objects; a canary's HPA has its replicas as minimum and maximum."""
-    return [Made(1, kind, name) for kind in ("Deployment", "Service", "HorizontalPodAutoscaler")]
+SCALERS = {"hpa": ("HorizontalPodAutoscaler",), "keda": ("ScaledObject",), "external": (), "none": ()}
+
+
+def raw_component(name: str, scaler: str = "hpa") -> list[Made]:
+    """Standard mode: plain Kubernetes objects; a canary's HPA has its replicas as minimum and maximum.
+
+    Of a service that scales itself (`none`), or is scaled by others (`external`), an HPA of KServe's is deleted.
+    """
+    return [Made(1, kind, name) for kind in ("Deployment", "Service", *SCALERS.get(scaler, ()))]
 
 
 def knative_component(name: str) -> list[Made]:
@@ -90,13 +108,32 @@ def istio_routes(service: Manifest) -> list[Made]:
 
 
 def containers(service: Manifest) -> list[str]:
-    """What runs in the predictor's pod: the model is fetched first unless a volume has it, and Knative adds a proxy."""
-    predictor = service["spec"]["predictor"]
-    model: Manifest = next((predictor[key] for key in (*FRAMEWORKS, "model") if predictor.get(key)), {})
-    mounted = (model.get("storageUri") or "pvc://").startswith("pvc://")
-    fetch = [] if mounted else ["storage-initializer"]
+    """What runs in the predictor's pod: the model is fetched first unless a volume has it, and Knative adds a proxy.
+
+    An image with the model (`oci://`) stands beside the server, as in KServe's chart.
+    """
+    schemes = [source.partition("://")[0] for source in sources(service)]
+    images = [f"-{i}" if i else "" for i in range(sum(scheme in MODELCARS for scheme in schemes))]
+    fetch = ["storage-initializer"] if set(schemes) - MOUNTED else []
     proxy = [] if mode(service) == "Standard" else ["queue-proxy"]
-    return [*fetch, "kserve-container", *proxy]
+    before, beside = ([f"{name}{number}" for number in images] for name in ("modelcar-init", "modelcar"))
+    return [*before, *fetch, "kserve-container", *beside, *proxy]
+
+
+MODELCARS = ("oci", "oci+modelcar")
+"""Schemes whose image is a container of the pod."""
+
+MOUNTED = {*MODELCARS, "oci+native", "pvc"}
+"""Schemes for which nothing is downloaded; `oci+native` and `pvc` are volumes."""
+
+
+def sources(service: Manifest) -> list[str]:
+    """Where the predictor's model comes from: its URI, the path in a storage that a secret describes, or several."""
+    predictor = Field(decoded(service))["spec"]["predictor"]
+    whole = Field({"spec": {"predictor": predictor.value}})
+    several = [str(uri.value) for uri in select(predictor, "storageUris[].uri") if uri.value]
+    paths = [f"storage://{path.value}" for path in select(predictor, f"{MODEL}.storage.path") if path.value]
+    return [*(str(uri.value) for uri in storage_uris(whole)), *paths, *several]
 
 
 # --------------------------------------------------------------------------------------------------- the runtime

@@ -2,8 +2,7 @@
 
 Follows KServe 0.20/0.21: `pkg/apis/serving/v1beta1/{inference_service_validation,component,predictor}.go` (the
 webhook) and `pkg/controller/v1beta1/inferenceservice` (the controller, where it objects). Not here: explainers,
-several nodes (`workerSpec`), KEDA's metrics, loggers, batchers and tracing; `validate` knows their fields, not their
-rules.
+several nodes (`workerSpec`), KEDA's metrics, loggers, batchers and tracing, which `validate` knows.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
 from mlinfra.admission import accepted, check
-from mlinfra.admission.kserve import API_VERSION, CONTAINER, FRAMEWORKS, MODE, MODES, advice, mode
+from mlinfra.admission.kserve import API_VERSION, CONTAINER, MODE, MODES, advice, mode
+from mlinfra.admission.kserve_storage import FRAMEWORKS
 from mlinfra.admission.rules import one_of, refuse
 from mlinfra.manifest import RESTRICTED, Manifest, Resources
 

@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -81,7 +83,7 @@ def run(
     folder = folder.resolve()
     before = set(_runs(pipeline, folder))
     printed = io.StringIO()
-    with _configured(folder, cache), _captured(printed):
+    with _plain_executable(), _configured(folder, cache), _captured(printed):
         try:
             pipeline.made(**arguments or {})
             failure = None
@@ -97,6 +99,24 @@ def run(
 
 def _runs(pipeline: Pipeline, folder: Path) -> list[Path]:
     return list(folder.glob(f"{pipeline.name}-[0-9]*"))
+
+
+@contextlib.contextmanager
+def _plain_executable() -> Iterator[None]:
+    """KFP writes Python's path into a shell script without quotes, so one with a space gets a name without."""
+    executable = sys.executable
+    if shlex.quote(executable) == executable:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as place:
+        wrapper = Path(place) / "python3"
+        wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(executable)} "$@"\n', "utf-8")
+        wrapper.chmod(0o755)
+        sys.executable = str(wrapper)
+        try:
+            yield
+        finally:
+            sys.executable = executable
 
 
 @contextlib.contextmanager

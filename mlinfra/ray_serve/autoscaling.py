@@ -52,9 +52,13 @@ class AutoscalingConfig:
 
     @classmethod
     def of(cls, manifest: Manifest) -> AutoscalingConfig:
-        """The map of a config file; fields that this policy does not have are left out."""
+        """The map of a config file, with factors by their names of old too; fields that are not here are left out."""
         names = {option.name for option in fields(cls)}
-        return cls(**{name: value for name, value in manifest.items() if name in names})
+        both = manifest.get("smoothing_factor")
+        factors: Manifest = {
+            f"{way}scaling_factor": manifest.get(f"{way}scale_smoothing_factor", both) for way in ("up", "down")
+        }
+        return cls(**factors | {name: value for name, value in manifest.items() if name in names})
 
     def manifest(self) -> Manifest:
         """The fields that differ from Serve's defaults, and always the bounds and the target."""

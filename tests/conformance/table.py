@@ -23,6 +23,7 @@ UPSTREAM = {
     "nodefit_scoring.json": "kube-scheduler: NodeResourcesFit's strategies, normalization, sampling (`noderesources/`)",
     "preemption.json": "kube-scheduler: victims, and the node they go from (`default_preemption_test.go`)",
     "ray_serve.json": "Ray Serve: policy, delays, factors, aggregation of the metric, run through ray 2.60.0",
+    "strategic_merge.json": "Helm: three-way strategic merges, patch and result (`strategicpatch/patch_test.go`)",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
     "vpa_recommender.json": "VPA: samples, memory peaks, OOMs, recommendations (`model/`, `logic/`)",
     "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
@@ -42,6 +43,7 @@ KNOWN_DIFFERENCES = [
     "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
     "Fragmentation: means of 3 seeds beside the study's 10; on its raw lists (`--openb DIR`) one run agrees exactly.",
     "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
+    "Helm: sets are one value for server-side apply; what may not change is known for the kinds that charts have.",
     "Manifests: of the server's rules those for what this course writes are here; CEL, admission plugins are not.",
     "Manifests: status, managed fields and the annotations that a cluster adds are never part of an object.",
 ]

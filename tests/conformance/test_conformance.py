@@ -9,6 +9,7 @@ from typing import Any
 
 import fgd_adapter
 import gpu_adapter
+import helm_adapter
 import hpa_adapter
 import knative_adapter
 import kserve_keda_adapter
@@ -33,6 +34,7 @@ ADAPTERS = {
     "nodefit_scoring.json": gpu_adapter,
     "preemption.json": gpu_adapter,
     "ray_serve.json": ray_serve_adapter,
+    "strategic_merge.json": helm_adapter,
     "vpa_histogram.json": vpa_adapter,
     "vpa_recommender.json": vpa_adapter,
 }

@@ -190,10 +190,17 @@ def percentile_estimator(case: Case) -> Case:
     return got | agreed | {"rel_tol": rel}
 
 
+def of_both(flags: vpa.RecommenderFlags, bound: str) -> float:
+    """The percentile that cpu and memory have in common."""
+    (percentile,) = {getattr(flags, f"{bound}_{resource}_percentile") for resource in ("cpu", "memory")}
+    return float(percentile)
+
+
 def config_defaults(case: Case) -> Case:
     flags = vpa.RecommenderFlags()
     return {
         **{name: getattr(flags, name) for name in case["expected"] if hasattr(flags, name)},
+        **{f"{bound}_percentile": of_both(flags, bound) for bound in ("target", "lower_bound", "upper_bound")},
         "pod_min_cpu_millicores": flags.pod_min_cpu_milli,
         "pod_min_memory_mb": flags.pod_min_memory_mib,
         "cpu_first_bucket_cores": vpa.CPU_BUCKETS.first_size,

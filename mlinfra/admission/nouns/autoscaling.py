@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mlinfra.admission.go_values import int32, number
+from mlinfra.admission.keda import RESOURCE_TRIGGERS, formula_target, reads
 from mlinfra.admission.rules import Check, Field, Problem, broken, quantity_check, real, whole
 
 MAX_SLOTS = 100_000
@@ -52,11 +54,27 @@ def within_limit(noun: Field) -> Iterator[Problem]:
         yield Problem("max-scale", f"expected 1 <= {high} <= {limit}")
 
 
+def trigger(noun: Field) -> Iterator[Problem]:
+    """A percentage is a whole number, another target of cpu and memory a quantity, and any other a number to Go."""
+    kind, threshold = noun["type"].value, Field(str(noun["threshold"].value), f"{noun['type'].value}.threshold")
+    if kind not in RESOURCE_TRIGGERS:
+        yield from reads(threshold, number)
+    elif noun["metric_type"].value == "Utilization":
+        yield from reads(threshold, int32)
+    else:
+        yield from quantity_check()(threshold)
+
+
+def scaling_modifiers(noun: Field) -> Iterator[Problem]:
+    """The target is a number."""
+    yield from formula_target(Field(str(noun["target"].value), "target"))
+
+
 def one_trigger(noun: Field) -> Iterator[Problem]:
     """The loop measures one signal."""
-    triggers = len(noun["scaled_object"].value.triggers)
-    if triggers != 1:
-        yield Field(triggers, "triggers").invalid("must be one trigger: the loop measures one signal")
+    metrics = len(noun["scaled_object"].value.metrics())
+    if metrics != 1:
+        yield Field(metrics, "triggers").invalid("must be one trigger, or a formula: the loop measures one signal")
 
 
 def replica_bounds(activator: bool) -> Check:
@@ -84,4 +102,6 @@ RULES: dict[str, Check] = {
     "KPA": within_limit,
     "ObservedPod": requests,
     "Revision": revision,
+    "ScalingModifiers": scaling_modifiers,
+    "Trigger": trigger,
 }

@@ -65,13 +65,10 @@ def simulation_problems(stages: Sequence[Any], arrivals_s: Sequence[float]) -> I
             yield Field(at_s, f"arrivals_s[{i}]").invalid("must be a finite number")
 
 
-POD = "template.spec.containers"
 READ: Rules = [
     ("spec", Needed()),
     ("spec.serveConfigV2", Needed()),
-    (f"spec.rayClusterConfig.headGroupSpec.{POD}", Needed()),
-    (f"spec.rayClusterConfig.headGroupSpec.{POD}[].image", Needed()),
-    (f"spec.rayClusterConfig.workerGroupSpecs[].{POD}", Needed()),
+    ("spec.rayClusterConfig.headGroupSpec.template.spec.containers[].image", Needed()),
 ]
 """What we need of a RayService to read it; KubeRay itself finds out when it makes the pods."""
 

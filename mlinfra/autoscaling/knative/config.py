@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from mlinfra.admission import Count, Field, Finite, accepted, check, refuse
+from mlinfra.admission import Count, Field, Finite, Share, accepted, check, refuse
 from mlinfra.admission.knative import (
     annotation_problems,
     annotation_values,
@@ -28,9 +28,9 @@ class Config:
     """The cluster's `config-autoscaler`, with its defaults; no key sets `target_utilization`."""
 
     enable_scale_to_zero: bool = True
-    container_concurrency_target_fraction: Finite = 0.7
+    container_concurrency_target_fraction: Share = 0.7
     container_concurrency_target_default: Finite = 100
-    target_utilization: Finite = 0.7
+    target_utilization: Share = 0.7
     rps_target_default: Finite = 200
     target_burst_capacity: Finite = 211
     activator_capacity: Finite = 100

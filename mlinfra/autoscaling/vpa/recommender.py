@@ -35,30 +35,33 @@ def recommend(state: AggregateContainerState, container_count: int = 1) -> Recom
 
 def target(state: AggregateContainerState) -> Amounts:
     """The 90th percentile by default, with the safety margin."""
-    amounts = estimate(state, state.flags.target_percentile)
-    return with_margin(amounts, state.flags.safety_margin_fraction)
+    flags = state.flags
+    amounts = estimate(state, flags.target_cpu_percentile, flags.target_memory_percentile)
+    return with_margin(amounts, flags.safety_margin_fraction)
 
 
 def lower_bound(state: AggregateContainerState) -> Amounts:
     """The median by default, with the safety margin, lowered while the history is short: to 0.6 of it after five
     minutes of samples, to 0.95 after an hour."""
-    amounts = estimate(state, state.flags.lower_bound_percentile)
-    amounts = with_margin(amounts, state.flags.safety_margin_fraction)
+    flags = state.flags
+    amounts = estimate(state, flags.lower_bound_cpu_percentile, flags.lower_bound_memory_percentile)
+    amounts = with_margin(amounts, flags.safety_margin_fraction)
     return with_confidence(amounts, state.confidence, multiplier=0.001, exponent=-2.0)  # upstream's constants
 
 
 def upper_bound(state: AggregateContainerState) -> Amounts:
     """The 95th percentile by default, with the safety margin, raised while the history is short: doubled after
     one day."""
-    amounts = estimate(state, state.flags.upper_bound_percentile)
-    amounts = with_margin(amounts, state.flags.safety_margin_fraction)
+    flags = state.flags
+    amounts = estimate(state, flags.upper_bound_cpu_percentile, flags.upper_bound_memory_percentile)
+    amounts = with_margin(amounts, flags.safety_margin_fraction)
     return with_confidence(amounts, state.confidence, multiplier=1.0, exponent=1.0)  # upstream's constants
 
 
-def estimate(state: AggregateContainerState, fraction: float) -> Amounts:
-    """The percentile of the cpu samples (cores, to milli cores) and of the memory peaks (bytes), both truncated."""
-    cpu_milli = truncate(state.cpu.percentile(fraction) * 1000)
-    return Amounts(cpu_milli, truncate(state.memory_peaks.percentile(fraction)))
+def estimate(state: AggregateContainerState, cpu_fraction: float, memory_fraction: float) -> Amounts:
+    """The percentile of the cpu samples (cores, to milli cores) and that of the memory peaks (bytes), truncated."""
+    cpu_milli = truncate(state.cpu.percentile(cpu_fraction) * 1000)
+    return Amounts(cpu_milli, truncate(state.memory_peaks.percentile(memory_fraction)))
 
 
 def with_margin(amounts: Amounts, fraction: float) -> Amounts:

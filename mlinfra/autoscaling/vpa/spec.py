@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mlinfra.admission import accepted, check
 from mlinfra.autoscaling.vpa.amounts import MAX_AMOUNT, Amounts
-from mlinfra.autoscaling.vpa.recommender import Recommendation
+from mlinfra.autoscaling.vpa.recommender import Recommendation, recommend
+from mlinfra.autoscaling.vpa.usage import AggregateContainerState
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity, canonical, milli_value, quantity, shown
 
@@ -45,10 +46,16 @@ class ContainerPolicy:
         return {
             "containerName": self.container_name,
             "controlledResources": list(self.controlled_resources),
-            "controlledValues": self.controlled_values,
+            **self.controls(),
             **{name: dict(amounts) for name, amounts in bounds.items() if amounts},
-            **({} if self.mode == "Auto" else {"mode": self.mode}),
         }
+
+    def controls(self) -> dict[str, str]:
+        """Mode and controlled values; the webhook takes no RequestsAndLimits, the default, in mode Off."""
+        if self.mode == "Auto":
+            return {"controlledValues": self.controlled_values}
+        values = {} if self.controlled_values == "RequestsAndLimits" else {"controlledValues": self.controlled_values}
+        return {"mode": self.mode, **values}
 
     def clamp(self, recommendation: Recommendation) -> Recommendation:
         """The recommendation within minAllowed and maxAllowed."""
@@ -100,6 +107,18 @@ class VerticalPodAutoscaler:
             spec.get("updatePolicy", {}).get("updateMode", "Recreate"),
             tuple(ContainerPolicy.of(policy) for policy in spec.get("resourcePolicy", {}).get("containerPolicies", ())),
         )
+
+    def policy(self, container: str) -> ContainerPolicy:
+        """The container's own policy, or else that of "*", or else none (`GetContainerResourcePolicy`)."""
+        own = [policy for policy in self.container_policies if policy.container_name == container]
+        of_all = [policy for policy in self.container_policies if policy.container_name == "*"]
+        return [*own, *reversed(of_all), ContainerPolicy()][0]
+
+    def recommendations(self, usage: Mapping[str, AggregateContainerState]) -> dict[str, Recommendation]:
+        """One for each container that is not in mode Off, within its policy; the pod's minimum is divided by those
+        alone (`GetContainerNameToAggregateStateMap`)."""
+        states = {name: state for name, state in usage.items() if self.policy(name).mode != "Off"}
+        return {name: self.policy(name).clamp(recommend(state, len(states))) for name, state in states.items()}
 
     def manifest(self) -> Manifest:
         spec: Manifest = {"targetRef": self.target_ref.manifest(), "updatePolicy": {"updateMode": self.update_mode}}

@@ -21,9 +21,12 @@ Seconds = Annotated[float, real(1)]
 class RecommenderFlags:
     """Flags of the recommender, with their defaults."""
 
-    target_percentile: Share = 0.9
-    lower_bound_percentile: Share = 0.5
-    upper_bound_percentile: Share = 0.95
+    target_cpu_percentile: Share = 0.9
+    lower_bound_cpu_percentile: Share = 0.5
+    upper_bound_cpu_percentile: Share = 0.95
+    target_memory_percentile: Share = 0.9
+    lower_bound_memory_percentile: Share = 0.5
+    upper_bound_memory_percentile: Share = 0.95
     safety_margin_fraction: NotNegative = 0.15
     pod_min_cpu_milli: Count = 25
     pod_min_memory_mib: Count = 250
