@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlinfra.admission import validate
 from mlinfra.admission.rules import Problem, refuse
 from mlinfra.manifest import Manifest, to_yaml
-from mlinfra.study.manifests import hand_over
 
 REFUSED = "# refused: "
 
@@ -46,7 +45,7 @@ def show(obj: Manifest) -> Listing:
     verdict = validate(obj)
     refused = any(isinstance(each, Problem) for each in verdict)
     if not refused:
-        hand_over([obj])
+        _hand_over([obj])
     comments = "".join(f"{REFUSED if isinstance(each, Problem) else '# '}{each}\n" for each in verdict)
     caption = "The API server would refuse this:" if refused else "Accepted by the strict check:"
     return Listing(caption, "yaml", comments + to_yaml(obj))
@@ -59,5 +58,12 @@ def show_text(caption: str, text: str) -> Listing:
     documents = [document for document in yaml.safe_load_all(text) if document]
     for document in documents:
         refuse(caption, validate(document) if "kind" in document else ())
-    hand_over(documents)
+    _hand_over(documents)
     return Listing(caption, "yaml", text, folded=True)
+
+
+def _hand_over(documents: Sequence[Manifest]) -> None:
+    """Where `make manifests` runs the notebook, a file; imported here, for `python -m` imports it once more."""
+    from mlinfra.study.manifests import hand_over
+
+    hand_over(documents)
