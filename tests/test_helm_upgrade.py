@@ -484,7 +484,7 @@ def test_what_may_not_change_fails_the_upgrade(old: Any, new: Any, head: str, ta
     assert release.status == "failed"
     assert release.description.startswith(f'Upgrade "r" failed: cannot patch "m" with kind {new["kind"]}: ')
     assert head in release.description
-    assert release.description.endswith(tail) or tail in release.description
+    assert tail in release.description
     assert ReleaseHistory("r").upgrade([old]).upgrade([old]).releases[-1].status == "deployed"
 
 

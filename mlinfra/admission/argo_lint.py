@@ -190,8 +190,8 @@ def _supplied(place: str, template: Field, arguments: Field, path: str) -> Itera
 
 def _has_value(parameter: Field, with_default: bool) -> bool:
     names = ("value", "default") if with_default else ("value",)
-    given = any(parameter[name].value is not None for name in names)
-    return given or parameter["valueFrom"]["configMapKeyRef"].value is not None
+    direct = any(parameter[name].value is not None for name in names)
+    return direct or parameter["valueFrom"]["configMapKeyRef"].value is not None
 
 
 LOCATIONS = ("artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "plugin", "raw", "s3")
@@ -287,9 +287,9 @@ def _dag(place: str, template: Field, templates: Mapping[str, Field], scope: Sco
     scope = results(template, templates, "tasks", scope)
     for where, task in calls(template):
         before = ancestors(str(task["name"].value), tasks)
-        seen = [f"tasks.{name}.status" for name in before]
-        seen += [f"tasks.{task['name'].value}.status"] if task["hooks"].value else []
-        yield from _call(where, task, templates, scope.also(*seen), where)
+        statuses = [f"tasks.{name}.status" for name in before]
+        statuses += [f"tasks.{task['name'].value}.status"] if task["hooks"].value else []
+        yield from _call(where, task, templates, scope.also(*statuses), where)
         yield from _conditions(where, task, tasks)
         yield from _dependencies(where, task["arguments"], before)
     for name in str(template["dag"]["target"].value or "").split(" "):

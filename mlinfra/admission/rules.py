@@ -290,16 +290,6 @@ def expect(kind: type, name: str, value: Any) -> None:
     refuse(name, a(kind)(Field(value, name)))
 
 
-def tuple_of(kind: type) -> Check:
-    """The field is a tuple of our nouns."""
-
-    def check(field: Field) -> Iterator[Problem]:
-        if not isinstance(field.value, tuple) or not all(isinstance(item, kind) for item in field.value):
-            yield field.invalid(f"must be a tuple of {kind.__name__}")
-
-    return check
-
-
 def labels(field: Field) -> Iterator[Problem]:
     """Keys and values that selectors can match; upstream names the map, not the entry."""
     for key in field.value:

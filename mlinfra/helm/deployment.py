@@ -14,10 +14,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Annotated
 
-from mlinfra.admission import AtLeastOne, NotNegative, check, refuse
+from mlinfra.admission import AtLeastOne, NotNegative, accepted, check
 from mlinfra.admission.common import at_most_all, percent_or_count
-from mlinfra.admission.nouns.helm import rolling_deployment
-from mlinfra.admission.rules import decoded, real
+from mlinfra.admission.nouns.helm import only_rolling
+from mlinfra.admission.rules import real
 from mlinfra.manifest import Manifest
 from mlinfra.simulation import Event, Simulation
 
@@ -44,8 +44,7 @@ class Rollout:
     @classmethod
     def of(cls, deployment: Manifest, start_s: float = 172.0, drain_s: float = 0.0, gpus: float = math.inf) -> Rollout:
         """The rollout of a Deployment's next version; a pod is available `minReadySeconds` after its start."""
-        refuse("Deployment", rolling_deployment(deployment))
-        obj = decoded(deployment)
+        obj = accepted("Deployment", deployment, only_rolling)
         spec = obj["spec"]
         rolling_update = spec.get("strategy", {}).get("rollingUpdate", {})
         return cls(

@@ -89,14 +89,14 @@ def deleted_from_field(name: str, old: Any, new: Any, field: FieldType) -> dict[
 
 def deleted_items(name: str, old: Items, new: Items, list_type: FieldType) -> dict[str, Any]:
     """The items of a keyed list that are gone, and those of which something is gone."""
-    key, items, gone = str(list_type.merge_key), [], []
+    key, items, directives = str(list_type.merge_key), [], []
     for before, after in paired(old, new, key):
         if after is None:
-            gone.append({DIRECTIVE: "delete", key: before[key]})
+            directives.append({DIRECTIVE: "delete", key: before[key]})
         elif before is not None and (patch := deletions(before, after, list_type.item())):
             items.append(patch | {key: after[key]})
-    order = if_any(ORDER + name, [{key: item[key]} for item in new]) if items or gone else {}
-    return if_any(name, in_order(items, new, key) + gone) | order
+    order = if_any(ORDER + name, [{key: item[key]} for item in new]) if items or directives else {}
+    return if_any(name, in_order(items, new, key) + directives) | order
 
 
 def paired(before: Items, after: Items, key: str) -> Iterator[tuple[Any, Any]]:
@@ -151,8 +151,8 @@ def patched_field(name: str, live: Any, patch: Map, field: FieldType) -> Any:
     if isinstance(live, list) and isinstance(change, list) and field.merge_key:
         return patched_list(live, change, patch.get(ORDER + name), field)
     if isinstance(live, list) and isinstance(change, list) and field.merges_values:
-        gone = patch.get(DELETED + name, [])
-        return [value for value in live if value not in gone] + change
+        deleted = patch.get(DELETED + name, [])
+        return [value for value in live if value not in deleted] + change
     if isinstance(live, Mapping) and isinstance(change, Mapping) and not field.is_replaced:
         return patched_map(live, change, field)
     return plain(patch.get(name))
@@ -167,8 +167,8 @@ def fields_in(patch: Map) -> list[str]:
 def patched_list(live: Items, patch: Items, order: Items | None, list_type: FieldType) -> Items:
     """The live items without those that the patch deletes, and the others merged, in the patch's order."""
     key = str(list_type.merge_key)
-    gone = [item[key] for item in patch if item.get(DIRECTIVE) == "delete"]
-    rest = [item for item in live if item[key] not in gone]
+    deleted = [item[key] for item in patch if item.get(DIRECTIVE) == "delete"]
+    rest = [item for item in live if item[key] not in deleted]
     items = merged_items(rest, [item for item in patch if DIRECTIVE not in item], list_type, patched_map)
     stood = rest if order is None else items[: len(live)]  # Go has written the new items over the live list
     return [plain(item) for item in among(items, patch if order is None else order, stood, key)]

@@ -7,17 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from mlinfra.admission.common import no_pods
-from mlinfra.admission.door import validate
 from mlinfra.admission.rules import (
-    ApiWarning,
     Check,
     Field,
     Problem,
     dns_label,
     label_value,
-    one_of,
 )
-from mlinfra.manifest import Manifest
 
 
 def chart(noun: Field) -> Iterator[Problem]:
@@ -69,11 +65,9 @@ def rollout(noun: Field) -> Iterator[Problem]:
         yield noun["progress_deadline_s"].invalid("must be greater than minReadySeconds")
 
 
-def rolling_deployment(manifest: Manifest) -> Iterator[Problem | ApiWarning]:
-    """What the API server refuses of a Deployment, and what is no rolling update."""
-    yield from validate(manifest)
-    yield from one_of("Deployment")(Field(manifest)["kind"])
-    strategy = Field(manifest)["spec"]["strategy"]["type"]
+def only_rolling(deployment: Field) -> Iterator[Problem]:
+    """A Deployment whose pods are replaced one after the other."""
+    strategy = deployment["spec"]["strategy"]["type"]
     if strategy.value == "Recreate":
         yield strategy.forbidden("only a RollingUpdate is simulated")
 
