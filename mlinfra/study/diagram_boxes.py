@@ -49,7 +49,7 @@ def widest(name: str) -> float:
 
 
 def label_width(layers: Mapping[str, Sequence[str]]) -> float:
-    return max(map(widest, layers)) + 12
+    return max(map(widest, layers)) * 1.12 + 12
 
 
 def boxes(
@@ -78,7 +78,7 @@ def _between(left: str, right: str, arrows: Sequence[Arrow], groups: Mapping[str
         12 + 8 * _depth(title, groups) for title, names in groups.items() if (left in names) != (right in names)
     )
     labels = [widest(arrow.label) for arrow in arrows if {arrow.start, arrow.end} == {left, right}]
-    return max(NEAREST, edges, max(labels, default=0) + 28)
+    return max(NEAREST, edges, edges * 0.6 + max(labels, default=-28) + 28)
 
 
 def _spread(widths: Sequence[float], least: Sequence[float], room: Interval) -> list[float] | None:

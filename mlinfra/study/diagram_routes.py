@@ -49,6 +49,10 @@ class Leg:
     def span(self) -> Interval:
         return min(self.ends), max(self.ends)
 
+    def moved(self, end: int, x: float) -> Leg:
+        """The same leg with one of its ends elsewhere."""
+        return Leg(self.gap, (x, self.ends[1]) if end == 0 else (self.ends[0], x), self.above)
+
 
 @dataclass
 class Ways:
@@ -79,9 +83,8 @@ class Ways:
         xs, gaps = [first, *passed, last], range(start.layer + 1, end.layer + 1)
         return [self._leg(gap, xs[i], xs[i + 1], True, False) for i, gap in enumerate(gaps)]
 
-    def around(self, start: Box, end: Box) -> list[Leg]:
-        """Within a layer: over the boxes between to the right, and under them to the left."""
-        under = start.left > end.left
+    def around(self, start: Box, end: Box, under: bool) -> list[Leg]:
+        """Within a layer: over the boxes between, or under them."""
         gap = start.layer + under
         ends = self._port(start, gap, end.middle), self._port(end, gap, start.middle)
         return [self._leg(gap, *ends, under, under)]
