@@ -273,16 +273,17 @@ def test_a_computation_is_a_sentence_and_names_what_the_prose_fills_in_and_no_mo
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
-def test_the_notebook_asks_then_shows_the_computation_and_the_answer_folded(card: interview.Card) -> None:
+def test_the_notebook_asks_then_shows_the_answer_folded(card: interview.Card) -> None:
+    """And between the two, where a notebook shows it, the computation, folded."""
     cells = {cell.id: cell for path in NOTEBOOKS.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells}
-    asked, computed, answered = (cells[f"card-{card.id}{part}"] for part in ("", "-compute", "-answer"))
     call = f'interview.card("{card.id}")'
-    assert asked.source == call
-    assert computed.source == f"{call}.computation()"
-    assert answered.source == f"{call}.answer(guess=..., confidence=...)"
-    shown = computed.outputs[0].data
-    assert shown["text/plain"] == inspect.getsource(COMPUTATIONS[card.id])
-    assert shown["text/markdown"].startswith("<details>")
+    assert cells[f"card-{card.id}"].source == call
+    assert cells[f"card-{card.id}-answer"].source == f"{call}.answer(guess=..., confidence=...)"
+    if computed := cells.get(f"card-{card.id}-compute"):
+        assert computed.source == f"{call}.computation()"
+        shown = computed.outputs[0].data
+        assert shown["text/plain"] == inspect.getsource(COMPUTATIONS[card.id])
+        assert shown["text/markdown"].startswith("<details>")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +293,49 @@ def test_the_notebook_asks_then_shows_the_computation_and_the_answer_folded(card
 def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
     assert verdict in interview.card("llm-signal").score(guess)
     assert "80 % sure" in interview.card("llm-signal").score(guess, 80)
+
+
+TEMPTING = [
+    ("zero-downtime", 4),
+    ("isvc-path", 2),
+    ("compiled-pipeline", 5),
+    ("ray-request", 18),
+    ("gpu-slots", 125),
+    ("gpu-slots", 95),
+    ("pod-gets-gpu", 2),
+    ("knative-burst", 5),
+    ("queue-workers", 5),
+    ("concurrency-knobs", 9),
+    ("many-small-models", 16),
+    ("three-stages", 12),
+    ("which-server", 8),
+    ("parameter-or-artifact", 10),
+]
+
+
+@pytest.mark.parametrize(("name", "count"), TEMPTING)
+def test_a_tempting_count_is_not_praised(name: str, count: float) -> None:
+    card = interview.card(name)
+    assert "not right, for this number must be exact" in card.score(count)
+    assert "exactly right" in card.score(card.truth())
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_without_a_number_everything_is_folded(card: interview.Card) -> None:
+    for guess, begins in ((..., "Commit to a number first"), ("many", "“many” is text. The answer is a number.")):
+        before, _, folded = card.answer(guess).text.partition("<details>")
+        assert before.startswith(begins)
+        assert not re.search(r"\d", before)
+        assert card.known() in folded
+    told, _, _ = card.answer(str(card.truth())).text.partition("<details>")
+    assert told.startswith(f"“{card.truth()}” is text.")
+    assert told.strip().endswith("Your value is right.")
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_one_space_before_a_percent_sign(card: interview.Card) -> None:
+    assert not re.search(r"\s\s%|\d%", card.answer().text)
+    assert "source notebook" not in card.answer().text
 
 
 def test_bad_input() -> None:
