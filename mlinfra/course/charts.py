@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import unified_diff
 from typing import Any
 
@@ -59,7 +59,8 @@ def quoted() -> Chart:
 def replicas_line(line: str, count: Any) -> Any:
     """What `spec.replicas` becomes when the template has this line and the values have this `replicaCount`."""
     chart = Chart({"Chart.yaml": CHART, "templates/deployment.yaml": f"spec:\n  {line.strip()}\n"})
-    return chart.objects({"replicaCount": count})[0]["spec"].get("replicas")
+    spec = chart.objects({"replicaCount": count})[0]["spec"]
+    return spec.get("replicas") if isinstance(spec, Mapping) else spec
 
 
 def with_missing_dependency() -> Chart:
