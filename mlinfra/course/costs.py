@@ -55,9 +55,7 @@ def serve(
     return loop.simulate(arrivals_s(), replica, by_hpa, replicas=max(16 // at_once, least))
 
 
-def month(
-    served: loop.LoopSimulation, spot: bool = True, canary: bool = True, staging_asleep: bool = True
-) -> Bill:
+def month(served: loop.LoopSimulation, spot: bool = True, canary: bool = True, staging_asleep: bool = True) -> Bill:
     """The bill of 30 days in which every hour is like the trace."""
     traces = HOURS_PER_MONTH / TRACE_H
     lines = (

@@ -42,7 +42,7 @@ def _statuses(rollout: Rollout) -> Iterator[str]:
 
 
 def _status(rollout: Rollout, moment: Moment) -> str:
-    """`DeploymentStatusViewer.Status`: new pods that are missing, old ones that are left, new ones that do not serve."""
+    """`DeploymentStatusViewer.Status`: missing new pods, old pods that are left, new pods that do not serve."""
     updated = moment.new + moment.starting + moment.pending
     waiting = f'Waiting for deployment "{rollout.name}" rollout to finish:'
     if updated < rollout.replicas:

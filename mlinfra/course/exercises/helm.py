@@ -1,4 +1,4 @@
-"""The exercises of notebook 6: a line of a template, a layer of values, a strategy, an owner, a ScaledObject, a target."""
+"""The exercises of notebook 6: a template's line, a layer of values, a strategy, a ScaledObject, an owner, a target."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ values_layer = study.Exercise(
             "Requests from ingress-nginx still come in. A list in a later layer replaces the whole list.",
         ),
         ({**LAYER, "gpu": {}}, "Each replica still has one GPU: `gpu.count`."),
-        ({**LAYER, "networkPolicy": {}}, "The policy still names the default namespace: `networkPolicy.fromNamespaces`."),
+        (
+            {**LAYER, "networkPolicy": {}},
+            "The policy still names the default namespace: `networkPolicy.fromNamespaces`.",
+        ),
     ],
     praise="Only what differs from the defaults stands in the layer.",
     effect=load_test,
@@ -177,7 +180,9 @@ KUBECTL = upgrade.Manager("kubectl", updates=True, subresource="scale")
 
 owner = study.Exercise(
     "owner",
-    right=str(HELMS.update(KUBECTL, ("spec", "replicas"), 2).apply(upgrade.HELM, charts.deployment(3)).obj["spec"]["replicas"]),
+    right=str(
+        HELMS.update(KUBECTL, ("spec", "replicas"), 2).apply(upgrade.HELM, charts.deployment(3)).obj["spec"]["replicas"]
+    ),
     mistakes=[
         ("conflict", "A conflict needs another owner. A write of the same value makes none."),
         ("2", "Helm owns the field and may change it."),

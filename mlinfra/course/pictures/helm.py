@@ -38,7 +38,9 @@ def role(path: str) -> str:
 def chart_files(chart: Chart) -> study.Figure:
     """The files of a chart, each with what it is for."""
     files = [(1, role(path), path) for path in sorted(chart.files)]
-    description = f"{len(files)} files: defaults with a schema, helpers, templates, a test, and a dependency in charts/."
+    description = (
+        f"{len(files)} files: defaults with a schema, helpers, templates, a test, and a dependency in charts/."
+    )
     return study.tree("A chart is its files", description, [(0, "chart", "bert-inference"), *files])
 
 
@@ -58,7 +60,9 @@ def layers(name: str, least: int, gpus: int) -> study.Figure:
     after = Chart.inference().render(layered(environment(name), changes))
     lines = list(changed_lines(rendered(name), after))
     changed = sum(line[0] in "+-" for line in lines)
-    description = f"{name}, fewest replicas {least}, GPUs per replica {gpus}: {changed} lines of the rendered chart change."
+    description = (
+        f"{name}, fewest replicas {least}, GPUs per replica {gpus}: {changed} lines of the rendered chart change."
+    )
     return diff("What the values change", description, lines)
 
 
@@ -104,7 +108,7 @@ def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
         f"12 replicas, surge {surge}, {unavailable} unavailable, {spare} spare GPUs: {end}{late}. "
         f"Up to {outcome.peak_gpus} GPUs in use, at least {outcome.fewest_serving} of 12 serve."
     )
-    available = [(0.0, REPLICAS + spare), (LONGEST_ROLLOUT_MIN, REPLICAS + spare)]
+    available = [(0.0, float(REPLICAS + spare)), (float(LONGEST_ROLLOUT_MIN), float(REPLICAS + spare))]
     gpus = {"in use": _line(outcome.moments, "gpus"), "available": available}
     serving = {what: _line(outcome.moments, name) for what, name in PODS.items()}
     return study.steps(
@@ -144,13 +148,13 @@ def three_way_merge(old: Manifest, new: Manifest, live: Manifest) -> study.Figur
     last, chart, cluster = (f"{what}\n{said(obj)}" for what, obj in _three(old, new, live).items())
     patch, after = "patch\nmade by Helm", f"object afterwards\n{said(patched(old, new, live))}"
     description = (
-        "Helm compares three documents. The patch sets every field in which the new chart differs from the live object, "
+        "Helm compares three documents. The patch sets every field in which the new chart and the live object differ, "
         "and deletes what the last release had and the new chart has not. The API server applies the patch."
     )
     arrows = [
         study.Arrow(last, patch, "deletions"),
         study.Arrow(chart, patch, "changes"),
-        study.Arrow(cluster, patch, "compared", dashed=True),
+        study.Arrow(cluster, patch, "compared"),
         study.Arrow(patch, after, "PATCH"),
     ]
     boxes = {"three documents": [last, chart, cluster], "client": [patch], "API server": [after]}
@@ -171,7 +175,7 @@ def field_owners(deployed: Managed) -> study.Figure:
     managers = {"helm": helm, "kube-controller-manager": hpa}
     arrows = [study.Arrow(managers[o], boxes[name], "owns") for name, own in owners.items() for o in own]
     if owners[".spec.replicas"] == ["kube-controller-manager"]:
-        arrows.append(study.Arrow(helm, boxes[".spec.replicas"], "another value: conflict", dashed=True))
+        arrows.append(study.Arrow(helm, boxes[".spec.replicas"], "another value: conflict"))
     owned = "; ".join(f"{name} is owned by {', '.join(own)}" for name, own in owners.items())
     rows = {"managers": [hpa, helm], "fields on the\nserver": list(boxes.values())}
     return study.diagram("Server-side apply: every field has an owner", f"{owned}.", rows, arrows)
@@ -213,8 +217,8 @@ def savings(bill_dollars: float, worth: Mapping[str, float]) -> study.Figure:
     """A bar for what each decision saves in a month, beside the whole bill; a decision that costs goes to the left."""
     best = max(worth, key=lambda decision: worth[decision])
     description = (
-        f"The whole bill is {bill_dollars:,.0f} dollars a month. The decision worth most is “{best}”, {worth[best]:,.0f} "
-        f"dollars; {sum(dollars < 0 for dollars in worth.values())} of {len(worth)} cost money."
+        f"The whole bill is {bill_dollars:,.0f} dollars a month. The decision worth most is “{best}”: "
+        f"{worth[best]:,.0f} dollars; {sum(dollars < 0 for dollars in worth.values())} of {len(worth)} cost money."
     )
     scale = (WIDTH - ZERO - LABELS_WIDTH) / max(bill_dollars, *worth.values())
     body, title = text(14, 20, "What each decision saves a month", size=14, weight="bold"), "The worth of each decision"
