@@ -95,7 +95,7 @@ def _diff_line(line: str, y: int) -> str:
 # ------------------------------------------------------------------------------------------------------- the rollout
 
 REPLICAS, LONGEST_ROLLOUT_MIN = 12, 50
-PODS = {"old": "old", "new": "new", "together": "serving"}
+PODS = {"old": "old", "new": "new", "both": "serving", "waiting for a GPU": "pending"}
 
 
 def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
@@ -110,11 +110,11 @@ def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
     )
     available = [(0.0, float(REPLICAS + spare)), (float(LONGEST_ROLLOUT_MIN), float(REPLICAS + spare))]
     gpus = {"in use": _line(outcome.moments, "gpus"), "available": available}
-    serving = {what: _line(outcome.moments, name) for what, name in PODS.items()}
+    pods = {what: _line(outcome.moments, name) for what, name in PODS.items()}
     return study.steps(
         "A rolling update",
         description,
-        study.Row("pods that serve", serving, {"replicas": REPLICAS}, top=15),
+        study.Row("pods that serve", pods, {"replicas": REPLICAS}, top=15),
         study.Row("GPUs", gpus, top=2 * REPLICAS),
     )
 
