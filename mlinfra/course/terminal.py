@@ -14,7 +14,10 @@ from mlinfra.helm.upgrade import Conflict, ReleaseHistory
 
 def helm_template(chart: Chart, template: str, values: Mapping[str, object] | None = None) -> str:
     """One template as `helm template CHART --show-only TEMPLATE` prints it."""
-    return f"---\n# Source: bert-inference/{template}\n{chart.render(dict(values or {}))[template].strip()}\n"
+    import yaml
+
+    name = yaml.safe_load(chart.files["Chart.yaml"])["name"]
+    return f"---\n# Source: {name}/{template}\n{chart.render(dict(values or {}))[template].strip()}\n"
 
 
 def helm_history(history: ReleaseHistory, chart: str, app_version: str, updated: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
     return study.steps(
         "A rolling update",
         description,
-        study.Row("pods that serve", pods, {"replicas": REPLICAS}, top=15),
+        study.Row("pods that serve or wait", pods, {"replicas": REPLICAS}, top=15),
         study.Row("GPUs", gpus, top=2 * REPLICAS),
     )
 
