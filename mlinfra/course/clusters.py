@@ -12,6 +12,7 @@ from mlinfra.gpu.nodes import GPU
 from mlinfra.gpu.preemption import DisruptionBudget
 from mlinfra.gpu.profile import BEST_FIT, DEFAULT_PROFILE, Profile
 from mlinfra.gpu.quota import ClusterQueue, Quota, Workload
+from mlinfra.manifest import Manifest, to_yaml
 
 A100, V100, H100 = "NVIDIA-A100-SXM4-80GB", "Tesla-V100-SXM2-32GB", "NVIDIA-H100-80GB-HBM3"
 IMAGE, TRAIN, SERVE = "nvcr.io/nvidia/pytorch:25.01-py3", ("python", "-m", "train"), ("python", "-m", "serve")
@@ -115,3 +116,13 @@ def arrive(teams: Kueue, queue: str, gpus: dict[str, int], now_s: float = 0.0) -
     for name, count in gpus.items():
         teams.submit(Workload(name, queue, {GPU: count}))
     teams.schedule(now_s)
+
+
+def config_map(name: str, scheduler: Manifest) -> Manifest:
+    """A scheduler's configuration as the file of a ConfigMap."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "kube-system"},
+        "data": {"scheduler-config.yaml": to_yaml(scheduler)},
+    }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mlinfra.gpu import sharing
 from mlinfra.gpu.mig import MIGProfile, profiles
 from mlinfra.gpu.preemption import Outcome, Victims, cost
 from mlinfra.gpu.scheduler import Explanation
 from mlinfra.study.text import Text
+
+if TYPE_CHECKING:
+    from mlinfra.gpu.placement import PlacementRun
 
 SHORT = {
     "NodeResourcesFit": "resources fit",
@@ -77,7 +81,7 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
 def techniques() -> Text:
     """What each way of sharing promises."""
     ways = sharing.TECHNIQUES.values()
-    rows = [
+    rows: list[list[object]] = [
         ["memory", *(way.memory for way in ways)],
         ["faults", *(way.faults for way in ways)],
         ["compute", *(way.compute for way in ways)],
@@ -85,3 +89,15 @@ def techniques() -> Text:
         ["goes together with", *(way.combines_with for way in ways)],
     ]
     return table(["", "time-slicing", "MPS", "MIG"], rows)
+
+
+def against_published(runs: Mapping[str, PlacementRun]) -> Text:
+    """What each policy allocates of the openb cluster here and in the study."""
+    from mlinfra.course.openb import PUBLISHED
+
+    rows = [[name, percent(run.marks[-1].allocated), percent(PUBLISHED[name])] for name, run in runs.items()]
+    return table(["policy", "allocated here", "published (mean of 10 runs)"], rows)
+
+
+def percent(value: float) -> str:
+    return f"{value:.2f} %"

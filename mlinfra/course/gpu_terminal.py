@@ -1,4 +1,4 @@
-"""What `kubectl` and `nvidia-smi` print on a real cluster, filled in from the simulator: the lines that 04 talks about."""
+"""What `kubectl` and `nvidia-smi` print on a real cluster, filled in from the simulator, shortened."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mlinfra.gpu.nodes import GPU
 from mlinfra.quantity import canonical
 from mlinfra.simulation import Event
 
-WIDTH = 108
-WARNINGS = ("FailedScheduling", "Unschedulable")
+WIDTH = 118
+WARNINGS = ("FailedScheduling", "Pending")
 PROFILE_IDS = {"1g": 19, "1g.2x": 15, "2g": 14, "3g": 9, "4g": 5, "7g": 0}
 """The numbers by which `nvidia-smi` knows the profiles of an A100 (MIG User Guide, r580)."""
 
@@ -30,11 +30,13 @@ def columns(rows: Iterable[Sequence[str]], gap: int = 2, indent: str = "") -> st
 def _wrapped(line: str) -> str:
     if len(line) <= WIDTH:
         return line
-    return "\n".join(textwrap.wrap(line, WIDTH, drop_whitespace=False, subsequent_indent="      ")).rstrip()
+    return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 6, break_on_hyphens=False))
 
 
 def _age(seconds: float) -> str:
-    return f"{seconds:.0f}s" if seconds < 120 else f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.0f}h"
+    return (
+        f"{seconds:.0f}s" if seconds < 120 else f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.0f}h"
+    )
 
 
 def _entries(title: str, entries: Sequence[str]) -> list[str]:
@@ -50,7 +52,9 @@ def describe_node(info: NodeInfo) -> str:
     """Labels, taints, what the node has, and what its pods have requested of that."""
     labels = [f"{key}={text}" for key, text in sorted(info.node.all_labels.items())]
     taints = [f"{taint.key}={taint.value}:{taint.effect}" for taint in info.node.taints]
-    allocatable = [(f"{name}:", amount) for name, amount in sorted(info.node.manifest()["status"]["allocatable"].items())]
+    allocatable = [
+        (f"{name}:", amount) for name, amount in sorted(info.node.manifest()["status"]["allocatable"].items())
+    ]
     head = ("Resource", "Requests", "Limits")
     rows = [(name, amount, amount) for name, amount in allocated(info).items()]
     return "\n".join(
@@ -156,5 +160,6 @@ def mig_instances(gpu: str, layout: Layout) -> str:
     for number, instance in enumerate(sorted(layout, key=lambda each: each.start), 1):
         profile = profiles(gpu)[instance.key]
         place = f"{instance.start}:{profile.memory_slices}"
-        lines += [f"|   0  MIG {profile.name:12} {PROFILE_IDS[instance.key]:>6} {number:>8} {place:>12}     |", rule]
+        row = f"   0  MIG {profile.name:14} {PROFILE_IDS[instance.key]:>4} {number:>8} {place:>12}"
+        lines += [f"|{row:55}|", rule]
     return "\n".join(lines)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from mlinfra.course import clusters
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, PriorityClass, Taint, Toleration, preemption
@@ -40,7 +40,10 @@ packing = Exercise(
     "packing",
     right=packing_config("MostAllocated", GPU),
     mistakes=[
-        (packing_config("LeastAllocated", GPU), "It sees the GPUs, and prefers the node with most of them free: spread."),
+        (
+            packing_config("LeastAllocated", GPU),
+            "It sees the GPUs, and prefers the node with most of them free: spread.",
+        ),
         (
             packing_config("MostAllocated", "cpu", "memory"),
             "These pods request neither CPU nor memory, so all nodes tie and chance decides. Name the GPUs.",
@@ -192,21 +195,21 @@ two_limits = Exercise(
 # --------------------------------------------------------------------------------------------------- fragmentation
 
 
-def fragmentation_milli(*free: int) -> int:
-    """F of a node with these free shares, when half of the typical pods want 1000 of a GPU and half 500."""
+def fragmentation_milli(free: Sequence[int], typical: Sequence[int]) -> int:
+    """F of a node with these free shares, when the typical pods want so much of one GPU, each equally often."""
     import numpy as np
 
-    from mlinfra.gpu.fragmentation import DEVICES, Expected
-    from mlinfra.gpu.shapes import TypicalPod
+    from mlinfra.gpu.fragmentation import Expected
+    from mlinfra.gpu.shapes import DEVICES, TypicalPod
 
-    expected = Expected([TypicalPod(0, 1, milli, (), 0.5) for milli in (1000, 500)], ["any"])
+    expected = Expected([TypicalPod(0, 1, milli, (), 1 / len(typical)) for milli in typical], ["any"])
     devices = np.array([[*free, *[0] * (DEVICES - len(free))]])
     return int(expected.fragmentation(np.array([1]), devices, np.array([0]))[0])
 
 
 hurts = Exercise(
     "hurts",
-    right=fragmentation_milli(600, 600) - fragmentation_milli(1000, 600),
+    right=fragmentation_milli((600, 600), (1000, 500)) - fragmentation_milli((1000, 600), (1000, 500)),
     mistakes=[
         (600, "That is F afterwards. It was 300 before."),
         (-100, "That is the other GPU: 1000 and 200 would be left."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mlinfra import study
@@ -22,14 +23,14 @@ def way_to_a_gpu() -> study.Figure:
     return study.diagram(
         "How a pod gets a GPU",
         "1 the device plugin registers with the kubelet over a socket; 2 it lists its healthy devices (ListAndWatch); "
-        "3 the kubelet reports nvidia.com/gpu: 8 in the node's status; 4 a user creates a pod; 5 kube-scheduler binds it "
-        "to a node; 6 the kubelet sees the pod; 7 it asks the plugin for devices (Allocate); 8 the runtime starts the "
-        "container with them.",
+        "3 the kubelet reports nvidia.com/gpu: 8 in the node's status; 4 a user creates a pod; 5 kube-scheduler binds "
+        "it to a node; 6 the kubelet sees the pod; 7 it asks the plugin for devices (Allocate); 8 the runtime starts "
+        "the container with them.",
         {
             "you": ["kubectl"],
             "control plane": [api, scheduler],
             "node": [kubelet, "container runtime"],
-            "GPU": [plugin, "container"],
+            "its pods": [plugin, "container"],
         },
         [
             study.Arrow("kubectl", api, "4 create pod"),
@@ -48,8 +49,8 @@ def scheduling_cycle() -> study.Figure:
     steps = ["PreFilter", "Filter", "Score", "Reserve", "Permit"]
     return study.diagram(
         "kube-scheduler's cycle for one pod",
-        "A pod leaves the queue by priority. The scheduling cycle runs PreFilter, Filter, Score, Reserve and Permit for "
-        "one pod at a time; the binding cycle, PreBind and Bind, runs beside it. If no node passes the filters, "
+        "A pod leaves the queue by priority. The scheduling cycle runs PreFilter, Filter, Score, Reserve and Permit "
+        "for one pod at a time; the binding cycle, PreBind and Bind, runs beside it. If no node passes the filters, "
         "PostFilter tries preemption and the pod returns to the queue.",
         {
             "queue": ["queue"],
@@ -59,7 +60,7 @@ def scheduling_cycle() -> study.Figure:
         },
         [
             study.Arrow("queue", "PreFilter"),
-            *(study.Arrow(one, other) for one, other in zip(steps, steps[1:], strict=False)),
+            *(study.Arrow(one, other) for one, other in pairwise(steps)),
             study.Arrow("Filter", "PostFilter", "none"),
             study.Arrow("PostFilter", "queue", "again", dashed=True),
             study.Arrow("Permit", "PreBind"),
@@ -97,27 +98,15 @@ def _number(pod: str) -> str:
     return pod.rpartition("-")[2]
 
 
-def priorities(cluster: GPUScheduler) -> study.Figure:
-    """Which job has each GPU; notebooks in the second colour."""
-    letters = {"big": ("b", 0), "old": ("o", 0), "young": ("y", 0)}
-    rows = [
-        study.Boxes(name, [study.Cell(text, fill) for text, fill in (letters.get(p, ("n", 1)) for p in info.gpus())])
-        for name, info in cluster.nodes.items()
-    ]
-    return study.grid(
-        "b(ig), o(ld) and y(oung) train at priority 10; n(otebooks) have priority 5",
-        "; ".join(f"{name} runs {', '.join(info.pods)}" for name, info in cluster.nodes.items()) + ".",
-        *rows,
-    )
-
-
 def gangs(gpus: int) -> study.Figure:
     """Two jobs of eight pods on a cluster of that size, placed pod by pod and in gangs."""
     rows, sentences = [], []
     for name, cluster in (("pod by pod", clusters.pod_by_pod(gpus)), ("in gangs", clusters.in_gangs(gpus))):
         pods = clusters.pods_of(cluster)
         complete = sum(count == 8 for count in pods.values())
-        sentences.append(f"{name}: {pods['alpha']} pods of alpha, {pods['beta']} of beta, {complete} of 2 jobs complete")
+        sentences.append(
+            f"{name}: {pods['alpha']} pods of alpha, {pods['beta']} of beta, {complete} of 2 jobs complete"
+        )
         rows += [study.Boxes(f"{name}: {complete} of 2 jobs can work"), *map(_alpha_or_beta, cluster.nodes.values())]
     return study.grid(f"Two jobs of 8 pods on {gpus} GPUs (a alpha, b beta)", "; ".join(sentences) + ".", *rows)
 
@@ -162,7 +151,11 @@ def race(runs: Mapping[str, PlacementRun], names: Sequence[str]) -> study.Figure
     return study.steps(
         "The last fifth of the openb cluster",
         f"Free at the end: {ends}.",
-        study.Row("free, % of the GPUs", {n: [(m.arrived, 100 - m.allocated) for m in late[n]] for n in names}, steps=False),
-        study.Row("F, % of what is free", {n: [(m.arrived, m.fragmented) for m in late[n]] for n in names}, steps=False),
+        study.Row(
+            "free, % of the GPUs", {n: [(m.arrived, 100 - m.allocated) for m in late[n]] for n in names}, steps=False
+        ),
+        study.Row(
+            "F, % of what is free", {n: [(m.arrived, m.fragmented) for m in late[n]] for n in names}, steps=False
+        ),
         x_label="requested, % of the GPUs",
     )
