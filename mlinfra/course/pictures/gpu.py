@@ -79,9 +79,11 @@ def stranded(cluster_by_name: Mapping[str, GPUScheduler], asked: int) -> study.F
     for name, cluster in cluster_by_name.items():
         usable[name] = sum(i.free_gpus for i in cluster.nodes.values() if i.free_gpus >= asked)
         rows += [study.Boxes(name), *(_free_or_not(info, asked) for info in cluster.nodes.values())]
+    infos = [info for cluster in cluster_by_name.values() for info in cluster.nodes.values()]
+    allocated = 1 - sum(info.free_gpus for info in infos) / sum(info.node.gpu_count for info in infos)
     usable_words = ", ".join(f"{gpus} when {name}" for name, gpus in usable.items())
     return study.grid(
-        f"18 jobs of one GPU on 24 GPUs; the next pod requests {asked}",
+        f"{allocated:.0%} of the GPUs are allocated; the next pod requests {asked}",
         f"Free GPUs that a pod of {asked} GPUs can use: {usable_words}.",
         *rows,
     )
