@@ -149,6 +149,16 @@ def test_the_title_says_how_long_it_takes(path: Path) -> None:
     assert said == [5 * math.ceil(minutes / 5) for minutes in (core(path).minutes(), whole)]
 
 
+def test_the_readme_has_the_minutes_of_the_title(path: Path) -> None:
+    core_minutes, whole = re.findall(r"[Aa]bout (\d+) minutes .*?(\d+) with the deep dives", prose(path)[0])[0]
+    row = next(
+        line
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if f"]({path.parent.name}/{path.name})" in line
+    )
+    assert row.endswith(f"| {core_minutes} min | {whole} min |")
+
+
 def test_what_is_folded_is_a_deep_dive_or_the_cards(path: Path) -> None:
     folded = parts(read(path))[1:]
     assert all(re.match("Deep dive: |Interview cards$", part.title) for part in folded), [part.title for part in folded]
