@@ -3,10 +3,12 @@
 from mlinfra.study.boxes import Boxes, Cell, Span, bars, grid, timeline, tree
 from mlinfra.study.diagram import Arrow, diagram
 from mlinfra.study.engines import needs, quiet
-from mlinfra.study.exercise import Exercise, Verdict, reveal
+from mlinfra.study.exercise import Exercise, Verdict
 from mlinfra.study.figure import Figure, Row, steps
+from mlinfra.study.guess import reveal
 from mlinfra.study.listing import Listing, show, show_text, source
 from mlinfra.study.panel import Choice, Panel, Slider, panel
+from mlinfra.study.text import Text
 
 __all__ = [
     "Arrow",
@@ -20,6 +22,7 @@ __all__ = [
     "Row",
     "Slider",
     "Span",
+    "Text",
     "Verdict",
     "bars",
     "diagram",
