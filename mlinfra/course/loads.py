@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mlinfra.autoscaling import hpa
-from mlinfra.course import data
+from mlinfra.course import data, race
 
 REQUEST_MILLI, LIMIT_MILLI = 500, 1000
 """What a pod of the classifier requests, and the most that it can use."""
@@ -31,6 +31,12 @@ def shared(demand_milli: Demand) -> Observe:
     return observe
 
 
+def at_percent(percent: int, replicas: int = 4) -> hpa.Observation:
+    """Pods of the classifier that each use this percent of their request."""
+    pods = hpa.running_pods(replicas, cpu=f"{REQUEST_MILLI}m")
+    return hpa.Observation(replicas, pods, (hpa.evenly(replicas * REQUEST_MILLI * percent // 100, pods),))
+
+
 def jump(cores: int) -> Demand:
     """One core, from minute 2 to minute 12 so many cores."""
     return lambda now_s: cores * 1000 if JUMP_S <= now_s < DROP_S else 1000
@@ -41,6 +47,19 @@ def noise(percent: float, cores: int = 4, seed: int = 7, passes: int = 241) -> D
     draws = random.Random(seed)
     shares = [1 + draws.uniform(-percent, percent) / 100 for _ in range(passes)]
     return lambda now_s: cores * 1000 * shares[int(now_s // PASS_S)]
+
+
+def damped(tolerance: str, window_s: int) -> hpa.HorizontalPodAutoscaler:
+    """The classifier's HPA with this tolerance in both directions, and this window for the way down."""
+    down = hpa.ScalingRules(tolerance=tolerance, stabilization_window_seconds=window_s)
+    behavior = hpa.Behavior(hpa.ScalingRules(tolerance=tolerance), down)
+    return race.scaler(hpa.Resource("cpu", hpa.Utilization(60)), behavior, least=2)
+
+
+def noisy_hour(tolerance: str, window_s: int, percent: float = 15) -> list[hpa.Decision]:
+    """An hour of four cores with noise, from the 14 pods that four cores need."""
+    demand = shared(noise(percent))
+    return hpa.simulate(damped(tolerance, window_s), demand, replicas=14, duration_s=3600)
 
 
 def hour_of(counts: list[int]) -> Observe:
@@ -62,6 +81,7 @@ class GPUService:
     """
 
     waiting: list[tuple[float, float]] = field(default_factory=list)
+    queue: float = 0.0
     served: float = 0.0
 
     def arrivals_per_s(self, now_s: float) -> int:
@@ -69,10 +89,10 @@ class GPUService:
 
     def advance(self, now_s: float, replicas: int) -> None:
         """One sync period: what arrives and what waits is served as far as the pods go."""
-        waiting = self.waiting[-1][1] if self.waiting else 0.0
-        work, capacity = waiting + PASS_S * self.arrivals_per_s(now_s), PASS_S * 10 * replicas
+        self.waiting.append((now_s, self.queue))
+        work, capacity = self.queue + PASS_S * self.arrivals_per_s(now_s), PASS_S * 10 * replicas
         self.served = min(work, capacity)
-        self.waiting.append((now_s, work - self.served))
+        self.queue = work - self.served
 
     def by_cpu(self, now_s: float, replicas: int) -> hpa.Observation:
         """What an HPA on CPU reads: 150m of the 500m in a pod that is full."""
@@ -84,7 +104,7 @@ class GPUService:
     def by_in_flight(self, now_s: float, replicas: int) -> hpa.Observation:
         """What an HPA on requests in flight reads: those that wait, and by Little's law rate x 1 s in service."""
         self.advance(now_s, replicas)
-        in_flight_milli = round(1000 * (self.waiting[-1][1] + self.served / PASS_S))
+        in_flight_milli = round(1000 * (self.queue + self.served / PASS_S))
         return hpa.Observation(replicas, hpa.running_pods(replicas), ([in_flight_milli],))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
-from mlinfra.autoscaling import hpa, keda, knative, loop
+from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
 from mlinfra.course import data
 from mlinfra.manifest import ObjectReference
 
@@ -27,9 +29,7 @@ def scaler(
     metric: hpa.Metric, behavior: hpa.Behavior | None = None, least: int = 1, most: int = MOST
 ) -> hpa.HorizontalPodAutoscaler:
     """An HPA of the service on one metric; without a behavior the API's defaults."""
-    return hpa.HorizontalPodAutoscaler(
-        DEPLOYMENT.name, DEPLOYMENT, most, least, (metric,), behavior or hpa.Behavior()
-    )
+    return hpa.HorizontalPodAutoscaler(DEPLOYMENT.name, DEPLOYMENT, most, least, (metric,), behavior or hpa.Behavior())
 
 
 def in_flight(target: str = TARGET) -> hpa.External:
@@ -55,9 +55,7 @@ def by_kpa() -> loop.ByKPA:
 def by_keda() -> loop.ByKEDA:
     query = {"serverAddress": "http://prometheus:9090", "query": "requests_in_flight"}
     trigger = keda.Trigger("prometheus", query, TARGET)
-    scaled = keda.ScaledObject(
-        DEPLOYMENT.name, DEPLOYMENT, (trigger,), max_replica_count=MOST, behavior=hpa.Behavior()
-    )
+    scaled = keda.ScaledObject(DEPLOYMENT.name, DEPLOYMENT, (trigger,), max_replica_count=MOST, behavior=hpa.Behavior())
     return loop.ByKEDA(scaled, lambda seen: seen.in_flight)
 
 
@@ -69,7 +67,7 @@ def arrivals_s(trace: str) -> tuple[float, ...]:
 
 def race(trace: str) -> dict[str, loop.LoopSimulation]:
     """Five autoscalers on the same hour."""
-    contenders = {
+    contenders: dict[str, loop.Autoscaler] = {
         "fixed": loop.Fixed(FIXED),
         "HPA on busy": by_busy(),
         "HPA on queue": by_queue(),
@@ -96,7 +94,7 @@ def causes_table(results: Results) -> str:
     lines = []
     for name, run in results.items():
         desired = [count for _, count, _, _ in run.timeline]
-        changes = sum(a != b for a, b in zip(desired, desired[1:], strict=False))
+        changes = sum(a != b for a, b in pairwise(desired))
         asleep_s = sum(ready == 0 for _, _, ready, _ in run.timeline)
         full_s = sum(flying > 0 and flying >= 4 * ready for _, _, ready, flying in run.timeline)
         serving_h = sum(ready for _, _, ready, _ in run.timeline) / 3600
@@ -114,7 +112,7 @@ def steepest_per_s2(trace: str, window_s: int = 60) -> float:
     """The fastest rise of a trace's rate between two minutes that follow each other, in requests/s per second."""
     counts, bins = data.llm_arrivals(trace), window_s // data.BIN_S
     rates = [sum(counts[i : i + bins]) / window_s for i in range(0, len(counts) - bins, bins)]
-    return max(after - before for before, after in zip(rates, rates[1:], strict=False)) / window_s
+    return max(after - before for before, after in pairwise(rates)) / window_s
 
 
 def on_code(scaler: loop.Autoscaler, least: int = 1, start: loop.ColdStart = COLD_START) -> loop.LoopSimulation:
@@ -156,6 +154,21 @@ def burst(cold_s: float) -> dict[str, loop.LoopSimulation]:
         "KPA from zero": loop.simulate(requests_s, pod, kpa, 0, until_s=300),
         "HPA from one": loop.simulate(requests_s, pod, hpa_on_7, 1, until_s=300),
     }
+
+
+def spiral(evenings: int = 9, demand_milli: int = 4000, target: float = 0.60) -> list[tuple[int, int, int]]:
+    """Evening by evening: pods, the request in milli cores, and the percent of it in use before the HPA acts."""
+    pods, course = 4, []
+    for _ in range(evenings):
+        usage = vpa.AggregateContainerState()
+        pod = vpa.ContainerState(usage)
+        for minute in range(24 * 60):
+            pod.add_cpu(demand_milli // pods, minute * 60)
+        request_milli = vpa.recommend(usage).target.cpu_milli
+        used = demand_milli / pods / request_milli
+        pods = min(40, math.ceil(pods * used / target))
+        course.append((pods, request_milli, round(100 * used)))
+    return course
 
 
 class Watch:

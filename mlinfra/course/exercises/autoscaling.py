@@ -160,7 +160,7 @@ WAVE_S, SILENCE_S, WAVES, NIGHT_S = 60, 100, 3, 1200
 
 def asleep(answer: Mapping[str, str]) -> tuple[str, str]:
     """Whether a revision with these annotations sleeps between waves, and at night."""
-    kpa = knative.KPA(knative.Revision.of(answer, container_concurrency=4), ready_pods=1)
+    kpa = knative.KPA(knative.Revision.of(dict(answer), container_concurrency=4), ready_pods=1)
     day_s, counts = WAVES * (WAVE_S + SILENCE_S), [1]
     for now_s in range(day_s + NIGHT_S):
         in_wave = now_s < day_s - SILENCE_S and now_s % (WAVE_S + SILENCE_S) < WAVE_S
@@ -207,9 +207,12 @@ headroom = study.Exercise(
             on_queue("2.8", 1),
             "Too late and too expensive: a wave finds few replicas, and the queue asks for all twenty.",
         ),
-        (on_queue("2.8", 6), "In time, but too expensive: what would make the HPA ask for fewer on top of the minimum?"),
+        (
+            on_queue("2.8", 6),
+            "In time, but too expensive: what would make the HPA ask for fewer on top of the minimum?",
+        ),
         (on_queue("7", 1), "Affordable, but too late: a higher target alone lets each wave wait for new replicas."),
     ],
-    praise="Headroom meets the wave, and a target above four keeps the HPA from panic buying.",
+    praise="Headroom meets the wave, and a higher target keeps the HPA from asking for all twenty.",
     effect=served,
 )
