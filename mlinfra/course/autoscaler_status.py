@@ -62,15 +62,22 @@ def metric_line(metric: hpa.Metric, proposal: hpa.Proposal | hpa.Failure) -> tup
 
 def hpa_events(scaler: hpa.HorizontalPodAutoscaler, decision: hpa.Decision) -> list[tuple[str, str, str]]:
     """The events that the pass records: type, reason and message."""
-    events = [("Warning", p.reason, p.error) for p in decision.proposals if isinstance(p, hpa.Failure)]
-    if decision.scaling_active is not None and not decision.scaling_active.status and events:
-        first = f"failed to get {scaler.metrics[0].api if len(events) == len(scaler.metrics) else 'pods'} metric value"
-        message = f"invalid metrics ({len(events)} invalid out of {len(scaler.metrics)}), first error is: {first}"
-        events.append(("Warning", "FailedComputeMetricsReplicas", f"{message}: {events[0][2]}"))
+    failed = [(m, p) for m, p in zip(scaler.metrics, decision.proposals, strict=True) if isinstance(p, hpa.Failure)]
+    events = [("Warning", failure.reason, failure.error) for _, failure in failed]
+    if failed and decision.scaling_active is not None and not decision.scaling_active.status:
+        metric, failure = failed[0]
+        count = f"invalid metrics ({len(failed)} invalid out of {len(scaler.metrics)}), first error is: "
+        events.append(("Warning", "FailedComputeMetricsReplicas", f"{count}{failed_to_get(metric)}: {failure.error}"))
     if decision.desired != decision.current:
         message = f"New size: {decision.desired}; reason: {decision.rescale_reason}"
         events.append(("Normal", "SuccessfulRescale", message))
     return events
+
+
+def failed_to_get(metric: hpa.Metric) -> str:
+    """How the controller's error about a failed metric begins."""
+    named = f"{metric.name} " if isinstance(metric, hpa.Resource | hpa.External) else ""
+    return f"failed to get {named}{type(metric).__name__.lower()} metric value"
 
 
 def custom_metric(name: str, samples: Mapping[str, hpa.Sample]) -> Listing:

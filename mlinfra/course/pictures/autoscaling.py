@@ -45,7 +45,7 @@ def flapping(noise: int, window: int) -> Figure:
         "tolerance 0.1": loads.noisy_hour("0.1", window, noise),
     }
     said = "; ".join(
-        f"{name}: {loads.scale_events(run)} scale events, {loads.pod_hours(run):.1f} pod-hours"
+        f"{name}: scale events {loads.scale_events(run)}, pod-hours {loads.pod_hours(run):.1f}"
         for name, run in runs.items()
     )
     demand = in_cores(loads.noise(noise), runs["tolerance 0"])
@@ -179,7 +179,7 @@ def recommendation(percentile: int = 90, half_life: int = 24) -> Figure:
     upper = [(day, min(r.upper_bound.cpu_milli, 3000)) for day, r in said]
     return study.steps(
         "What a pod uses, and what the VPA asks for",
-        f"Target at the {percentile}th percentile, half-life {half_life} h: "
+        f"Target p{percentile}, half-life {half_life} h: "
         f"{max(milli for _, milli in target)}m at most, {target[-1][1]}m on day 9.",
         Row(
             "milli cores (upper bound cut at 3000)",
@@ -212,7 +212,10 @@ def spiral(evenings: Sequence[tuple[int, int, int]]) -> Figure:
 
 
 METRICS, PROXIES = "metrics server,\nadapter", "queue-proxies,\nactivator"
-HPA, SCALED = "HPA controller\nevery 15 s", "Deployment of a\nScaledObject"
+SOURCE = "Prometheus,\nKafka, ..."
+HPA, KPA = "HPA controller\nevery 15 s", "KPA\nevery 2 s"
+KEDA_HPA, OPERATOR = "HPA by KEDA\nevery 15 s", "KEDA operator\nevery 30 s"
+REVISION, SCALED = "Deployment of\na revision", "Deployment of a\nScaledObject"
 
 
 def loops() -> Figure:
@@ -220,21 +223,25 @@ def loops() -> Figure:
     return study.diagram(
         "Three control loops",
         "HPA: the controller reads metrics APIs every 15 s and writes the scale of a Deployment. KPA: queue-proxies "
-        "and the activator report requests in flight every second, the autoscaler decides every 2 s. KEDA: the operator "
+        "and the activator report requests in flight every second, it decides every 2 s. KEDA: its operator "
         "polls its source every 30 s, steps between 0 and 1, and writes an HPA that does the rest.",
         {
-            "measures": [METRICS, PROXIES, "KEDA's metrics\nserver", "Prometheus,\nKafka, ..."],
-            "decides": [HPA, "KPA\nevery 2 s", "HPA by KEDA\nevery 15 s", "KEDA operator\nevery 30 s"],
-            "runs": ["Deployment", "Deployment of\na revision", SCALED, ""],
+            "decides": [HPA, KPA, KEDA_HPA, OPERATOR],
+            "measures": [METRICS, PROXIES, "KEDA's metrics\nserver", SOURCE],
+            "runs": ["Deployment", REVISION, SCALED, ""],
         },
         [
-            Arrow(METRICS, HPA, "CPU", dashed=True),
-            Arrow(HPA, "Deployment", "1 to max"),
-            Arrow(PROXIES, "KPA\nevery 2 s", "in flight", dashed=True),
-            Arrow("KPA\nevery 2 s", "Deployment of\na revision", "0 to max"),
-            Arrow("KEDA's metrics\nserver", "HPA by KEDA\nevery 15 s", "value", dashed=True),
-            Arrow("Prometheus,\nKafka, ...", "KEDA operator\nevery 30 s", "active?", dashed=True),
-            Arrow("HPA by KEDA\nevery 15 s", SCALED, "1 to max"),
-            Arrow("KEDA operator\nevery 30 s", SCALED, "0 or 1"),
+            Arrow("Deployment", METRICS, "usage"),
+            Arrow(METRICS, HPA, "CPU, ..."),
+            Arrow(HPA, "Deployment", "1 to max", dashed=True),
+            Arrow(REVISION, PROXIES, "in flight"),
+            Arrow(PROXIES, KPA, "in flight"),
+            Arrow(KPA, REVISION, "0 to max", dashed=True),
+            Arrow(SCALED, SOURCE, "work"),
+            Arrow(SOURCE, "KEDA's metrics\nserver"),
+            Arrow("KEDA's metrics\nserver", KEDA_HPA, "value"),
+            Arrow(SOURCE, OPERATOR, "active?"),
+            Arrow(KEDA_HPA, SCALED, "1 to max", dashed=True),
+            Arrow(OPERATOR, SCALED, "0 or 1", dashed=True),
         ],
     )
