@@ -87,6 +87,7 @@ def custom_metric(name: str, samples: Mapping[str, hpa.Sample]) -> Listing:
             "describedObject": {"kind": "Pod", "namespace": "default", "name": pod, "apiVersion": "/v1"},
             "metricName": name,
             "value": canonical(f"{sample.milli}m"),
+            "selector": None,
         }
         for pod, sample in samples.items()
     ]
