@@ -124,11 +124,11 @@ def get_scaledobject(scaled: keda.ScaledObject, active: bool) -> Listing:
     return Listing("`kubectl get scaledobject`, without the last columns:", "text", text)
 
 
-def describe_vpa(scaler: vpa.VerticalPodAutoscaler, said: Mapping[str, vpa.Recommendation]) -> Listing:
+def describe_vpa(scaler: vpa.VerticalPodAutoscaler, recommendations: Mapping[str, vpa.Recommendation]) -> Listing:
     """The status part of `kubectl describe vpa`."""
     lines = ["Status:", "  Conditions:", "    Status:  True", "    Type:    RecommendationProvided"]
     lines += ["  Recommendation:", "    Container Recommendations:"]
-    for container, recommendation in said.items():
+    for container, recommendation in recommendations.items():
         lines.append(f"      Container Name:  {container}")
         amounts = {
             "Lower Bound": recommendation.lower_bound,

@@ -37,6 +37,15 @@ def at_percent(percent: int, replicas: int = 4) -> hpa.Observation:
     return hpa.Observation(replicas, pods, (hpa.evenly(replicas * REQUEST_MILLI * percent // 100, pods),))
 
 
+def some_silent(percent: int, target: int = 50, heard: int = 3, silent: int = 1) -> hpa.Proposal | hpa.Failure:
+    """What the cpu metric asks for when only the first pods report, each at this percent of its request."""
+    pods = hpa.running_pods(heard + silent, cpu="500m")
+    metric = hpa.Resource("cpu", hpa.Utilization(target))
+    scaler = hpa.HorizontalPodAutoscaler("bert-classifier", race.DEPLOYMENT, 100, 1, (metric,))
+    samples = hpa.evenly(heard * 5 * percent, pods[:heard])
+    return hpa.reconcile(scaler, hpa.Observation(len(pods), pods, (samples,))).proposals[0]
+
+
 def jump(cores: int) -> Demand:
     """One core, from minute 2 to minute 12 so many cores."""
     return lambda now_s: cores * 1000 if JUMP_S <= now_s < DROP_S else 1000

@@ -98,8 +98,8 @@ def causes_table(results: Results) -> str:
         asleep_s = sum(ready == 0 for _, _, ready, _ in run.timeline)
         full_s = sum(flying > 0 and flying >= 4 * ready for _, _, ready, flying in run.timeline)
         serving_h = sum(ready for _, _, ready, _ in run.timeline) / 3600
-        said = f"{changes:4} changes  {asleep_s:4} s at zero  {full_s:4} s full"
-        lines.append(f"{name:13} {said}  {serving_h:4.1f} of {run.gpu_hours:4.1f} GPU hours serving")
+        states = f"{changes:4} changes  {asleep_s:4} s at zero  {full_s:4} s full"
+        lines.append(f"{name:13} {states}  {serving_h:4.1f} of {run.gpu_hours:4.1f} GPU hours serving")
     return "\n".join(lines)
 
 
@@ -133,8 +133,8 @@ def plans_table() -> str:
     lines = []
     for name, (start, least) in plans.items():
         run = on_code(by_queue(least=least), least, start)
-        said = f"{run.attained(SLO_S):6.1%} within {SLO_S} s  {run.gpu_hours:5.1f} GPU hours"
-        lines.append(f"{name:19} {start.total_s:3.0f} s to start  {said}")
+        outcome = f"{run.attained(SLO_S):6.1%} within {SLO_S} s  {run.gpu_hours:5.1f} GPU hours"
+        lines.append(f"{name:19} {start.total_s:3.0f} s to start  {outcome}")
     return "\n".join(lines)
 
 
@@ -165,9 +165,9 @@ def spiral(evenings: int = 9, demand_milli: int = 4000, target: float = 0.60) ->
         for minute in range(24 * 60):
             pod.add_cpu(demand_milli // pods, minute * 60)
         request_milli = vpa.recommend(usage).target.cpu_milli
-        used = demand_milli / pods / request_milli
-        pods = min(40, math.ceil(pods * used / target))
-        course.append((pods, request_milli, round(100 * used)))
+        usage_share = demand_milli / pods / request_milli
+        pods = min(40, math.ceil(pods * usage_share / target))
+        course.append((pods, request_milli, round(100 * usage_share)))
     return course
 
 

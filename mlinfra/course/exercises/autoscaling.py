@@ -8,7 +8,7 @@ from typing import Any
 
 from mlinfra import study
 from mlinfra.autoscaling import hpa, knative, loop
-from mlinfra.course import race
+from mlinfra.course import loads, race
 from mlinfra.manifest import Manifest
 
 PER_MINUTE, PASSES_A_MINUTE = 4, 4
@@ -95,17 +95,8 @@ slow_way_down = study.Exercise(
 # ----------------------------------------------------------------------------------------------------- silent pods
 
 
-def some_silent(percent: int, target: int = 50, heard: int = 3, silent: int = 1) -> hpa.Proposal | hpa.Failure:
-    """What the cpu metric asks for when only the first pods report, each at this percent of its request."""
-    pods = hpa.running_pods(heard + silent, cpu="500m")
-    metric = hpa.Resource("cpu", hpa.Utilization(target))
-    scaler = hpa.HorizontalPodAutoscaler("bert-classifier", race.DEPLOYMENT, 100, 1, (metric,))
-    samples = hpa.evenly(heard * 5 * percent, pods[:heard])
-    return hpa.reconcile(scaler, hpa.Observation(len(pods), pods, (samples,))).proposals[0]
-
-
 def silent_replicas(percent: int, heard: int, silent: int) -> int:
-    proposal = some_silent(percent, heard=heard, silent=silent)
+    proposal = loads.some_silent(percent, heard=heard, silent=silent)
     assert isinstance(proposal, hpa.Proposal)
     return proposal.replicas
 

@@ -27,13 +27,13 @@ def in_cores(demand: loads.Demand, run: Run) -> Points:
 def jump(run: Run, cores: int = 5) -> Figure:
     """A demand that jumps and falls back, what the pods can use of it, and the count."""
     demand = in_cores(loads.jump(cores), run)
-    used = [(t, min(needed, d.current * loads.LIMIT_MILLI / 1000)) for (t, needed), d in zip(demand, run, strict=True)]
+    usage = [(t, min(cores, d.current * loads.LIMIT_MILLI / 1000)) for (t, cores), d in zip(demand, run, strict=True)]
     peak = max(run, key=lambda decision: decision.desired)
     return study.steps(
         "An HPA at 60 % of a request of half a core",
         f"The demand jumps to {cores} cores at minute 2: {peak.desired} replicas at minute {peak.at_s / 60:g}, "
         f"{run[-1].desired} at minute {run[-1].at_s / 60:g}.",
-        Row("CPU, cores", {"demand": demand, "used": used}, top=cores + 1),
+        Row("CPU, cores", {"demand": demand, "used": usage}, top=cores + 1),
         Row("replicas", {"replicas": over_time(run)}, {"maxReplicas 20": 20}, top=24),
     )
 
@@ -44,14 +44,14 @@ def flapping(noise: int, window: int) -> Figure:
         "tolerance 0": loads.noisy_hour("0", window, noise),
         "tolerance 0.1": loads.noisy_hour("0.1", window, noise),
     }
-    said = "; ".join(
+    costs = "; ".join(
         f"{name}: scale events {loads.scale_events(run)}, pod-hours {loads.pod_hours(run):.1f}"
         for name, run in runs.items()
     )
     demand = in_cores(loads.noise(noise), runs["tolerance 0"])
     return study.steps(
         "A noisy hour, with and without tolerance",
-        f"Noise of {noise} % around 4 cores, down window {window} s. {said}.",
+        f"Noise of {noise} % around 4 cores, down window {window} s. {costs}.",
         Row("CPU demand, cores", {"demand": demand}, top=6, height=80),
         *(Row(f"replicas, {name}", {name: over_time(run)}, top=20, height=100) for name, run in runs.items()),
     )
@@ -60,15 +60,15 @@ def flapping(noise: int, window: int) -> Figure:
 def real_hour(run: Run, counts: list[int], target: float = 0.5) -> Figure:
     """The rate of a real hour, the count that it needs at each moment, and the count that the HPA keeps."""
     rate = [(d.at_s / 60, data.rate_per_s(counts, d.at_s)) for d in run]
-    needed = [(t, max(2, math.ceil(r / target))) for t, r in rate]
-    short = sum(d.desired < n for d, (_, n) in zip(run, needed, strict=True))
-    exact = sum(n for _, n in needed[:-1]) * loads.PASS_S / 3600
+    need = [(t, max(2, math.ceil(r / target))) for t, r in rate]
+    shortages = sum(d.desired < n for d, (_, n) in zip(run, need, strict=True))
+    exact = sum(n for _, n in need[:-1]) * loads.PASS_S / 3600
     return study.steps(
         "One hour of conversation requests, target 0.5 requests/s per pod",
         f"{loads.scale_events(run)} changes and {loads.pod_hours(run):.1f} pod-hours; {exact:.1f} if the count could "
-        f"follow the rate exactly. {short} of {len(run)} passes run short.",
+        f"follow the rate exactly. {shortages} of {len(run)} passes run short.",
         Row("requests per second, over one minute", {"rate": rate[::4]}, top=10),
-        Row("replicas", {"HPA": over_time(run), "needed": needed[::4]}, top=20),
+        Row("replicas", {"HPA": over_time(run), "needed": need[::4]}, top=20),
     )
 
 
@@ -86,12 +86,12 @@ def cpu_or_queue() -> Figure:
     }
     rate = [(d.at_s / 60, cpu.arrivals_per_s(d.at_s)) for d in runs["on CPU"]]
     last = {name: (run[-1].desired, round(waiting[name][-1][1])) for name, run in runs.items()}
-    said = "; ".join(f"{name} {pods} pods, {left:,} requests wait" for name, (pods, left) in last.items())
+    outcome = "; ".join(f"{name} {pods} pods, {left:,} requests wait" for name, (pods, left) in last.items())
     return study.steps(
         "A GPU service scaled on CPU and on requests in flight",
-        f"60 requests/s keep 6 pods busy. At minute 15: {said}.",
+        f"60 requests/s keep 6 pods busy. At minute 15: {outcome}.",
         Row("requests per second", {"rate": rate}, top=80, height=80),
-        Row("replicas", counts, {"6 pods": 6}, top=15),
+        Row("replicas", counts, {"6 pods": 6}, top=15, height=170),
         Row("requests waiting", waiting, top=35_000),
     )
 
@@ -101,12 +101,12 @@ def burst(results: race.Results, cold_s: float) -> Figure:
     ready = {name: [(float(t), float(n)) for t, _, n, _ in run.timeline] for name, run in results.items()}
     flying = {name: [(float(t), float(n)) for t, _, _, n in run.timeline] for name, run in results.items()}
     times = [t for t, *_ in next(iter(results.values())).timeline]
-    said = "; ".join(
+    latencies = "; ".join(
         f"{name} p50 {run.latency_s(0.5):.1f} s, p99 {run.latency_s(0.99):.1f} s" for name, run in results.items()
     )
     return study.steps(
         f"One minute of 100 requests/s, cold start {cold_s:g} s",
-        f"{said}.",
+        f"{latencies}.",
         Row("requests per second", {"rate": [(t, 100 if 60 <= t < 120 else 0) for t in times]}, top=120, height=70),
         Row("pods that serve", ready, top=40),
         Row("requests in flight", flying, top=6_000),
@@ -153,7 +153,7 @@ def tuned(target: float, least: int, window: int) -> Figure:
 # ------------------------------------------------------------------------------------------------------------ VPA
 
 DAY_MIN, DAYS, SPIKE_MIN = 1440, 9, (30 * 60, 32 * 60)
-Said = list[tuple[float, vpa.Recommendation]]
+Recommendations = list[tuple[float, vpa.Recommendation]]
 
 
 def used_milli(minute: int) -> int:
@@ -161,22 +161,22 @@ def used_milli(minute: int) -> int:
     return 1000 if SPIKE_MIN[0] <= minute < SPIKE_MIN[1] else 200
 
 
-def learned(flags: vpa.RecommenderFlags | None = None) -> Said:
+def recommendations_of(flags: vpa.RecommenderFlags | None = None) -> Recommendations:
     """What the recommender says every four hours, by days."""
-    pod, said = vpa.ContainerState(vpa.AggregateContainerState(flags or vpa.RecommenderFlags())), []
+    pod, recommendations = vpa.ContainerState(vpa.AggregateContainerState(flags or vpa.RecommenderFlags())), []
     for minute in range(DAYS * DAY_MIN):
         pod.add_cpu(used_milli(minute), minute * 60)
         if minute % 240 == 239:
-            said.append(((minute + 1) / DAY_MIN, vpa.recommend(pod.aggregate)))
-    return said
+            recommendations.append(((minute + 1) / DAY_MIN, vpa.recommend(pod.aggregate)))
+    return recommendations
 
 
 def recommendation(percentile: int = 90, half_life: int = 24) -> Figure:
     """Usage, and what the VPA asks for above it."""
-    said = learned(vpa.RecommenderFlags(percentile / 100, histogram_half_life_s=half_life * 3600))
+    recommendations = recommendations_of(vpa.RecommenderFlags(percentile / 100, histogram_half_life_s=half_life * 3600))
     usage = [(minute / DAY_MIN, used_milli(minute)) for minute in range(0, DAYS * DAY_MIN, 60)]
-    target = [(day, r.target.cpu_milli) for day, r in said]
-    upper = [(day, min(r.upper_bound.cpu_milli, 3000)) for day, r in said]
+    target = [(day, r.target.cpu_milli) for day, r in recommendations]
+    upper = [(day, min(r.upper_bound.cpu_milli, 3000)) for day, r in recommendations]
     return study.steps(
         "What a pod uses, and what the VPA asks for",
         f"Target p{percentile}, half-life {half_life} h: "
