@@ -63,6 +63,11 @@ def test_a_panel_moves_its_sliders_and_moves_them_back() -> None:
     assert '<p role="status">cpu is 30</p>' in panel._view.value
 
 
+def test_there_is_more_than_one_panel_in_a_notebook() -> None:
+    assert study.panel is study.panel
+    assert callable(study.panel)
+
+
 def test_a_panel_shows_what_its_callback_raises() -> None:
     panel = study.panel(draw, cpu=study.Slider("CPU, %", 0, 100, 13))
     assert panel._view.value == '<p role="status">This setting has no picture: 13 % is not drawn</p>'
