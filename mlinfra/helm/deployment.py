@@ -92,7 +92,7 @@ def settle(rollout: Rollout, pods: RolloutPods) -> Moment:
 
 
 def rollout_rolling(rollout: Rollout, pods: RolloutPods) -> bool:
-    """One sync: scale up, if we can; else down, if we can. Whether it scaled anything."""
+    """One pass: scale up if possible, or else down; returns whether anything was scaled."""
     new = reconcile_new_replica_set(rollout, pods)
     if new > len(pods.new):
         pods.scale_up(rollout, new)
@@ -115,7 +115,7 @@ def reconcile_new_replica_set(rollout: Rollout, pods: RolloutPods) -> int:
 
 
 def reconcile_old_replica_sets(rollout: Rollout, pods: RolloutPods) -> int:
-    """The size of the old ReplicaSet: old ones go until they and available new ones are replicas less unavailable."""
+    """The size of the old ReplicaSet: old pods go while enough pods stay available."""
     _, unavailable = rollout.fenceposts()
     min_available = rollout.replicas - unavailable
     total_scale_down_count = pods.old + pods.available() - min_available

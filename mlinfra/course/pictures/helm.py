@@ -95,7 +95,7 @@ def _diff_line(line: str, y: int) -> str:
 # ------------------------------------------------------------------------------------------------------- the rollout
 
 REPLICAS, LONGEST_ROLLOUT_MIN = 12, 50
-PODS = {"old": "old", "new": "new", "both": "serving", "waiting for a GPU": "pending"}
+PODS = {"old": "old", "new": "new", "serving, old and new": "serving", "waiting for a GPU": "pending"}
 
 
 def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
@@ -114,7 +114,7 @@ def rollout(surge: int, unavailable: int, spare: int) -> study.Figure:
     return study.steps(
         "A rolling update",
         description,
-        study.Row("pods that serve or wait", pods, {"replicas": REPLICAS}, top=15),
+        study.Row("pods", pods, {"replicas": REPLICAS}, top=15),
         study.Row("GPUs", gpus, top=2 * REPLICAS),
     )
 
