@@ -126,7 +126,7 @@ def plans_table() -> str:
     short = replace(COLD_START, weights_s=0)
     plans = {
         "as it is": (COLD_START, 1),
-        "no weights to load": (short, 1),
+        "weights on the node": (short, 1),
         "minReplicas 6": (COLD_START, 6),
         "both": (short, 6),
     }
