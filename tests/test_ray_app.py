@@ -70,7 +70,7 @@ def test_a_higher_threshold_is_unsure_sooner(local, run) -> None:  # type: ignor
 
 
 def test_weights_that_are_not_finite_are_ill() -> None:
-    encoder = ray_app.Encoder.func_or_class()
+    encoder = ray_app.Encoder.func_or_class()  # type: ignore[attr-defined]
     encoder.check_health()
     with torch.no_grad():
         encoder.encoder.weight.fill_(float("nan"))

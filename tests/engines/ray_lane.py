@@ -191,8 +191,8 @@ def streamed() -> dict[str, Any]:
         lines = [json.loads(line) for line in reply]
         chunked = reply.headers.get("Transfer-Encoding")
     handle = serve.get_app_handle("bert").options(stream=True)
-    messages = [ray_app.Message(text=text) for text in TEXTS]
-    return {"lines": lines, "encoding": chunked, "by handle": [json.loads(line) for line in handle.lines.remote(messages)]}
+    answers: Any = handle.lines.remote([ray_app.Message(text=text) for text in TEXTS])
+    return {"lines": lines, "encoding": chunked, "by handle": list(map(json.loads, answers))}
 
 
 def reconfigured() -> dict[str, Any]:
