@@ -51,22 +51,22 @@ def wave(config: AutoscalingConfig) -> loop.LoopSimulation:
     return loop.simulate(arrivals_s, replica, RayAutoscaler(config), replicas=2)
 
 
-class Moment(NamedTuple):
+class BurstSecond(NamedTuple):
     """A second of a run: the ongoing requests in the mean, and the replicas after the decision."""
 
     mean: float
     replicas: int
 
 
-def burst(config: AutoscalingConfig, before: float, burst: float, burst_s: int) -> list[Moment]:
+def burst(config: AutoscalingConfig, before: float, burst: float, burst_s: int) -> list[BurstSecond]:
     """Forty seconds from the start of a burst of ongoing requests; 20 s of the load before it have been seen."""
-    clock, replicas, seen, course = Waiting(), 5, list[tuple[float, float]](), list[Moment]()
+    clock, replicas, seen, course = Waiting(), 5, list[tuple[float, float]](), list[BurstSecond]()
     for second in range(-20, 40):
         seen.append((second, burst if 0 <= second < burst_s else before))
         mean = total_requests([seen[-30:]], second)
         decision, clock = decide(config, clock, second, replicas, replicas, mean)
         replicas = config.bounded(decision)
-        course.append(Moment(mean, replicas))
+        course.append(BurstSecond(mean, replicas))
     return course[20:]
 
 

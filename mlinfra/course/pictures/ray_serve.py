@@ -31,8 +31,7 @@ def actors() -> Figure:
         Arrow("Classifier replica", "Preprocessor replica 1", "handle"),
         Arrow("Classifier replica", "Encoder replica", "handle"),
         Arrow("controller", "proxy, head node", "replica list", dashed=True),
-        Arrow("controller", "Classifier replica", "start, check health", dashed=True),
-        Arrow("Encoder replica", "controller", "ongoing requests", dashed=True),
+        Arrow("controller", "Classifier replica", "start, health", dashed=True),
     ]
     description = (
         "A client calls a proxy, one on each node with replicas. The proxy calls a replica of the ingress, which calls "
