@@ -20,6 +20,7 @@ from ray.serve.schema import ReplicaRank
 from mlinfra.study import quiet
 
 URL = "http://127.0.0.1:8000"
+RANK = ReplicaRank(rank=0, node_rank=0, local_rank=0)
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,29 @@ class LocalApplication:
 @cache
 def run(app: Application) -> LocalApplication:
     """The application with one replica of each deployment; the same replicas when it is run again."""
-    with quiet():
-        handle = serve.run(app, _local_testing_mode=True)
-    ingress = _wrapper(handle)
-    wrappers = [ingress, *(_wrapper(argument) for argument in ingress._init_args)]
+    handle = start(app)
+    ingress, *_ = wrappers = _wrappers(handle)
     _set_context(ingress)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(ingress._callable.app), base_url=URL)
     return LocalApplication(handle, http, {each._deployment_id.name: each._callable for each in wrappers})
 
 
+def start(app: Application) -> DeploymentHandle[Any]:
+    """The handle of the ingress, once every replica has its `user_config`; the mode itself does not wait for that."""
+    with quiet():
+        handle = serve.run(app, _local_testing_mode=True)
+        for wrapper in _wrappers(handle):
+            wrapper.call_reconfigure(wrapper._deployment_config.user_config, rank=RANK).result()
+    return handle
+
+
+def _wrappers(handle: DeploymentHandle[Any]) -> list[Any]:
+    """What holds the replicas of the ingress and of those whose handles it got."""
+    ingress = _wrapper(handle)
+    return [ingress, *(_wrapper(called) for called in ingress._init_args if isinstance(called, DeploymentHandle))]
+
+
 def _wrapper(handle: DeploymentHandle[Any]) -> Any:
-    """What holds the replica behind a handle of local testing mode."""
     if not handle.is_initialized:
         handle._init()  # type: ignore[no-untyped-call]
     return handle._router._user_callable_wrapper  # type: ignore[union-attr]
@@ -60,6 +73,6 @@ def _set_context(ingress: Any) -> None:
         replica_id=ReplicaID("local", ingress._deployment_id),
         servable_object=ingress._callable,
         _deployment_config=ingress._deployment_config.model_copy(update={"max_ongoing_requests": 1_000}),
-        rank=ReplicaRank(rank=0, node_rank=0, local_rank=0),
+        rank=RANK,
         world_size=1,
     )
