@@ -1,7 +1,8 @@
 """The reader's side of a notebook: guesses, exercises, figures, panels and listings. It knows no topic."""
 
 from mlinfra.study.boxes import Boxes, Cell, Span, bars, grid, timeline, tree
-from mlinfra.study.diagram import Arrow, diagram
+from mlinfra.study.diagram import diagram
+from mlinfra.study.diagram_boxes import Arrow
 from mlinfra.study.engines import needs, quiet
 from mlinfra.study.exercise import Exercise, Verdict
 from mlinfra.study.figure import Figure, Row, steps
