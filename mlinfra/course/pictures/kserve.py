@@ -54,7 +54,8 @@ def knative_path() -> Figure:
         study.Arrow("Istio gateway", "activator", "no pods, or little spare"),
         study.Arrow("activator", "queue-proxy", "when there is a slot"),
         study.Arrow("Istio gateway", "queue-proxy", "spare capacity"),
-        study.Arrow("queue-proxy", "model server", "containerConcurrency"),
+        study.Arrow("queue-proxy", "model server"),
+        study.Arrow("storage-initializer", "model server", "files", dashed=True),
         study.Arrow("activator", "autoscaler (KPA)", "waiting", dashed=True),
         study.Arrow("queue-proxy", "autoscaler (KPA)", "in flight", dashed=True),
     ]
@@ -62,16 +63,17 @@ def knative_path() -> Figure:
         "client": ["client"],
         "cluster edge": ["Istio gateway"],
         "Knative": ["activator", "autoscaler (KPA)"],
-        "pod": ["queue-proxy"],
-        "": ["model server"],
+        "revision": ["", "queue-proxy"],
+        "containers": ["storage-initializer", "model server"],
     }
     said = (
         "A request goes from the client to the gateway. While the revision has no pods, or little spare capacity, it "
         "goes to the activator, which holds it until a pod has a slot; else straight to a pod. In the pod the "
-        "queue-proxy lets at most containerConcurrency requests through to the model server. Activator and queue-proxy "
+        "queue-proxy lets at most containerConcurrency requests through to the model server, whose files the "
+        "storage-initializer has copied before. Activator and queue-proxy "
         "report to the autoscaler, which sets the replicas, down to 0."
     )
-    frame = {"pod of a revision": ["queue-proxy", "model server"]}
+    frame = {"pod": ["queue-proxy", "storage-initializer", "model server"]}
     return study.diagram("The path of a request in Knative mode", said, layers, arrows, frame)
 
 
@@ -113,7 +115,8 @@ def cold_starts(ways: Mapping[str, Mapping[str, float]]) -> Figure:
 # ----------------------------------------------------------------------------------------------------- a canary's looks
 
 STABLE_RATE, LIMIT_RATE, ROLLOUTS = 0.005, 0.01, 100
-LOWEST_Z, HIGHEST_Z, PLOT_TOP, PLOT_HEIGHT = -4.0, 8.0, 44, 240
+LABEL = "z at each look (dashed: the boundary; an open dot: rolled back)"
+LOWEST_Z, HIGHEST_Z, PLOT_TOP, PLOT_HEIGHT = -4.0, 8.0, 50, 240
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def looks(rollout: CanaryRollout, share: int, errors_per_1000: int, per_s: int) 
         f"The last look comes after {seen.minutes:,.0f} minutes."
     )
     bottom = PLOT_TOP + PLOT_HEIGHT
-    body = [text(14, 20, title, size=14, weight="bold"), text(LEFT, PLOT_TOP - 6, "z at each look", colour=INK)]
+    body = [text(14, 20, title, size=14, weight="bold"), text(LEFT, PLOT_TOP - 6, LABEL, colour=INK)]
     for z in range(int(LOWEST_Z), int(HIGHEST_Z) + 1, 2):
         body.append(f'<path d="M{LEFT} {_z_y(z):.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>')
         body.append(text(LEFT - 6, _z_y(z) + 4, str(z), anchor="end"))
@@ -172,8 +175,8 @@ def _z_y(z: float) -> float:
 def _boundary(look: int) -> str:
     """A short line at the look's plain boundary, with its value."""
     x, z = _look_x(look), canary.boundary(look)
-    line = f'<path d="M{x - 50:.1f} {_z_y(z):.1f}h100" stroke="{SOFT}" stroke-width="2" stroke-dasharray="7 3"/>'
-    return line + text(x + 50, _z_y(z) - 5, f"roll back above {z:.2f}" if look == 1 else f"{z:.2f}", anchor="end")
+    line = f'<path d="M{x - 34:.1f} {_z_y(z):.1f}h68" stroke="{SOFT}" stroke-width="2" stroke-dasharray="7 3"/>'
+    return line + text(x + 37, _z_y(z) + 4, f"{z:.2f}")
 
 
 def _dots(seen: Looks, look: int) -> str:
@@ -181,7 +184,7 @@ def _dots(seen: Looks, look: int) -> str:
     paths = {False: "", True: ""}
     for i, (zs, rolled_back) in enumerate(zip(seen.z, seen.rolled_back, strict=True)):
         if len(zs) >= look:
-            x = _look_x(look) + (i - ROLLOUTS / 2) * 0.9
+            x = _look_x(look) + (i - ROLLOUTS / 2) * 0.64
             paths[rolled_back and len(zs) == look] += f"M{x:.1f} {_z_y(zs[look - 1]):.1f}h.1"
     parts = [(paths[False], COLOURS[0], 4), (paths[True], COLOURS[1], 6), (paths[True], "#ffffff", 3)]
     return "".join(
