@@ -6,9 +6,7 @@ Ages and pod suffixes are made up; everything else is what the model of the cont
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from mlinfra import study
 from mlinfra.admission.rules import Invalid
@@ -83,8 +81,3 @@ def changes(caption: str, before: Manifest, after: Manifest) -> study.Listing:
     """The lines that `kubectl diff` marks between two manifests, each with the lines around it."""
     lines = difflib.unified_diff(to_yaml(before).splitlines(), to_yaml(after).splitlines(), lineterm="", n=1)
     return study.Listing(caption, "diff", "\n".join(line for line in lines if not line.startswith(("---", "+++"))))
-
-
-def curl(service: InferenceService, path: str, body: Any) -> str:
-    """The command that sends a request through the cluster's gateway, whose address is in GATEWAY."""
-    return f"curl -s http://$GATEWAY{path} \\\n  -H 'Host: {host(service)}' \\\n  -d '{json.dumps(body)}'"
