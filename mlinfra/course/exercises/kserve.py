@@ -26,6 +26,8 @@ def pytorch(**fields: Any) -> Manifest:
 
 def running(model: Manifest) -> str:
     """The image that runs a `model`, and whether the container has a GPU."""
+    if not isinstance(model, dict) or "modelFormat" not in model:
+        raise ValueError('a model is a dict with the key "modelFormat"')
     return f"{runtimes.image(model)}, {'one GPU' if runtimes.has_gpu(model) else 'no GPU'}"
 
 
