@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 
+from mlinfra.autoscaling.step_time import H100, H200, StepTime
 from mlinfra.course import measured, predicted
 
 
@@ -62,3 +63,28 @@ def test_beside_a_long_batch_turns_are_better_than_side_by_side() -> None:
     turns, beside = (predicted.beside_a_neighbour(technique, 256) for technique in ("time-slicing", "mps"))
     assert turns.measured < beside.measured / 2
     assert turns.predicted < beside.predicted / 2
+
+
+def step_errors(card: str, step: StepTime) -> list[float]:
+    """Of every measured step, decoding alone and with a chunk of another prompt."""
+    errors = [
+        step.step_ms(row["batch"], row["batch"] * row["context_tokens"]) / row["step_ms"] - 1
+        for row in measured.llm_decode(card)
+    ]
+    for row in measured.llm_mixed_step(card):
+        decoding = row["decoding_requests"]
+        tokens = decoding + row["prefill_chunk_tokens"]
+        errors.append(step.step_ms(tokens, decoding * row["context_tokens"]) / row["step_ms"] - 1)
+    return errors
+
+
+def test_two_lines_predict_a_step_of_the_language_model() -> None:
+    errors = step_errors("h100", H100)
+    assert len(errors) >= 57
+    assert max(map(abs, errors)) < 0.085
+
+
+def test_the_other_card_is_predicted_from_its_data_sheet_before_it_is_bought() -> None:
+    errors = step_errors("h200", H200)
+    assert max(map(abs, errors)) < 0.13
+    assert statistics.mean(map(abs, errors)) < 0.07
