@@ -70,6 +70,7 @@ def step_errors(card: str, step: StepTime) -> list[float]:
     errors = [
         step.step_ms(row["batch"], row["batch"] * row["context_tokens"]) / row["step_ms"] - 1
         for row in measured.llm_decode(card)
+        if row["step_ms"]  # of some prompts the prefill alone was measured
     ]
     for row in measured.llm_mixed_step(card):
         decoding = row["decoding_requests"]
@@ -80,7 +81,7 @@ def step_errors(card: str, step: StepTime) -> list[float]:
 
 def test_two_lines_predict_a_step_of_the_language_model() -> None:
     errors = step_errors("h100", H100)
-    assert len(errors) >= 57
+    assert len(errors) == 57
     assert max(map(abs, errors)) < 0.085
 
 
