@@ -14,7 +14,7 @@ from mlinfra.study.listing import Listing, show, show_text, source
 from mlinfra.study.text import Text
 
 if TYPE_CHECKING:
-    from mlinfra.study.panel import Choice, Panel, Slider, panel
+    from mlinfra.study.panels import Choice, Panel, Slider, panel
 
 __all__ = [
     "Arrow",
@@ -46,16 +46,8 @@ __all__ = [
 ]
 
 
-WIDGETS = ("Choice", "Panel", "Slider", "panel")
-
-
 def __getattr__(name: str) -> Any:
-    """What needs ipywidgets, which the command line does without, is loaded when it is asked for.
-
-    All of it is bound at once: the import alone would leave `panel` as the module of that name, not the function.
-    """
-    if name not in WIDGETS:
+    """What needs ipywidgets, which the command line does without, is loaded when it is asked for."""
+    if name not in ("Choice", "Panel", "Slider", "panel"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.panel")
-    globals().update({each: getattr(module, each) for each in WIDGETS})
-    return globals()[name]
+    return getattr(import_module(f"{__name__}.panels"), name)
