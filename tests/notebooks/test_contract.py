@@ -120,7 +120,7 @@ def test_ends_with_cards_summary_and_what_to_review(path: Path) -> None:
 
 
 END = ("Interview cards", "Summary", "What to review")
-MOST_CORE_CELLS = dict(zip(NAMES, (45, 50, 50, 45, 40, 50), strict=True))
+MOST_CORE_CELLS = 60
 
 
 def test_the_core_path_is_short(path: Path, record_property: Callable[..., None]) -> None:
@@ -128,7 +128,7 @@ def test_the_core_path_is_short(path: Path, record_property: Callable[..., None]
     deep = Part("deep dives", [cell for part in deep_dives(path) for cell in part.cells])
     for name, part in {"core path": core(path), "deep dives": deep}.items():
         record_property(f"{path.stem}, {name}", figures(part))
-    assert len(core(path).code) <= MOST_CORE_CELLS[path.stem]
+    assert len(core(path).code) <= MOST_CORE_CELLS
     assert core(path).minutes() <= 90
     lengths = [len(cell.source.splitlines()) for cell in core(path).code]
     assert max(lengths) <= 15
