@@ -13,7 +13,7 @@ from mlinfra.gpu.nodes import GPU
 from mlinfra.quantity import canonical
 from mlinfra.simulation import Event
 
-WIDTH = 118
+WIDTH = 104
 WARNINGS = ("FailedScheduling", "Pending")
 PROFILE_IDS = {"1g": 19, "1g.2x": 15, "2g": 14, "3g": 9, "4g": 5, "7g": 0}
 """The numbers by which `nvidia-smi` knows the profiles of an A100 (MIG User Guide, r580)."""

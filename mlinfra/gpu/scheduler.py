@@ -130,7 +130,7 @@ class GPUScheduler:
         return bindings
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
-        """A node reserved for every pod of the request; if one pod finds none, all are given back; then empty."""
+        """A reserved node for every pod of the request; empty if one pod finds none, and all are given back."""
         reservations: list[BoundPod] = []
         for pod in request.pods():
             node = self._schedule_pod(pod, now_s, may_preempt=request.gang_size == 1)
