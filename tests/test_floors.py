@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlinfra"
 FLOORS = (
-    {"quantity", "manifest", "simulation", "tables"},
+    {"documents", "manifest", "quantity", "simulation", "tables", "traffic"},
     {"admission"},
     {"autoscaling", "gpu", "helm", "kserve", "pipelines", "ray_serve"},
     {"course"},
