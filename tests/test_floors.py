@@ -23,7 +23,7 @@ FLOORS = (
 )
 ROOMS = FLOORS[2]
 BESIDE = {"study"}
-"""The reader's side: it stands on admission and knows no topic; the interview shows its listings."""
+"""The reader's side: it stands on admission and knows no topic; course and interview use it."""
 
 LONGEST = 400
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -59,7 +59,7 @@ def test_no_arrow_goes_up_or_into_another_room(path: Path) -> None:
         if here.partition(".")[0] in BESIDE:
             assert other.partition(".")[0] in FLOORS[0] | FLOORS[1] | BESIDE, f"{here} imports {other}"
         elif other.partition(".")[0] in BESIDE:
-            assert floor(here) == len(FLOORS) - 1, f"{here} imports {other}"
+            assert floor(here) >= floor("course"), f"{here} imports {other}"
         else:
             assert floor(other) <= floor(here), f"{here} imports {other}"
             same_room = other.partition(".")[0] == here.partition(".")[0]

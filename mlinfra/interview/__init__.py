@@ -1,6 +1,6 @@
 """The interview bank and its views: cards, a mock of 45 minutes, a printable sheet, flash cards."""
 
-from mlinfra.interview.bank import RUBRIC, Card, Text, bank, card
+from mlinfra.interview.bank import RUBRIC, Card, bank, card
 from mlinfra.interview.views import (
     CHAINS,
     Attempt,
@@ -22,7 +22,6 @@ __all__ = [
     "Card",
     "Mock",
     "Result",
-    "Text",
     "bank",
     "card",
     "chain",

@@ -10,14 +10,12 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from string import Formatter
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from mlinfra.interview.computations import COMPUTATIONS, Numbers
-
-if TYPE_CHECKING:
-    from mlinfra.study import Listing
+from mlinfra.study import Listing, Text
 
 RUBRIC = (
     "nothing",
@@ -27,16 +25,6 @@ RUBRIC = (
     "and the failure mode, how to observe it, and what would change the decision",
 )
 Guess = float | EllipsisType
-
-
-@dataclass(frozen=True)
-class Text:
-    """Markdown that reads well as plain text too."""
-
-    text: str
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": self.text, "text/markdown": self.text}
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,8 +65,6 @@ class Card:
 
     def computation(self) -> Listing:
         """The source of the function that computes the numbers, folded, so that it does not tell."""
-        from mlinfra.study import Listing
-
         function = COMPUTATIONS[self.id]
         return Listing(
             f"The computation, from {function.__module__}", "python", inspect.getsource(function), folded=True

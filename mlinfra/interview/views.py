@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from random import Random
 
-from mlinfra.interview.bank import RUBRIC, Card, Guess, Text, bank, card
+from mlinfra.interview.bank import RUBRIC, Card, Guess, bank, card
+from mlinfra.study import Text
 
 PARTS = (
     (("recall", "understand"), 5),

@@ -1,26 +1,15 @@
-"""What the reader does: commit to a guess, compare, answer an exercise."""
+"""An exercise with its three outcomes: not attempted, not yet, right."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from types import EllipsisType
 from typing import Any
 
-Number = int | float
+from mlinfra.study import guess
+
 UNANSWERED = "Replace the dots by your answer and run the cell."
-
-
-def reveal(guess: Number | EllipsisType, answer: Number, what: str) -> str:
-    """The answer next to the reader's guess; `...` stands for none."""
-    if guess is ...:
-        return f"{answer:,} {what}. (No guess yet: replace the dots in the guess cell by a number, and run both.)"
-    if not isinstance(guess, Number):
-        raise ValueError(f"guess: {guess!r}: must be a number")
-    if guess == answer:
-        return f"{answer:,} {what}, as you said."
-    return f"{answer:,} {what}; you said {guess:,}."
 
 
 @dataclass(frozen=True)
@@ -42,12 +31,13 @@ NOT_ATTEMPTED, NOT_YET, RIGHT = "Not attempted", "Not yet", "Right"
 
 @dataclass(frozen=True)
 class Exercise:
-    """A question with its right answer, and the likely mistakes with a word for each.
+    """A question with its name, its right answer, and the likely mistakes with a word for each.
 
     An answer is a value, or a function that is compared with the right one on the `cases` (tuples of arguments).
     With an `effect` two functions are the same when what they return has the same effect, such as a server's reply.
     """
 
+    name: str
     right: Any
     mistakes: Sequence[tuple[Any, str]]
     cases: Sequence[tuple[Any, ...]] = ()
@@ -73,15 +63,17 @@ class Exercise:
 
     def _same(self, answer: Any, other: Any) -> bool:
         if not self.cases:
-            return bool(self._seen(answer) == self._seen(other))
+            return _equal(self._seen(answer), self._seen(other))
         return all(self._called(answer, case) == self._called(other, case) for case in self.cases)
 
     def _difference(self, answer: Any) -> str:
-        """Where a function differs first; a wrong value is not given away."""
+        """Where a function differs first, or that the type is wrong; a wrong value is not given away."""
         for case in self.cases:
             if (got := self._called(answer, case)) != (right := self._called(self.right, case)):
                 arguments = ", ".join(map(repr, case))
                 return f"For ({arguments}) yours gives {got!r}, and {right!r} is right."
+        if not self.cases and (told := _other_type(answer, self.right)):
+            return told
         return f"{answer!r} is not it. Open a hint, or compute it with the simulator."
 
     def _called(self, function: Any, case: tuple[Any, ...]) -> Any:
@@ -95,3 +87,15 @@ class Exercise:
     def _seen(self, value: Any) -> Any:
         """What counts of a value: its effect, or the value itself."""
         return value if self.effect is None else self.effect(value)
+
+
+def _equal(answer: Any, other: Any) -> bool:
+    """Equal, and not merely as True equals 1."""
+    return isinstance(answer, bool) == isinstance(other, bool) and bool(answer == other)
+
+
+def _other_type(answer: Any, right: Any) -> str:
+    """What to say of an answer of another type than the right one, also whether its value is right."""
+    if {type(answer), type(right)} == {list, tuple} and list(answer) == list(right):
+        return f"Your values are right, and the answer is a {type(right).__name__}: write {right!r}."
+    return guess.other_kind(answer, right) if isinstance(right, int | float | str) else ""

@@ -1,8 +1,8 @@
-"""Sliders above one picture that a pure function draws; the picture is swapped, never displayed again."""
+"""Sliders and choices above one picture that a pure function draws; the picture is swapped, never displayed again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -34,11 +34,23 @@ class Slider:
             why = "the value must be from low to high, and the step above 0"
             raise ValueError(f'slider "{self.label}": {self.low}, {self.high}, {self.value}, {self.step}: {why}')
 
-    def widgets(self, live: bool) -> tuple[Any, Any]:
+    @property
+    def whole(self) -> bool:
+        return all(isinstance(n, int) for n in (self.low, self.high, self.value, self.step))
+
+    def check(self, name: str, value: Any) -> None:
+        """ValueError for a value that the slider cannot have."""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            raise ValueError(f"{name}: {value!r}: must be a {'whole ' if self.whole else ''}number")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{name}: {value}: must be from {self.low} to {self.high}")
+
+    def widgets(self, live: bool) -> tuple[Any, ...]:
         """The slider, and a number box of the same name: the twin that a screen reader can read and type into."""
-        whole = all(isinstance(n, int) for n in (self.low, self.high, self.value, self.step))
         slider, box = (
-            (widgets.IntSlider, widgets.BoundedIntText) if whole else (widgets.FloatSlider, widgets.BoundedFloatText)
+            (widgets.IntSlider, widgets.BoundedIntText)
+            if self.whole
+            else (widgets.FloatSlider, widgets.BoundedFloatText)
         )
         given = {"value": self.value, "min": self.low, "max": self.high, "step": self.step, "description": self.label}
         return (
@@ -53,19 +65,48 @@ class Slider:
         )
 
 
-class Panel(widgets.VBox):  # type: ignore[misc]
-    """A drawing function with its sliders; `at` moves them from code and gives the figure."""
+@dataclass(frozen=True)
+class Choice:
+    """A label, the texts to choose from, and the one at the start: a dropdown."""
 
-    def __init__(self, draw: Callable[..., Figure], sliders: dict[str, Slider], live: bool) -> None:
-        self._draw, self._sliders = draw, {}
+    label: str
+    options: Sequence[str]
+    value: str
+
+    def __post_init__(self) -> None:
+        if not self.options or len(set(self.options)) < len(self.options):
+            raise ValueError(f'choice "{self.label}": {list(self.options)}: must be different texts, one at least')
+        self.check(f'choice "{self.label}"', self.value)
+
+    def check(self, name: str, value: Any) -> None:
+        """ValueError for a value that is none of the options."""
+        if value not in self.options:
+            raise ValueError(f"{name}: {value!r}: must be one of {', '.join(self.options)}")
+
+    def widgets(self, live: bool) -> tuple[Any, ...]:
+        """The dropdown alone: its label belongs to it, and a screen reader says both."""
+        given = {"options": tuple(self.options), "value": self.value, "description": self.label}
+        layout = {"width": "max-content", "max_width": "100%"}
+        return (widgets.Dropdown(**given, style={"description_width": "initial"}, layout=layout),)
+
+
+Control = Slider | Choice
+
+
+class Panel(widgets.VBox):  # type: ignore[misc]
+    """A drawing function with its sliders and choices; `at` sets them from code and gives the figure."""
+
+    def __init__(self, draw: Callable[..., Figure], controls: dict[str, Control], live: bool) -> None:
+        self._draw, self._controls, self._handles = draw, controls, {}
         self._view = widgets.HTML()
         rows = []
-        for name, slider in sliders.items():
-            handle, box = slider.widgets(live)
+        for name, control in controls.items():
+            handle, *twins = control.widgets(live)
             handle.observe(self._redraw, "value")
-            link((handle, "value"), (box, "value"))  # after the redraw: a jslink would make the picture wait
-            self._sliders[name] = handle
-            rows.append(widgets.HBox([handle, box], layout={"flex_flow": "row wrap"}))
+            for twin in twins:  # after the redraw: a jslink would make the picture wait
+                link((handle, "value"), (twin, "value"))
+            self._handles[name] = handle
+            rows.append(widgets.HBox([handle, *twins], layout={"flex_flow": "row wrap"}))
         super().__init__([*rows, self._view])
         if live:
             self.add_class("mlinfra-live")
@@ -74,37 +115,29 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def _redraw(self, _: object = None) -> None:
         self._figure, self._error = None, None
         try:
-            self._figure = self._draw(**{name: slider.value for name, slider in self._sliders.items()})
+            self._figure = self._draw(**{name: handle.value for name, handle in self._handles.items()})
             picture, said = self._figure.svg, self._figure.description
         except Exception as error:  # shown to the reader: a front end only logs what a callback raises
             self._error, picture, said = error, "", f"This setting has no picture: {error}"
         self._view.value = f'{picture}<p role="status">{escape(said)}</p>'
 
-    def at(self, **values: Number) -> Figure:
-        """The figure with the sliders moved to these values; they move back afterwards."""
+    def at(self, **values: Number | str) -> Figure:
+        """The figure with the sliders and choices set to these values; they go back afterwards."""
         for name, value in values.items():
-            self._check(name, value)
-        before = {name: self._sliders[name].value for name in values}
+            if name not in self._controls:
+                raise ValueError(f'slider "{name}": must be one of {", ".join(self._controls)}')
+            self._controls[name].check(name, value)
+        before = {name: self._handles[name].value for name in values}
         try:
             for name, value in values.items():
-                self._sliders[name].value = value
+                self._handles[name].value = value
             if self._error is not None:
                 raise self._error
             assert self._figure is not None
             return self._figure
         finally:
             for name, value in before.items():
-                self._sliders[name].value = value
-
-    def _check(self, name: str, value: Number) -> None:
-        if name not in self._sliders:
-            raise ValueError(f'slider "{name}": must be one of {", ".join(self._sliders)}')
-        slider = self._sliders[name]
-        whole = isinstance(slider, widgets.IntSlider)
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            raise ValueError(f"{name}: {value!r}: must be a {'whole ' if whole else ''}number")
-        if not slider.min <= value <= slider.max:
-            raise ValueError(f"{name}: {value}: must be from {slider.min} to {slider.max}")
+                self._handles[name].value = value
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
         widget = super()._repr_mimebundle_(**kwargs)
@@ -112,8 +145,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         return {**widget, **still}, {"image/png": {"width": WIDTH}} if still else {}
 
 
-def panel(draw: Callable[..., Figure], live: bool = True, **sliders: Slider) -> Panel:
-    """Sliders that redraw `draw(**values)`; `live=False` waits for the handle to be released (slow drawings)."""
-    if not sliders:
+def panel(draw: Callable[..., Figure], live: bool = True, **controls: Control) -> Panel:
+    """Sliders and choices that redraw `draw(**values)`; `live=False` waits until a handle is released (slow ones)."""
+    if not controls:
         raise ValueError("a panel needs a slider")
-    return Panel(draw, sliders, live)
+    return Panel(draw, controls, live)

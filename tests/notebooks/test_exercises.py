@@ -15,6 +15,7 @@ from waiting import HANG_S
 ANSWER = re.compile(r"^answer = \.\.\..*$", re.M)
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.S)
 WRONG = (
+    "assert '{0}'.split('.')[-1] == {0}.name.replace('-', '_')\n"
     "assert [{0}.check(a).message for a, _ in {0}.mistakes] == [m for _, m in {0}.mistakes]\n"
     "assert {0}.mistakes and {0}.check('nonsense').outcome == 'Not yet'\n"
     "print({0}.check({0}.mistakes[0][0]))\n"
@@ -30,7 +31,7 @@ def exercises(cells: Cells) -> dict[str, tuple[str, nbformat.NotebookNode]]:
     for cell in cells:
         if cell.cell_type == "markdown" and (folded := SOLUTION.search(cell.source)):
             solution = folded[1]
-        elif check := re.search(r"^(\w+)\.check\(answer\)$", cell.source, re.M):
+        elif check := re.search(r"^([\w.]+)\.check\(answer\)$", cell.source, re.M):
             found[check[1]] = solution, cell
             solution = ""
     return found
