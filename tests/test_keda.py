@@ -360,7 +360,7 @@ def test_a_formula_replaces_the_metrics_of_the_external_triggers() -> None:
     made = scaled(triggers=(A, B, LOAD, OWN), scaling_modifiers=half)
     composite = hpa.External("composite-metric", hpa.AverageValue("2500m"))
     assert made.hpa().metrics == (hpa.Resource("cpu", hpa.Utilization(60)), composite)
-    assert [made.active(value) for value in (1, 1.1)] == [False, True]
+    assert [made.active([value]) for value in (1, 1.1)] == [False, True]
     assert keda.ScaledObject.of(made.manifest()) == made
     assert validate(made.manifest()) == validate(made.hpa().manifest()) == []
     assert keda.ScalingModifiers("a", 3, metric_type="Value").metric().target == hpa.Value("3000m")
