@@ -2,96 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 import warnings
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import nbformat
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from nbclient.exceptions import CellExecutionError
-from PIL import Image
 
 from mlinfra import admission, manifest, study
-from mlinfra.study import copies, figure, manifests
+from mlinfra.study import copies, manifests
 
 
 def line(*values: float) -> dict[str, list[tuple[float, float]]]:
     return {"value": [(float(t), v) for t, v in enumerate(values)]}
-
-
-@given(st.lists(st.floats(0, 1e9, allow_subnormal=False), min_size=1, max_size=20), st.text(min_size=1, max_size=20))
-def test_any_figure_is_well_formed_and_says_what_it_shows(values: list[float], title: str) -> None:
-    title = "".join(c for c in title if c.isprintable()) or "t"
-    drawn = study.steps(title, "says & shows", study.Row("y", line(*values), {"mark": 1}))
-    root = ElementTree.fromstring(drawn.svg)
-    assert root.get("role") == "img"
-    assert root.get("aria-label") == f"{title}. says & shows"
-    assert "nan" not in drawn.svg
-
-
-def test_a_picture_is_the_same_every_time_and_as_wide_as_drawn() -> None:
-    first, second = (study.steps("t", "d", study.Row("y", line(1, 3, 2))) for _ in range(2))
-    assert first.png() == second.png()
-    assert Image.open(io.BytesIO(first.png())).width == figure.WIDTH
-
-
-def hexadecimal(rgb: Any) -> str:
-    return f"#{bytes(rgb).hex()}"
-
-
-def test_a_pixel_has_a_colour_of_the_svg_or_a_tint_of_one() -> None:
-    many = {f"line {i}": [(0.0, float(i)), (1.0, float(i))] for i in range(4)}
-    rows = [study.Boxes("n", [study.Cell("a", i) for i in range(5)])]
-    for drawn in (study.steps("t", "d", study.Row("y", many)), study.grid("t", "d", *rows)):
-        colours = Image.open(io.BytesIO(drawn.png())).convert("RGB").getcolors(256)
-        assert colours
-        shown = {hexadecimal(rgb) for _, rgb in colours}
-        named = {text.lower() for text in re.findall("#[0-9a-fA-F]{6}", drawn.svg)}
-        assert named <= shown, "each colour of the SVG is in the picture as it is"
-        assert shown <= {hexadecimal(rgb) for rgb in figure._tints(drawn.svg)}
-
-
-def test_lines_differ_in_more_than_colour() -> None:
-    many = {f"line {i}": [(0.0, float(i)), (1.0, float(i))] for i in range(4)}
-    paths = [p for p in study.steps("t", "d", study.Row("y", many)).svg.split("<path ") if 'stroke-width="2"' in p]
-    dashes = {p.partition("stroke-dasharray=")[2].partition("/>")[0] for p in paths}
-    assert len(dashes) == 4
-
-
-def test_a_grid_shows_every_box_with_more_than_its_colour() -> None:
-    first = study.Boxes("node-1", [study.Cell("a", 0), study.Cell("b", 1), study.Cell()], "1 free")
-    drawn = study.grid("GPUs", "who has what", first, study.Boxes("node-2", [study.Cell(struck=True)]))
-    root = ElementTree.fromstring(drawn.svg)
-    boxes = [box.get("fill") for box in root.findall("{*}rect")[1:]]
-    assert boxes == [figure.FILLS[0], figure.FILLS[1], "#ffffff", "#ffffff"]
-    assert [text.text for text in root.findall("{*}text")] == ["GPUs", "node-1", "a", "b", "1 free", "node-2"]
-    assert len(root.findall("{*}path")) == 1
-    assert Image.open(io.BytesIO(drawn.png())).width == figure.WIDTH
-
-
-@given(st.integers(1, 40), st.integers(1, 30))
-def test_a_grid_stays_inside_the_picture(columns: int, rows: int) -> None:
-    drawn = study.grid("t", "d", *(study.Boxes(f"n{i}", [study.Cell(fill=i)] * columns) for i in range(rows)))
-    boxes = ElementTree.fromstring(drawn.svg).findall("{*}rect")
-    assert max(float(box.get("x", 0)) + float(box.get("width", 0)) for box in boxes) <= figure.WIDTH
-
-
-def test_bars_add_up_and_name_what_fits() -> None:
-    rows = {"before": {"image": 12.0, "weights": 70.0}, "after": {"image": 12.0, "weights": 0.5}}
-    drawn = study.bars("Cold start", "what takes how long", rows, "s")
-    root = ElementTree.fromstring(drawn.svg)
-    parts = [(box.get("fill"), float(box.get("width", 0))) for box in root.findall("{*}rect")[1:]]
-    assert [fill for fill, _ in parts] == [figure.FILLS[0], figure.FILLS[1]] * 3, "a legend and two bars"
-    assert parts[3][1] / parts[2][1] == pytest.approx(70 / 12, rel=0.01)
-    said = [text.text for text in root.findall("{*}text")]
-    assert said == ["Cold start", "image", "weights", "before", "image", "weights", "82 s", "after", "image", "12.5 s"]
 
 
 def test_functions_with_the_same_effect_are_the_same() -> None:
@@ -100,17 +26,6 @@ def test_functions_with_the_same_effect_are_the_same() -> None:
     assert "one is missing" in str(tidy.check(lambda n: [n]))
     assert "Your answer raised TypeError" in str(tidy.check(lambda n: n))
     assert "For (3) yours gives [3, 3]" in str(tidy.check(lambda n: [n, n]))
-
-
-def test_a_tree_joins_each_thing_to_its_owner() -> None:
-    drawn = study.tree("t", "d", [(0, "Service", "a"), (1, "Pod", "b"), (2, "Container", "c"), (1, "Pod", "e")])
-    root = ElementTree.fromstring(drawn.svg)
-    boxes = root.findall("{*}rect")[1:]
-    left = [float(box.get("x", 0)) for box in boxes]
-    assert left[0] < left[1] < left[2]
-    assert left[3] == left[1]
-    assert len(root.findall("{*}path")) == 3
-    assert [text.text for text in root.findall("{*}text")][1:5] == ["Service", "a", "Pod", "b"]
 
 
 def test_a_notebook_says_which_engine_is_missing() -> None:
@@ -134,13 +49,6 @@ def test_an_engine_is_heard_only_when_it_fails(capfd: pytest.CaptureFixture[str]
         fail()
 
 
-def test_a_figure_needs_words() -> None:
-    with pytest.raises(ValueError, match="needs a title and a description"):
-        study.grid("", "d")
-    with pytest.raises(ValueError, match="needs a title and a description"):
-        study.steps("t", "", study.Row("y", line(1)))
-
-
 def draw(cpu: int) -> study.Figure:
     if cpu == 13:
         raise ValueError("13 % is not drawn")
@@ -160,6 +68,35 @@ def test_a_panel_shows_what_its_callback_raises() -> None:
     assert panel._view.value == '<p role="status">This setting has no picture: 13 % is not drawn</p>'
     with pytest.raises(ValueError, match="13 % is not drawn"):
         panel.at(cpu=13)
+
+
+def engine(name: str, cpu: int) -> study.Figure:
+    return study.steps(name, f"{name} at {cpu}", study.Row("y", line(cpu)))
+
+
+def test_a_panel_chooses_from_names_and_goes_back() -> None:
+    choice = study.Choice("Autoscaler", ["HPA", "KPA"], "HPA")
+    panel = study.panel(engine, name=choice, cpu=study.Slider("CPU, %", 0, 100, 30))
+    assert panel.at(name="KPA").description == "KPA at 30"
+    assert panel._figure is not None
+    assert panel._figure.description == "HPA at 30"
+    (dropdown,) = choice.widgets(live=True)
+    assert (dropdown.description, dropdown.value) == ("Autoscaler", "HPA"), "the label is what a screen reader says"
+    with pytest.raises(ValueError, match=r"name: 'VPA': must be one of HPA, KPA"):
+        panel.at(name="VPA")
+
+
+@pytest.mark.parametrize(
+    ("options", "value", "message"),
+    [
+        ([], "HPA", "must be different texts, one at least"),
+        (["HPA", "HPA"], "HPA", "must be different texts, one at least"),
+        (["HPA"], "KPA", "'KPA': must be one of HPA"),
+    ],
+)
+def test_a_choice_offers_different_texts_and_starts_at_one(options: list[str], value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study.Choice("Autoscaler", options, value)
 
 
 @pytest.mark.parametrize(
@@ -327,16 +264,3 @@ def test_the_page_beside_the_copies_leads_to_them(tmp_path: Path) -> None:
     assert (
         copies.page(tmp_path, tmp_path / "work") == "[1](01.ipynb#A) [terms](../GLOSSARY.md) [w](https://x.y) [h](#h)"
     )
-
-
-def test_a_timeline_is_drawn_to_scale() -> None:
-    rows = {"prep": [study.Span(0, 20, "20 min")], "train": [study.Span(20, 80, "60 min", 1), study.Span(80, 100)]}
-    drawn = study.timeline("Two steps", "what runs when", rows)
-    parts = [
-        (float(x), float(width))
-        for x, width in re.findall(r'<rect x="([\d.]+)" y="\d+" width="([\d.]+)" height="24"', drawn.svg)
-    ]
-    assert parts[1][1] == pytest.approx(3 * parts[0][1], abs=0.2)
-    assert parts[1][0] == pytest.approx(parts[0][0] + parts[0][1], abs=0.2)
-    assert study.timeline("Nothing", "yet", {}).svg
-    assert study.timeline("Next to nothing", "a", {"prep": [study.Span(0, 1e-141)]}).svg

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from mlinfra.study.diagram_boxes import MARGIN, Arrow, Frame, boxes, frames, widest
 from mlinfra.study.diagram_labels import LINE, Point, Rect, beside, free, segments
 from mlinfra.study.diagram_plan import Plan
+from mlinfra.study.diagram_routes import Box
 from mlinfra.study.figure import COLOURS, FILLS, INK, SOFT, WIDTH, Figure, svg, text, text_width
 
 BANDS = ("#eef7fd", "#fdf5e6", "#ebf8f4", "#fdfbe3", "#faf1f6")  # the fills, much lighter
+BOLD = 1.12  # how much wider a bold text is
 KINDS = {False: "request or data", True: "control or watch"}
 
 
@@ -24,29 +27,36 @@ def diagram(
 
     A box without text leaves its place free. ValueError for what is not one of the boxes, and for what has no room.
     """
-    groups = groups or {}
-    _known(layers, arrows, groups)
-    found = boxes(layers, arrows, groups)
-    framed = frames(groups, found)
-    for roomier in range(6):
-        plan = Plan(layers, found, framed, arrows, roomier)
-        labels = _labels(plan)
-        if None not in labels:
-            break
-    else:
-        crowded = [arrow.label for arrow, label in zip(arrows, labels, strict=True) if label is None]
-        raise ValueError(f"no room for the labels {crowded}: make them shorter, or break them by \\n")
+    _known(layers, arrows, groups or {})
+    found = boxes(layers, arrows, groups or {})
+    plan, labels = _planned(layers, found, frames(groups or {}, found), arrows)
     bottom = plan.gaps[-1][1] + 4
-    parts = [text(14, 20, title, size=14, weight="bold"), *_bands(plan, layers), *_frames(plan), *_boxes(plan, layers)]
+    parts = [text(14, 20, title, size=14, weight="bold"), *_bands(plan), *_frames(plan), *_boxes(plan)]
     parts += [_line(plan.points(i), arrow.dashed) for i, arrow in enumerate(arrows)]
-    parts += [_text(r, a.label, a.dashed) for r, a in zip(labels, arrows, strict=True) if r and a.label]
+    parts += [_text(place, a.label, a.dashed) for place, a in zip(labels, arrows, strict=True) if place and a.label]
     legend = _legend(arrows, bottom)
     return Figure(svg(round(bottom + (22 if legend else 2)), title, description, "".join(parts) + legend), description)
+
+
+def _planned(
+    layers: Mapping[str, Sequence[str]], boxes: Mapping[str, Box], frames: Sequence[Frame], arrows: Sequence[Arrow]
+) -> tuple[Plan, list[Rect | None]]:
+    """The first plan with room for every label, and their places; each plan is roomier than the one before."""
+    crowded: list[str] = []
+    for space, step in product((14, 20, 28), (0, 6, 14)):
+        plan = Plan(layers, boxes, frames, arrows, space, step)
+        labels = _labels(plan)
+        if None not in labels:
+            return plan, labels
+        crowded = [arrow.label for arrow, label in zip(arrows, labels, strict=True) if label is None]
+    raise ValueError(f"no room for the labels {crowded}: make them shorter, or break them by \\n")
 
 
 def _known(layers: Mapping[str, Sequence[str]], arrows: Sequence[Arrow], groups: Mapping[str, Sequence[str]]) -> None:
     """ValueError for a box that is there twice, and for arrows and groups of what is not there."""
     names = [name for row in layers.values() for name in row if name]
+    if not names or not all(groups.values()):
+        raise ValueError("a diagram needs a box, and so does each of its groups")
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"box {name!r}: must be there once")
@@ -59,19 +69,23 @@ def _known(layers: Mapping[str, Sequence[str]], arrows: Sequence[Arrow], groups:
 
 
 def _labels(plan: Plan) -> list[Rect | None]:
-    """A place for the label of each arrow, if there is one; what was placed before is in the way of the next."""
+    """A place for the label of each arrow, if there is one; those with few places come first."""
     lines = [segments(plan.points(i)) for i in range(len(plan.arrows))]
     solid = [Rect(b.left, plan.tops[b.layer], b.right, plan.bottoms[b.layer]) for b in plan.boxes.values()]
-    solid += [part for frame in plan.frames for part in _border(plan, frame)]
-    room, found = Rect(plan.left, 30, WIDTH - MARGIN, plan.gaps[-1][1] + 4), list[Rect | None]()
+    solid += [part for frame in plan.frames for part in (*_border(plan, frame), _title(plan, frame))]
+    solid += [_name(plan, i, name) for i, name in enumerate(plan.layers)]
+    room = Rect(MARGIN, 30, WIDTH - MARGIN, plan.gaps[-1][1] + 4)
+    inside, others = [], []
     for i, arrow in enumerate(plan.arrows):
-        if not arrow.label:
-            found.append(Rect(0, 0, 0, 0))
-            continue
-        far = solid + [r for r in found if r] + [part for j, other in enumerate(lines) if j != i for part in other]
-        places = beside(lines[i], widest(arrow.label), LINE * (arrow.label.count("\n") + 1))
-        found.append(free(places, lines[i], far, room))
-    return found
+        places = list(beside(lines[i], widest(arrow.label), LINE * (arrow.label.count("\n") + 1)))
+        inside.append(places)
+        others.append([part for j, other in enumerate(lines) if j != i for part in other])
+    found: dict[int, Rect | None] = {}
+    for i in sorted(range(len(lines)), key=lambda i: (len(inside[i]), i)):
+        if plan.arrows[i].label:
+            far = [*solid, *filter(None, found.values()), *others[i]]
+            found[i] = free(inside[i], lines[i], far, room, (16, 9, 4))
+    return [found.get(i, Rect(0, 0, 0, 0)) for i in range(len(lines))]
 
 
 def _frame(plan: Plan, frame: Frame) -> Rect:
@@ -80,21 +94,35 @@ def _frame(plan: Plan, frame: Frame) -> Rect:
 
 
 def _border(plan: Plan, frame: Frame) -> list[Rect]:
-    """The four sides of a frame, and its title."""
     r = _frame(plan, frame)
     corners: list[Point] = [(r.left, r.top), (r.right, r.top), (r.right, r.bottom), (r.left, r.bottom), (r.left, r.top)]
-    return [*segments(corners), Rect(r.left, r.top, r.left + 12 + text_width(frame.title) * 1.1, r.top + 18)]
+    return segments(corners)
 
 
-def _bands(plan: Plan, layers: Mapping[str, Sequence[str]]) -> list[str]:
+def _title(plan: Plan, frame: Frame) -> Rect:
+    """Where the title of a frame stands: at its left end, or as near to it as no arrow runs through it."""
+    r, lines = _frame(plan, frame), [part for i in range(len(plan.arrows)) for part in segments(plan.points(i))]
+    width = text_width(frame.title) * BOLD
+    steps = range(int(max(0, r.right - r.left - width - 16)) // 4 + 1)
+    places = [Rect(r.left + 8 + 4 * i, r.top + 3, r.left + 8 + 4 * i + width, r.top + 18) for i in steps]
+    return free(places, (), lines, r, (5,)) or places[0]
+
+
+def _name(plan: Plan, layer: int, name: str) -> Rect:
+    """Where the name of a layer stands, at the left of its band."""
+    middle, high = (plan.tops[layer] + plan.bottoms[layer]) / 2, LINE * (name.count("\n") + 1)
+    left = MARGIN + 10
+    return Rect(left, middle - high / 2, left + widest(name) * BOLD, middle + high / 2)
+
+
+def _bands(plan: Plan) -> list[str]:
     parts = []
-    for i, (name, (top, bottom)) in enumerate(zip(layers, plan.bands, strict=True)):
+    for i, (name, (top, bottom)) in enumerate(zip(plan.layers, plan.bands, strict=True)):
         size = f'width="{WIDTH - 2 * MARGIN}" height="{bottom - top:.1f}"'
         parts.append(f'<rect x="{MARGIN}" y="{top:.1f}" {size} rx="8" fill="{BANDS[i % len(BANDS)]}"/>')
-        middle, lines = (plan.tops[i] + plan.bottoms[i]) / 2, name.split("\n")
-        for j, line in enumerate(lines):
-            y = middle + 4 + LINE * (j - (len(lines) - 1) / 2)
-            parts.append(text(MARGIN + 10, y, line, weight="bold"))
+        place = _name(plan, i, name)
+        for j, line in enumerate(name.split("\n")):
+            parts.append(text(place.left, place.top + 11 + LINE * j, line, weight="bold"))
     return parts
 
 
@@ -104,11 +132,12 @@ def _frames(plan: Plan) -> list[str]:
         r = _frame(plan, frame)
         size = f'width="{r.right - r.left:.1f}" height="{r.bottom - r.top:.1f}" rx="8"'
         parts.append(f'<rect x="{r.left:.1f}" y="{r.top:.1f}" {size} fill="#ffffff" stroke="{SOFT}"/>')
-        parts.append(text(r.left + 8, r.top + 14, frame.title, weight="bold"))
+        title = _title(plan, frame)
+        parts.append(text(title.left, title.top + 11, frame.title, weight="bold"))
     return parts
 
 
-def _boxes(plan: Plan, layers: Mapping[str, Sequence[str]]) -> list[str]:
+def _boxes(plan: Plan) -> list[str]:
     parts = []
     for name, box in plan.boxes.items():
         top, bottom, fill = plan.tops[box.layer], plan.bottoms[box.layer], FILLS[box.layer % len(FILLS)]

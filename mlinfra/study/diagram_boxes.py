@@ -49,7 +49,7 @@ def widest(name: str) -> float:
 
 
 def label_width(layers: Mapping[str, Sequence[str]]) -> float:
-    return max(map(widest, layers)) + 12
+    return max(map(widest, layers)) * 1.12 + 12
 
 
 def boxes(
@@ -59,7 +59,7 @@ def boxes(
     found: dict[str, Box] = {}
     for number, (layer, row) in enumerate(layers.items()):
         room = label_width(layers) + 24, WIDTH - MARGIN - 14.0
-        own = [max(SMALLEST, widest(name) + 22) for name in row]
+        own = [max(SMALLEST, widest(name) + 22, 40 + 16 * _busiest(name, layers, arrows)) for name in row]
         labelled = [_between(a, b, arrows, groups) for a, b in pairwise(row)]
         plain = [_between(a, b, (), groups) for a, b in pairwise(row)]
         for widths, least in (([max(own)] * len(own), labelled), (own, labelled), (own, plain)):
@@ -72,13 +72,21 @@ def boxes(
     return found
 
 
+def _busiest(name: str, layers: Mapping[str, Sequence[str]], arrows: Sequence[Arrow]) -> int:
+    """How many arrows one side of a box may have."""
+    rows = {box: number for number, row in enumerate(layers.values()) for box in row}
+    others = [rows[a.end if a.start == name else a.start] for a in arrows if name in (a.start, a.end)]
+    above, below = (sum(sign * (row - rows[name]) < 0 for row in others) for sign in (1, -1))
+    return max(above, below) + others.count(rows[name])
+
+
 def _between(left: str, right: str, arrows: Sequence[Arrow], groups: Mapping[str, Sequence[str]]) -> float:
     """The least distance of two neighbours: for frames between them, and for the labels of their arrows."""
     edges = sum(
         12 + 8 * _depth(title, groups) for title, names in groups.items() if (left in names) != (right in names)
     )
     labels = [widest(arrow.label) for arrow in arrows if {arrow.start, arrow.end} == {left, right}]
-    return max(NEAREST, edges, max(labels, default=0) + 28)
+    return max(NEAREST, edges, edges * 0.6 + max(labels, default=-28) + 28)
 
 
 def _spread(widths: Sequence[float], least: Sequence[float], room: Interval) -> list[float] | None:

@@ -24,6 +24,10 @@ class Rect:
         apart_y = max(other.top - self.bottom, self.top - other.bottom)
         return max(apart_x, apart_y) < distance
 
+    def within(self, other: Rect) -> bool:
+        across = other.left <= self.left and self.right <= other.right
+        return across and other.top <= self.top and self.bottom <= other.bottom
+
 
 def segments(points: Sequence[Point]) -> list[Rect]:
     """The straight parts of a line with corners."""
@@ -35,7 +39,7 @@ def beside(parts: Sequence[Rect], width: float, height: float) -> Iterator[Rect]
     flat = sorted((p for p in parts if p.top == p.bottom), key=lambda p: p.left - p.right)
     upright = sorted((p for p in parts if p.top != p.bottom), key=lambda p: p.top - p.bottom)
     for part in flat:
-        for x in _outward((part.left + part.right) / 2, (part.right - part.left) / 2):
+        for x in _outward((part.left + part.right) / 2, (part.right - part.left) / 2 + width / 4):
             yield Rect(x - width / 2, part.top - height - 2, x + width / 2, part.top - 2)
             yield Rect(x - width / 2, part.top + 3, x + width / 2, part.top + 3 + height)
     for part in upright:
@@ -49,11 +53,13 @@ def _outward(middle: float, reach: float) -> Iterator[float]:
         yield from {middle + 3 * step: 0, middle - 3 * step: 0}
 
 
-def free(places: Iterator[Rect], near: Sequence[Rect], far: Sequence[Rect], room: Rect) -> Rect | None:
-    """The first place that keeps away from everything: a little from its own line, more from all else."""
-    for rect in places:
-        inside = room.left <= rect.left and rect.right <= room.right and room.top <= rect.top
-        alone = not any(rect.meets(other, 1) for other in near) and not any(rect.meets(other, 4) for other in far)
-        if inside and alone and rect.bottom <= room.bottom:
-            return rect
+def free(
+    places: Sequence[Rect], near: Sequence[Rect], far: Sequence[Rect], room: Rect, distances: Sequence[float]
+) -> Rect | None:
+    """The first place that keeps the first distance from all but its own line; else the next distance."""
+    inside = [rect for rect in places if rect.within(room) and not any(rect.meets(other, 1) for other in near)]
+    for distance in distances:
+        for rect in inside:
+            if not any(rect.meets(other, distance) for other in far):
+                return rect
     return None

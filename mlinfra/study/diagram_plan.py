@@ -21,11 +21,13 @@ class Plan:
         boxes: Mapping[str, Box],
         frames: Sequence[Frame],
         arrows: Sequence[Arrow],
-        roomier: int,
+        space: float,
+        step: float,
     ) -> None:
-        self.boxes, self.frames, self.arrows, self.roomier = boxes, frames, arrows, roomier
-        self.left = label_width(layers) + 8
+        self.boxes, self.frames, self.arrows, self.space, self.step = boxes, frames, arrows, space, step
+        self.layers, self.left = list(layers), label_width(layers) + 8
         self.legs = self._legs()
+        self._untangle()
         self.bent = self._bent()
         self.lanes = {gap: lanes(legs) for gap, legs in self.bent.items()}
         self.tops: list[float] = []
@@ -36,7 +38,9 @@ class Plan:
 
     def _legs(self) -> dict[int, list[Leg]]:
         """The legs of each arrow by its number: straight ones first, then the long ones."""
-        ways = Ways(self.boxes, self._walls(), (self.left + 8, WIDTH - MARGIN - 6), 14 + 4 * self.roomier)
+        ways = Ways(
+            self.boxes, (self._walls(False), self._walls(True)), (self.left + 8, WIDTH - MARGIN - 6), self.space
+        )
         for frame in self.frames:
             for gap in frame.layers[1:]:
                 ways.taken.setdefault(gap, []).extend((frame.left, frame.right))
@@ -47,18 +51,36 @@ class Plan:
                 found[i] = []
             elif legs := ways.straight(start, end, self._shift(i)):
                 found[i] = legs
-        for i in sorted(set(range(len(pairs))) - set(found), key=lambda i: -abs(pairs[i][0].layer - pairs[i][1].layer)):
+        far = {i: (start.layer - end.layer, start.middle - end.middle) for i, (start, end) in enumerate(pairs)}
+        for i in sorted(far.keys() - found, key=lambda i: (-abs(far[i][0]), abs(far[i][1]), i)):
             start, end = pairs[i]
-            found[i] = ways.around(start, end) if start.layer == end.layer else ways.bent(start, end)
+            found[i] = (
+                ways.around(start, end, self._under(start, end)) if start.layer == end.layer else ways.bent(start, end)
+            )
         return found
 
-    def _walls(self) -> dict[int, list[Interval]]:
+    def _untangle(self) -> None:
+        """Bent legs leave one side of a box in the order of where they go."""
+        sides: dict[tuple[str, int, bool], list[tuple[int, int, int]]] = {}
+        for i, legs in self.legs.items():
+            for name, at, end in ((self.arrows[i].start, 0, 0), (self.arrows[i].end, -1, 1)):
+                if legs and not legs[at].straight:
+                    sides.setdefault((name, legs[at].gap, legs[at].above[end]), []).append((i, at, end))
+        for ports in sides.values():
+            xs = sorted(self.legs[i][at].ends[end] for i, at, end in ports)
+            goals = sorted(ports, key=lambda port: self.legs[port[0]][port[1]].ends[1 - port[2]])
+            for x, (i, at, end) in zip(xs, goals, strict=True):
+                self.legs[i][at] = self.legs[i][at].moved(end, x)
+
+    def _walls(self, through: bool) -> dict[int, list[Interval]]:
+        """Where no arrow crosses a layer: at boxes, and at frames or only at their edges."""
         walls: dict[int, list[Interval]] = {}
         for box in self.boxes.values():
             walls.setdefault(box.layer, []).append((box.left - 10, box.right + 10))
         for frame in self.frames:
             for layer in frame.layers:
-                walls.setdefault(layer, []).append((frame.left - 8, frame.right + 8))
+                edges = [(frame.left - 8, frame.left + 8), (frame.right - 8, frame.right + 8)]
+                walls.setdefault(layer, []).extend(edges if through else [(frame.left - 8, frame.right + 8)])
         return walls
 
     def _alike(self, i: int) -> list[int]:
@@ -68,7 +90,7 @@ class Plan:
     def _shift(self, i: int) -> float:
         """How far an arrow lies from the middle when several join the same two boxes."""
         alike = self._alike(i)
-        return (alike.index(i) - (len(alike) - 1) / 2) * max(18, 14 + 4 * self.roomier)
+        return (alike.index(i) - (len(alike) - 1) / 2) * max(18, self.space)
 
     def _beside(self, start: Box, end: Box) -> bool:
         """Whether an arrow goes straight to the side: no box between, and room for its label."""
@@ -77,7 +99,13 @@ class Plan:
         left, right = sorted((start, end), key=lambda box: box.left)
         between = [b for b in self.boxes.values() if b.layer == left.layer and left.right < b.left < right.left]
         labels = [widest(a.label) for a in self.arrows if {a.start, a.end} == {start.name, end.name}]
-        return not between and max(labels) + 14 <= right.left - left.right
+        edges = [12 + 8 * frame.depth for frame in self.frames if (left in frame.boxes) != (right in frame.boxes)]
+        return not between and max(labels) + 14 + 0.6 * sum(edges) <= right.left - left.right
+
+    def _under(self, start: Box, end: Box) -> bool:
+        """Whether a way within a layer runs below it: outside of the picture's rows, else to the left."""
+        outer = {0: False, max(box.layer for box in self.boxes.values()): True}
+        return outer.get(start.layer, start.left > end.left)
 
     def _bent(self) -> dict[int, list[Leg]]:
         bent: dict[int, list[Leg]] = {}
@@ -109,7 +137,7 @@ class Plan:
         """High enough for the lanes in a gap and the labels on them."""
         bent = max(self.lanes.get(gap, [-1])) + 1
         lines = [self.arrows[i].label.count("\n") + 1 for i in self.legs if any(leg.gap == gap for leg in self.legs[i])]
-        step = 10 + LINE * max(lines, default=0) + 6 * self.roomier
+        step = 10 + LINE * max(lines, default=0) + self.step
         return bent * step + (GAP if 0 < gap < last else 4 if bent == 0 else 12)
 
     def points(self, i: int) -> list[Point]:

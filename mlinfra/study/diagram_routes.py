@@ -49,13 +49,17 @@ class Leg:
     def span(self) -> Interval:
         return min(self.ends), max(self.ends)
 
+    def moved(self, end: int, x: float) -> Leg:
+        """The same leg with one of its ends elsewhere."""
+        return Leg(self.gap, (x, self.ends[1]) if end == 0 else (self.ends[0], x), self.above)
+
 
 @dataclass
 class Ways:
     """Finds ways; remembers the verticals in each gap, so that the next way takes others."""
 
     boxes: Mapping[str, Box]
-    walls: Mapping[int, Sequence[Interval]]  # where no vertical crosses a layer
+    walls: Sequence[Mapping[int, Sequence[Interval]]]  # where no vertical crosses a layer; the last if need be
     room: Interval
     space: float
     taken: dict[int, list[float]] = field(default_factory=dict)
@@ -79,9 +83,8 @@ class Ways:
         xs, gaps = [first, *passed, last], range(start.layer + 1, end.layer + 1)
         return [self._leg(gap, xs[i], xs[i + 1], True, False) for i, gap in enumerate(gaps)]
 
-    def around(self, start: Box, end: Box) -> list[Leg]:
-        """Within a layer: over the boxes between to the right, and under them to the left."""
-        under = start.left > end.left
+    def around(self, start: Box, end: Box, under: bool) -> list[Leg]:
+        """Within a layer: over the boxes between, or under them."""
         gap = start.layer + under
         ends = self._port(start, gap, end.middle), self._port(end, gap, start.middle)
         return [self._leg(gap, *ends, under, under)]
@@ -95,7 +98,8 @@ class Ways:
         places: list[float] = []
         for layer in range(upper.layer + 1, lower.layer):
             near = places[-1] if places else (upper.middle + lower.middle) / 2
-            x = self._free([layer, layer + 1], near, self.room, self.walls.get(layer, ()))
+            tried = (self._free([layer, layer + 1], near, self.room, walls.get(layer, ())) for walls in self.walls)
+            x = next((x for x in tried if x is not None), None)
             if x is None:
                 raise ValueError(f"no way past layer {layer + 1} from {upper.name!r} to {lower.name!r}")
             places.append(x)

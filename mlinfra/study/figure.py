@@ -157,7 +157,7 @@ def _band(row: Row, span: tuple[float, float], top: int) -> str:
     parts += [_rule(y(level), SOFT, "4 3") for level in marks.values()]
     for i, points in enumerate(row.lines.values()):
         parts.append(_path([(_x(t, span), y(v)) for t, v in points], i, row.steps))
-    names = _mark_names({name: y(level) for name, level in marks.items()}, top + 28)
+    names = _mark_names({name: y(level) for name, level in marks.items()}, top + 10)
     return text(LEFT, top + 10, row.label, colour=INK) + "".join(parts) + names + _legend(row, top + 10)
 
 
@@ -165,13 +165,12 @@ def _values(row: Row) -> list[float]:
     return [v for points in row.lines.values() for _, v in points] + list((row.marks or {}).values())
 
 
-def _mark_names(marks: Mapping[str, float], highest: float) -> str:
-    """Each name above its mark; below it where the legend or the mark above is too near."""
-    parts, above = [], highest - 14
+def _mark_names(marks: Mapping[str, float], above: float) -> str:
+    """Each name above its mark; below it where the legend or another name is too near."""
+    parts = []
     for name, y in sorted(marks.items(), key=lambda mark: mark[1]):
-        below = y < above + 14
-        parts.append(text(WIDTH - RIGHT, y + 12 if below else y - 4, name, anchor="end", halo=True))
-        above = y + 12 if below else y
+        above = y - 4 if y - 4 >= above + 13 else max(y + 12, above + 13)
+        parts.append(text(WIDTH - RIGHT, above, name, anchor="end", halo=True))
     return "".join(parts)
 
 

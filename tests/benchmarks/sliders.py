@@ -14,8 +14,8 @@ from playwright.sync_api import Page, sync_playwright
 TIME_CALLBACKS = """
 import gc, time
 for panel in [found for found in gc.get_objects() if type(found).__name__ == "Panel"]:
-    name, slider = next(iter(panel._handles.items()))
-    if "mlinfra-live" in panel._dom_classes:
+    slider = next((handle for handle in panel._handles.values() if hasattr(handle, "min")), None)
+    if slider and "mlinfra-live" in panel._dom_classes:
         values, times = [slider.min, slider.max] * 10, []
         for value in values:
             started = time.perf_counter()

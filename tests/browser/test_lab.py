@@ -206,6 +206,19 @@ def check_sliders(page: Page, panel: Locator) -> int:
     return len(rows)
 
 
+def choose(box: Locator, option: str) -> None:
+    box.select_option(label=option)
+
+
+def check_choices(panel: Locator) -> None:
+    """Each dropdown has a name for a screen reader, and its other option changes the picture."""
+    for row in panel.locator(".widget-dropdown").all():
+        box = row.get_by_role("combobox", name=row.locator("label").text_content() or "", exact=True)
+        options, before = box.locator("option").all_text_contents(), box.input_value()
+        other = next(option for option in options if option != before)
+        assert moved(panel, partial(choose, box, other)), "by choice"
+
+
 def check_narrow(page: Page, panel: Locator) -> None:
     """In a window half as wide nothing is cut off."""
     page.set_viewport_size({"width": 640, "height": 1000})
@@ -240,8 +253,9 @@ def test_every_slider_moves_its_picture(
     sliders = 0
     for number, panel in enumerate(panels(page, path.name)):
         sliders += check_sliders(page, panel)
+        check_choices(panel)
         check_narrow(page, panel)
-        if "mlinfra-live" in (panel.get_attribute("class") or ""):
+        if "mlinfra-live" in (panel.get_attribute("class") or "") and panel.get_by_role("slider").count():
             LATENCIES.extend(step_times(page, panel, presses=10))
         for theme in ("Dark", "Light"):
             use_theme(page, theme)
