@@ -121,14 +121,14 @@ OF_CONTROLLERS = (
 )
 """Beginnings of the annotations that kubectl and controllers write."""
 
-STATUS_IS_READ = ("Node", "Pod")
+STATUS_IS_READ = ("Node", "Pod", "PodDisruptionBudget")
 
 
 def load(source: str | Path | IO[str] | IO[bytes]) -> list[Manifest]:
     """The objects of a file or a stream: YAML of one or more documents, JSON, lists, or what `kubectl get -o` prints.
 
     What the server and its controllers add to an object is dropped: most of `metadata`, some annotations, and `status`
-    but for nodes and pods. ValueError with one sentence for what cannot be read.
+    but for nodes, pods and disruption budgets. ValueError with one sentence for what cannot be read.
     """
     name = name_of(source)
     return loads(read_text(source), name)

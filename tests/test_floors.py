@@ -19,7 +19,8 @@ FLOORS = (
     {"admission"},
     {"autoscaling", "gpu", "helm", "kserve", "pipelines", "ray_serve"},
     {"course"},
-    {"interview"},
+    {"commands", "interview"},
+    {"__main__"},
 )
 ROOMS = FLOORS[2]
 BESIDE = {"study"}

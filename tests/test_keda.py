@@ -387,3 +387,11 @@ def test_what_is_not_modelled_of_an_object_is_named() -> None:
         "spec.fallback.failureThreshold",
         "spec.fallback.replicas",
     ]
+
+
+def test_any_external_trigger_wakes_it_and_cpu_alone_never_sleeps() -> None:
+    cpu = keda.Trigger("cpu", threshold=80, metric_type="Utilization")
+    queue = keda.Trigger("kafka", threshold=5)
+    both = keda.ScaledObject("b", BERT, (cpu, queue))
+    assert [both.active(values) for values in ([9, 0], [0, 1])] == [False, True]
+    assert keda.ScaledObject("b", BERT, (cpu,), min_replica_count=1).active([0])

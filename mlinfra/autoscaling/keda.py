@@ -199,11 +199,15 @@ class ScaledObject:
         return *(metric for metric in metrics if type(metric) is hpa.Resource), self.scaling_modifiers.metric()
 
     def active(self, values: Sequence[float]) -> bool:
-        """Whether the values of the metrics wake the workload: the formula's, or else that of any external trigger."""
+        """Whether the values of the metrics wake the workload: the formula's, or else that of any external trigger.
+
+        Where all triggers are cpu or memory it is always awake (`pkg/scaling/scale_handler.go`).
+        """
         if self.scaling_modifiers is not None:
             return values[-1] > self.scaling_modifiers.activation_target
         pairs = zip(self.triggers, values, strict=True)
-        return any(trigger.active(value) for trigger, value in pairs if trigger.type not in RESOURCE_TRIGGERS)
+        external = [trigger.active(value) for trigger, value in pairs if trigger.type not in RESOURCE_TRIGGERS]
+        return not external or any(external)
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
         """The HPA that KEDA creates: it never goes below one pod, the step to zero is KEDA's own."""
