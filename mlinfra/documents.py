@@ -9,6 +9,7 @@ import codecs
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -67,7 +68,9 @@ def parse(text: str, name: str = "text") -> list[Any]:
 
 
 def _json(text: str) -> Any:
-    document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+    document = json.loads(
+        text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_duplicates
+    )
     if _depth(document) > DEEPEST:
         raise RecursionError
     return document
@@ -77,13 +80,19 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number that JSON has")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a number")
+    return number
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object; a key that stands twice would lose one of its values."""
     obj = dict(pairs)
     if len(obj) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f'key "{twice}" is given twice')
+        times = Counter(key for key, _ in pairs)
+        raise ValueError(f'key "{max(times, key=times.__getitem__)}" is given twice')
     return obj
 
 
@@ -157,11 +166,11 @@ def _loader() -> Any:
         bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-            for i, key in enumerate(keys):
-                if key in keys[:i]:
-                    line = node.value[i][0].start_mark.line + 1
-                    raise ValueError(f'line {line}: key "{key}" is given twice')
+            taken = set()
+            for key, _ in node.value:
+                if str(key.value) in taken and key.tag != "tag:yaml.org,2002:merge":
+                    raise ValueError(f'line {key.start_mark.line + 1}: key "{key.value}" is given twice')
+                taken.add(str(key.value))
             return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
 
         def construct_number(self, node: Any) -> float:

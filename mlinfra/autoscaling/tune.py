@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
+from importlib.util import find_spec
 from itertools import islice, product
 from typing import Any, NamedTuple
 
@@ -111,27 +113,46 @@ class Trial:
 
     def run(self, scaler: hpa.HorizontalPodAutoscaler) -> LoopSimulation:
         """The closed loop, from the minimum on."""
-        arrivals_s = spread(self.counts, self.bin_s)
+        arrivals_s = _arrivals_s(self.counts, self.bin_s)
         replicas = max(1, scaler.min_replicas)
-        until_s = len(self.counts) * self.bin_s
-        return simulate(arrivals_s, self.service, ByHPA(scaler, self.measures), replicas, until_s)
+        return simulate(arrivals_s, self.service, ByHPA(scaler, self.measures), replicas, self.duration_s)
+
+    def figures(self, scaler: hpa.HorizontalPodAutoscaler) -> Figures:
+        run = self.run(scaler)
+        return Figures(run.dollars, run.latency_s(0.99) or 0.0, run.replica_s / self.duration_s, run.flaps)
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.counts) * self.bin_s
 
 
-class Outcome(NamedTuple):
-    """What a setting gives; the latency is infinite where more than one request in a hundred failed."""
+@lru_cache(maxsize=1)  # once a process
+def _arrivals_s(counts: tuple[int, ...], bin_s: float) -> list[float]:
+    return spread(counts, bin_s)
 
-    setting: Setting
+
+class Figures(NamedTuple):
+    """What a run gives; the latency is infinite where more than one request in a hundred failed."""
+
     dollars: float
     p99_s: float
     mean_replicas: float
-    flaps: int
+    turns: int
+
+
+class Outcome(NamedTuple):
+    """A setting, and what it gives."""
+
+    setting: Setting
+    figures: Figures
+
+    def by_cost(self) -> tuple[float, float, Setting]:
+        return self.figures.dollars, self.figures.p99_s, self.setting
 
 
 def tried(trial: Trial, setting: Setting) -> Outcome:
     """One setting through the loop."""
-    run = trial.run(applied(trial.scaler, setting))
-    seconds = len(trial.counts) * trial.bin_s
-    return Outcome(setting, run.dollars, run.latency_s(0.99) or 0.0, run.replica_s / seconds, run.flaps)
+    return Outcome(setting, trial.figures(applied(trial.scaler, setting)))
 
 
 def tune(
@@ -142,11 +163,11 @@ def tune(
 ) -> list[Outcome]:
     """The outcome of each setting, in their order; after an interruption those that are done.
 
-    `jobs` are processes, -1 one a core; 1 is this process alone, as in a browser, where there are no others.
+    `jobs` are processes, -1 one a core; 1 is this process alone, as in a browser or without joblib.
     """
     done: dict[Setting, Outcome] = {}
     try:
-        for outcome in _outcomes(trial, settings, 1 if sys.platform == "emscripten" else jobs):
+        for outcome in _outcomes(trial, settings, jobs):
             done[outcome.setting] = outcome
             progress(len(done))
     except KeyboardInterrupt:
@@ -155,7 +176,7 @@ def tune(
 
 
 def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Iterable[Outcome]:
-    if jobs == 1:
+    if jobs == 1 or sys.platform == "emscripten" or find_spec("joblib") is None:
         return (tried(trial, setting) for setting in settings)
     from joblib import Parallel, delayed
 
@@ -165,15 +186,15 @@ def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Iterable[
 
 
 def pareto_front(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Those that no other beats in cost and latency at once, the cheapest first."""
+    """Those that no other beats in both cost and latency, the cheapest first."""
     front: list[Outcome] = []
-    for outcome in sorted(outcomes, key=lambda each: (each.dollars, each.p99_s, each.setting)):
-        if not front or outcome.p99_s < front[-1].p99_s:
+    for outcome in sorted(outcomes, key=Outcome.by_cost):
+        if not front or outcome.figures.p99_s < front[-1].figures.p99_s:
             front.append(outcome)
     return front
 
 
 def cheapest(outcomes: Iterable[Outcome], p99_s: float) -> Outcome | None:
     """The cheapest outcome that keeps the latency; None where none does."""
-    good = [outcome for outcome in outcomes if outcome.p99_s <= p99_s]
-    return min(good, key=lambda each: (each.dollars, each.p99_s, each.setting), default=None)
+    good = [outcome for outcome in outcomes if outcome.figures.p99_s <= p99_s]
+    return min(good, key=Outcome.by_cost, default=None)

@@ -5,61 +5,55 @@ from __future__ import annotations
 import argparse
 import re
 
-from mlinfra.admission import Invalid
 from mlinfra.autoscaling import hpa
-from mlinfra.commands.report import Report, UsageError, bullets, not_used, paragraphs, read_one
+from mlinfra.commands.flags import count, pair
+from mlinfra.commands.report import Report, UsageError, bullets, paragraphs, read_one
+from mlinfra.manifest import unused_fields
 from mlinfra.quantity import Quantity, milli_value
 
 EXAMPLE = """example:
   python -m mlinfra explain hpa.yaml --replicas 4 --cpu 90%
   python -m mlinfra explain hpa.yaml --replicas 4 --metric requests_per_second=120 --unready 1"""
-PERCENT = re.compile(r"([0-9]+)%")
+PAIRS = (
+    ("--metric", "NAME=VALUE", "a metric's value over all pods"),
+    ("--request", "NAME=AMOUNT", "a pod's request (cpu=1, memory=1Gi)"),
+)
+PERCENT = re.compile(r"([0-9]{1,9})%")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="HPA.yaml")
-    parser.add_argument("--replicas", type=int, required=True, help="replicas that the target has now")
-    parser.add_argument("--unready", type=int, default=0, help="how many of them are not ready (0)")
+    parser.add_argument("--replicas", type=count(0), required=True, help="replicas that the target has now")
+    parser.add_argument("--unready", type=count(0), default=0, help="how many of them are not ready (0)")
     for resource, example in (("cpu", "90%% or 450m"), ("memory", "70%% or 1Gi")):
         parser.add_argument(f"--{resource}", metavar="USE", help=f"use of each ready pod, such as {example}")
-    parser.add_argument(
-        "--metric", action="append", default=[], metavar="NAME=VALUE", help="a metric's value over all pods"
-    )
-    parser.add_argument(
-        "--request", action="append", default=[], metavar="NAME=AMOUNT", help="a pod's request (cpu=1, memory=1Gi)"
-    )
+    for flag, example, what in PAIRS:
+        parser.add_argument(flag, action="append", type=pair, default=[], metavar=example, help=what)
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """The decision of one pass without a history."""
     obj = read_one(arguments.file, "HorizontalPodAutoscaler")
     scaler = hpa.HorizontalPodAutoscaler.of(obj)
-    observation = observe(scaler, arguments)
-    try:
-        decision = hpa.reconcile(scaler, observation)
-    except Invalid as refusal:
-        raise UsageError(str(refusal)) from None
+    decision = hpa.reconcile(scaler, observe(scaler, arguments))
     requests = ", ".join(f"{name} {amount}" for name, amount in amounts(arguments.request).items())
     assumed = [
         f"each pod requests {requests} (--request)",
         "this is the first pass: no stabilization window or policy remembers anything",
     ]
-    unused = not_used(obj, scaler.manifest())
+    unused = unused_fields(obj, scaler.manifest())
     text = paragraphs(decision.why(), bullets("Assumed:", assumed), bullets("Not used:", unused))
     conditions = [each._asdict() for each in decision.conditions()]
-    data = {"current": decision.current, "desired": decision.desired, "conditions": conditions, "notUsed": unused}
-    return Report(text, data)
+    data = {"current": decision.current, "desired": decision.desired, "conditions": conditions}
+    return Report(text, data | {"why": decision.why(), "assumed": assumed, "notUsed": unused})
 
 
-def amounts(pairs: list[str]) -> dict[str, Quantity]:
+def amounts(pairs: list[tuple[str, str]]) -> dict[str, Quantity]:
     """Requests of a pod: one core and 1 GiB unless given."""
-    requests: dict[str, Quantity] = {"cpu": "1", "memory": "1Gi"}
-    for pair in pairs:
-        name, given, amount = pair.partition("=")
-        if not given:
-            raise UsageError(f"--request {pair}: must be NAME=AMOUNT, such as cpu=500m")
-        requests[name] = amount
-    return requests
+    for name, amount in pairs:
+        if milli_of(f"--request {name}", amount) <= 0:
+            raise UsageError(f"--request {name}: {amount}: must be more than nothing")
+    return {"cpu": "1", "memory": "1Gi", **dict(pairs)}
 
 
 def observe(scaler: hpa.HorizontalPodAutoscaler, arguments: argparse.Namespace) -> hpa.Observation:
@@ -88,10 +82,10 @@ def reading(
         if used is None:
             return None
         return hpa.evenly(used_milli(used, metric.name, requests) * len(ready), ready)
-    values = dict(pair.partition("=")[::2] for pair in arguments.metric)
+    values = dict(arguments.metric)
     if metric.name not in values:
         return None
-    total = whole_milli(f"--metric {metric.name}", values[metric.name])
+    total = milli_of(f"--metric {metric.name}", values[metric.name])
     if isinstance(metric, hpa.Pods):
         return hpa.evenly(total, ready)
     return total if isinstance(metric, hpa.Object) else [total]
@@ -101,11 +95,15 @@ def used_milli(used: str, resource: str, requests: dict[str, Quantity]) -> int:
     """Use of one pod in milli: a percentage of its request, or an amount."""
     if percent := PERCENT.fullmatch(used):
         return milli_value(requests[resource]) * int(percent[1]) // 100
-    return whole_milli(f"--{resource}", used)
+    return milli_of(f"--{resource}", used)
 
 
-def whole_milli(flag: str, text: str) -> int:
+def milli_of(flag: str, text: str) -> int:
+    """The amount of a flag in milli, 0 or more."""
     try:
-        return milli_value(text)
+        amount = milli_value(text)
     except ValueError as error:
         raise UsageError(f"{flag}: {text}: {error}") from None
+    if amount < 0:
+        raise UsageError(f"{flag}: {text}: must be 0 or more")
+    return amount

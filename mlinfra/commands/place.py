@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, bullets, paragraphs, read, table
-from mlinfra.gpu.nodes import GPUNode
-from mlinfra.gpu.pods import GPURequest, PriorityClass
-from mlinfra.gpu.preemption import DisruptionBudget
+from mlinfra.commands.place_cluster import Cluster, cluster_of, has_node, is_deleted
+from mlinfra.commands.report import (
+    FINE,
+    REFUSED,
+    Report,
+    UsageError,
+    bullets,
+    of_kind,
+    paragraphs,
+    plural,
+    read,
+    table,
+)
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
-from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.manifest import Manifest
 
 EXAMPLE = """example:
   kubectl get nodes,pods,priorityclasses,poddisruptionbudgets -A -o json > cluster.json
   python -m mlinfra place cluster.json new-pods.yaml --profile scheduler.yaml"""
-DONE = ("Succeeded", "Failed")
-CONSTRAINTS = ("topologySpreadConstraints", "resourceClaims", "schedulingGates")
+CONSTRAINTS = ("topologySpreadConstraints", "resourceClaims")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,20 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Report:
     """A line for each pending pod, and an event for each one that does not fit."""
     objects = [obj for path in arguments.files for obj in read(path)]
-    pods = [obj for obj in of_kind(objects, "Pod") if obj.get("status", {}).get("phase") not in DONE]
-    scheduler = cluster(objects, pods, profile(arguments.profile))
-    waiting = pending(pods, scheduler, classes(objects))
-    for request in waiting:
-        scheduler.submit(request)
-    bindings = dict(scheduler.schedule())
-    return answer(waiting, bindings, scheduler, left_out(pods))
-
-
-def of_kind(objects: Iterable[Manifest], kind: str) -> list[Manifest]:
-    return [obj for obj in objects if obj.get("kind") == kind]
+    chosen = profile(arguments.profile)
+    cluster = cluster_of(objects, chosen)
+    for request in cluster.waiting:
+        cluster.scheduler.submit(request)
+    bindings = dict(cluster.scheduler.schedule())
+    answer = answered(cluster, bindings)
+    return Report(as_text(answer, cluster), as_data(answer, cluster), FINE if answer.all_placed else REFUSED)
 
 
 def profile(path: str | None) -> Profile:
+    """The first profile of the file; kube-scheduler's own without one."""
     if path is None:
         return DEFAULT_PROFILE
     configurations = of_kind(read(path), "KubeSchedulerConfiguration")
@@ -56,119 +60,90 @@ def profile(path: str | None) -> Profile:
     return Profile.of(configurations[0])
 
 
-def classes(objects: Iterable[Manifest]) -> list[PriorityClass]:
-    return [PriorityClass.of(obj) for obj in of_kind(objects, "PriorityClass")]
-
-
-# -------------------------------------------------------------------------------------------------------- the cluster
-
-
-def cluster(objects: Sequence[Manifest], pods: Sequence[Manifest], chosen: Profile) -> GPUScheduler:
-    """The nodes with the pods that run on them."""
-    nodes = [GPUNode.of(obj) for obj in of_kind(objects, "Node")]
-    if not nodes:
-        raise UsageError("no node in these files: kubectl get nodes,pods -A -o json has them")
-    budgets = [budget(obj) for obj in of_kind(objects, "PodDisruptionBudget")]
-    scheduler = GPUScheduler(nodes, chosen, budgets=budgets)
-    names, requests = Names(), dict[str, GPURequest]()
-    for pod in pods:
-        if node := pod["spec"].get("nodeName"):
-            request = bound_request(pod, requests)
-            scheduler.add_bound_pod(replace(request, name=names.of(pod), labels=labels(pod)), node)
-    return scheduler
-
-
-class Names:
-    """Names of pods that are unique in the cluster: those of a second namespace carry it."""
-
-    def __init__(self) -> None:
-        self.taken: set[str] = set()
-
-    def of(self, pod: Manifest) -> str:
-        name, namespace = pod["metadata"].get("name", ""), pod["metadata"].get("namespace", "default")
-        unique = name if name not in self.taken else f"{name}.{namespace}"
-        self.taken.add(unique)
-        return unique
-
-
-def labels(pod: Manifest) -> dict[str, str]:
-    return dict(pod["metadata"].get("labels", {}))
-
-
-def bound_request(pod: Manifest, known: dict[str, GPURequest]) -> GPURequest:
-    """What a running pod holds; pods of one workload are read once, for the server has accepted them all."""
-    spec = pod["spec"]
-    kept = {name: spec[name] for name in ("overhead", "priority", "priorityClassName", "resources") if name in spec}
-    kept["containers"] = [needs(container) for container in spec["containers"]]
-    kept["initContainers"] = [needs(container) for container in spec.get("initContainers", ())]
-    key = json.dumps(kept, sort_keys=True)
-    if key not in known:
-        head = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
-        known[key] = GPURequest.of({**head, "spec": kept})
-    return known[key]
-
-
-def needs(container: Manifest) -> Manifest:
-    return {name: container[name] for name in ("name", "image", "resources", "restartPolicy") if name in container}
-
-
-def budget(obj: Manifest) -> DisruptionBudget:
-    selected = obj["spec"].get("selector", {}).get("matchLabels", {})
-    return DisruptionBudget(selected, obj.get("status", {}).get("disruptionsAllowed", 0))
-
-
-def pending(pods: Sequence[Manifest], scheduler: GPUScheduler, known: Sequence[PriorityClass]) -> list[GPURequest]:
-    """The pods without a node, in the order of the files; gated ones are not tried."""
-    names = Names()
-    names.taken |= set(scheduler.running)
-    waiting = [pod for pod in pods if not pod["spec"].get("nodeName") and not pod["spec"].get("schedulingGates")]
-    return [replace(GPURequest.of(pod, known), name=names.of(pod)) for pod in waiting]
-
-
 # --------------------------------------------------------------------------------------------------------- the answer
 
 
-def left_out(pods: Sequence[Manifest]) -> list[str]:
+@dataclass(frozen=True)
+class Answer:
+    """What became of the pending pods: node by name, or the event; and of those that had to go."""
+
+    placed: dict[str, str]
+    failed: dict[str, str]
+    preempted: list[str]
+    refused: dict[str, str]
+    not_used: list[str] = field(default_factory=list)
+
+    @property
+    def all_placed(self) -> bool:
+        return not self.failed and not self.refused
+
+
+def answered(cluster: Cluster, bindings: dict[str, str]) -> Answer:
+    events = cluster.scheduler.events
+    reasons = {event.about: event.message for event in events if event.reason == "FailedScheduling"}
+    names = [request.name for request in cluster.waiting]
+    evicted = [(event.about, event.message) for event in events if event.reason == "Preempted"]
+    return Answer(
+        {name: bindings[name] for name in names if name in bindings},
+        {name: reasons[name] for name in names if name not in bindings},
+        [f"{name}: {message}; {again(bindings.get(name))}" for name, message in evicted],
+        cluster.refused,
+        left_out(cluster.pods),
+    )
+
+
+def again(node: str | None) -> str:
+    """What becomes of the pod that takes the place of an evicted one."""
+    return f"a new one in its place goes to {node}" if node else "a new one in its place waits"
+
+
+def left_out(pods: Iterable[Manifest]) -> list[str]:
     """What pending pods ask for and the simulator does not know, with how many of them do."""
-    asked = Counter(wish for pod in pods if not pod["spec"].get("nodeName") for wish in unknown_wishes(pod["spec"]))
-    return [f"{wish} ({count} pod{'s' * (count > 1)})" for wish, count in asked.items()]
+    asked = Counter(
+        wish for pod in pods if not has_node(pod) and not is_deleted(pod) for wish in unknown_wishes(pod["spec"])
+    )
+    return [f"{wish} ({plural(count, 'pod')})" for wish, count in asked.items()]
 
 
 def unknown_wishes(spec: Manifest) -> Iterator[str]:
     yield from (f"spec.{name}" for name in CONSTRAINTS if spec.get(name))
-    yield from (
-        f"spec.affinity.{name}" for name in ("podAffinity", "podAntiAffinity") if spec.get("affinity", {}).get(name)
-    )
-    if any("persistentVolumeClaim" in volume for volume in spec.get("volumes", ())):
+    affinity = spec.get("affinity") or {}
+    yield from (f"spec.affinity.{name}" for name in ("podAffinity", "podAntiAffinity") if affinity.get(name))
+    if any(volume.get("persistentVolumeClaim") for volume in spec.get("volumes") or ()):
         yield "spec.volumes[].persistentVolumeClaim"
-    if any("hostPort" in port for container in spec["containers"] for port in container.get("ports", ())):
+    if any(port.get("hostPort") for container in spec["containers"] for port in container.get("ports") or ()):
         yield "spec.containers[].ports[].hostPort"
 
 
-def answer(
-    waiting: Sequence[GPURequest], bindings: dict[str, str], scheduler: GPUScheduler, unused: list[str]
-) -> Report:
-    refusals = {event.about: event.message for event in scheduler.events if event.reason == "FailedScheduling"}
-    rows = [(pod.name, bindings.get(pod.name, "<none>"), wants(pod)) for pod in waiting]
-    stuck = {name: refusals[name] for name, node, _ in rows if node == "<none>"}
-    evicted = [f"{event.about}: {event.message}" for event in scheduler.events if event.reason == "Preempted"]
-    counts = (
-        f"{len(waiting)} pending: {len(waiting) - len(stuck)} placed, {len(stuck)} not; {len(scheduler.nodes)} nodes."
-    )
-    text = paragraphs(
+def as_text(answer: Answer, cluster: Cluster) -> str:
+    rows = [(pod.name, answer.placed.get(pod.name, "<none>"), wants(pod)) for pod in cluster.waiting]
+    stuck = len(answer.failed) + len(answer.refused)
+    counts = f"{len(rows) + len(answer.refused)} pending: {len(answer.placed)} placed, {stuck} not"
+    nodes = f"{plural(len(cluster.scheduler.nodes), 'node')}, {plural(cluster.bound, 'pod')} bound."
+    return paragraphs(
         table(["POD", "NODE", "WANTS"], rows) if rows else "",
-        bullets("FailedScheduling:", [f"{name}: {message}" for name, message in stuck.items()]),
-        bullets("Preempted:", evicted),
-        bullets("Not used:", unused),
-        counts,
+        bullets("FailedScheduling:", pairs(answer.failed)),
+        bullets("Preempted:", answer.preempted),
+        bullets("Refused by the API server, or not read here:", pairs(answer.refused)),
+        bullets("Left aside:", cluster.notes),
+        bullets("Not used:", answer.not_used),
+        f"{counts}; {nodes}",
     )
-    data: dict[str, Any] = {
-        "placed": {pod.name: bindings[pod.name] for pod in waiting if pod.name in bindings},
-        "failed": stuck,
-        "preempted": evicted,
-        "notUsed": unused,
+
+
+def pairs(reasons: dict[str, str]) -> Sequence[str]:
+    return [f"{name}: {reason}" for name, reason in reasons.items()]
+
+
+def as_data(answer: Answer, cluster: Cluster) -> dict[str, Any]:
+    return {
+        "placed": answer.placed,
+        "failed": answer.failed,
+        "preempted": answer.preempted,
+        "refused": answer.refused,
+        "leftAside": cluster.notes,
+        "notUsed": answer.not_used,
     }
-    return Report(text, data, REFUSED if stuck else FINE)
 
 
 def wants(pod: GPURequest) -> str:

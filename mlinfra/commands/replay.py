@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from mlinfra import traffic
 from mlinfra.autoscaling import loop
-from mlinfra.commands.report import Report, UsageError, bullets, paragraphs, table
-from mlinfra.commands.scalers import Candidate, read_candidate
+from mlinfra.commands import replay_vpa
+from mlinfra.commands.flags import (
+    Progress,
+    add_service_arguments,
+    add_traffic_arguments,
+    assumptions,
+    count,
+    duration,
+    read_traffic,
+    service_of,
+    traffic_words,
+)
+from mlinfra.commands.report import Report, bullets, of_kind, paragraphs, read, table, write
+from mlinfra.commands.scalers import Candidate, add_measure_argument, candidate_of
+from mlinfra.manifest import Manifest
 from mlinfra.simulation import percentile
 
 EXAMPLE = """example:
@@ -29,59 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="OTHER.yaml", help="another one, side by side")
     parser.add_argument("--picture", metavar="OUT.svg", help="traffic, replicas and latency over time")
     add_traffic_arguments(parser)
+    add_measure_argument(parser)
     add_service_arguments(parser)
-
-
-def add_traffic_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--traffic", required=True, metavar="FILE", help="CSV, or Prometheus' answer to query_range")
-    parser.add_argument("--as", dest="kind", default="", choices=traffic.KINDS, help="what its values are (guessed)")
-    parser.add_argument("--series", default="", help="a part of the name of the series that is meant")
-    parser.add_argument("--measure", action="append", default=[], metavar="NAME=SIGNAL", help="what a metric reads")
-
-
-def add_service_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--service-time", type=float, default=0.1, metavar="S", help="seconds a request takes (0.1)")
-    parser.add_argument("--concurrency", type=int, default=1, help="requests that a replica serves at a time (1)")
-    parser.add_argument("--start-up", type=float, default=60.0, metavar="S", help="seconds until a replica serves (60)")
-    parser.add_argument(
-        "--timeout", type=float, default=math.inf, metavar="S", help="seconds a request waits (no limit)"
-    )
-    parser.add_argument("--price", type=float, default=3.0, help="dollars for an hour of a replica (3)")
-    parser.add_argument("--replicas", type=int, help="replicas at the start (the minimum)")
+    parser.add_argument("--replicas", type=count(0), help="replicas at the start (the minimum)")
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """The result of one autoscaler, or of two side by side."""
-    from mlinfra.commands import replay_vpa
-
-    if replay_vpa.is_vpa(arguments.file):
-        return replay_vpa.run(arguments)
+    objects = {path: read(path) for path in (arguments.file, arguments.against) if path}
+    if of_kind(objects[arguments.file], "VerticalPodAutoscaler"):
+        return replay_vpa.run(arguments, objects[arguments.file])
     counts = read_traffic(arguments)
-    files = [path for path in (arguments.file, arguments.against) if path]
-    replays = [replayed(read_candidate(path, arguments.measure), counts, arguments) for path in files]
+    replays = [replayed(path, objects[path], counts, arguments) for path in objects]
     if arguments.picture:
-        draw(replays, counts, Path(arguments.picture))
-    return Report(as_text(replays, counts, arguments), as_data(replays, counts))
-
-
-def read_traffic(arguments: argparse.Namespace) -> traffic.RequestCounts:
-    try:
-        return traffic.load(arguments.traffic, arguments.kind, arguments.series)
-    except OSError as error:
-        raise UsageError(f"{arguments.traffic}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def service_of(arguments: argparse.Namespace) -> loop.Service:
-    return loop.Service(
-        arguments.service_time,
-        arguments.concurrency,
-        timeout_s=arguments.timeout,
-        cold_start=loop.ColdStart(load_s=arguments.start_up),
-        dollars_per_gpu_hour=arguments.price,
-        activator=True,
-    )
+        write(arguments.picture, picture(replays, counts))
+    return Report(as_text(replays, counts, arguments), as_data(replays, counts, arguments))
 
 
 # --------------------------------------------------------------------------------------------------------- the replay
@@ -103,12 +78,14 @@ class Witness:
     """An autoscaler whose changes are noted down."""
 
     candidate: Candidate
+    progress: Progress
     changes: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.interval_s = self.candidate.scaler.interval_s
 
     def decide(self, now_s: float, snapshot: loop.Snapshot, replicas: int) -> int:
+        self.progress(now_s)
         desired = self.candidate.scaler.decide(now_s, snapshot, replicas)
         if desired != replicas:
             self.changes.append(Change(now_s, replicas, desired, snapshot, self.reason(now_s)))
@@ -129,12 +106,16 @@ class Replay:
     changes: Sequence[Change]
 
 
-def replayed(candidate: Candidate, counts: traffic.RequestCounts, arguments: argparse.Namespace) -> Replay:
+def replayed(
+    path: str, objects: Sequence[Manifest], counts: traffic.RequestCounts, arguments: argparse.Namespace
+) -> Replay:
     """The closed loop over the whole traffic, with a witness of the autoscaler's changes."""
-    witness = Witness(candidate)
+    candidate = candidate_of(path, objects, arguments.measure, arguments.concurrency)
+    witness = Witness(candidate, Progress(counts.duration_s, "seconds of the traffic"))
     replicas = candidate.low if arguments.replicas is None else arguments.replicas
     arrivals_s = loop.spread(counts.counts, counts.bin_s)
     run = loop.simulate(arrivals_s, service_of(arguments), witness, replicas, until_s=counts.duration_s)
+    witness.progress.end()
     return Replay(candidate, run, witness.changes)
 
 
@@ -166,8 +147,8 @@ def figures(replay: Replay) -> dict[str, Any]:
         "turns (up to down, or back)": run.flaps,
         "latency p50, s": seconds(percentile(answered, 0.5)),
         "latency p99, s": seconds(percentile(answered, 0.99)),
-        "longest latency, s": seconds(max(answered, default=None)),
-        "requests that failed": run.errors,
+        "longest latency, s": seconds(answered[-1] if answered else None),
+        "requests that failed": len(run.latencies_s) - len(answered),
     }
 
 
@@ -183,27 +164,9 @@ def as_text(replays: Sequence[Replay], counts: traffic.RequestCounts, arguments:
         name = f" of {replay.candidate.name}" if len(replays) > 1 else ""
         lines = [words(change, counts) for change in decisions_that_mattered(replay)]
         parts.append(bullets(f"Decisions{name} that moved most:", lines))
-    parts.append(bullets("Assumed:", [*assumptions(arguments), *unique(r.candidate.assumed for r in replays)]))
+    parts.append(bullets("Assumed:", all_assumed(replays, arguments)))
     parts.append(bullets("Not used:", unique(replay.candidate.not_used for replay in replays)))
     return paragraphs(*parts)
-
-
-def traffic_words(counts: traffic.RequestCounts, arguments: argparse.Namespace) -> str:
-    most = max(counts.rates_per_s())
-    mean = counts.requests / counts.duration_s
-    head = f"{arguments.traffic}: {counts.requests:,} requests in {duration(counts.duration_s)}"
-    text = f"{head} from {counts.start.isoformat()}, {mean:.3g} a second on average and {most:.3g} at most"
-    return "\n".join([text, *(f"  - {note}" for note in counts.notes)])
-
-
-def duration(whole_s: float) -> str:
-    """Two units at most: 2 h 5 min."""
-    for name, size_s, below in (("d", 86_400, "h"), ("h", 3_600, "min"), ("min", 60, "s")):
-        if whole_s >= size_s:
-            small = {"h": 3_600, "min": 60, "s": 1}[below]
-            rest = int(whole_s % size_s / small)
-            return f"{whole_s // size_s:.0f} {name}" + (f" {rest} {below}" if rest else "")
-    return f"{whole_s:g} s"
 
 
 def words(change: Change, counts: traffic.RequestCounts) -> str:
@@ -214,30 +177,18 @@ def words(change: Change, counts: traffic.RequestCounts) -> str:
 
 
 def clock(at_s: float, counts: traffic.RequestCounts) -> str:
-    from datetime import timedelta
-
     return (counts.start + timedelta(seconds=at_s)).isoformat(sep=" ", timespec="seconds")
 
 
-def assumptions(arguments: argparse.Namespace) -> list[str]:
-    limit = (
-        "no request gives up" if math.isinf(arguments.timeout) else f"a request gives up after {arguments.timeout:g} s"
-    )
-    return [
-        f"a request takes {arguments.service_time:g} s (--service-time)",
-        f"a replica serves {arguments.concurrency} at a time (--concurrency)",
-        f"a new replica serves after {arguments.start_up:g} s, and a node for it is there (--start-up)",
-        f"{limit} (--timeout)",
-        f"a replica costs {arguments.price:g} dollars an hour (--price)",
-        "requests are spread evenly within a bin of the traffic, and wait in one queue",
-    ]
+def all_assumed(replays: Sequence[Replay], arguments: argparse.Namespace) -> list[str]:
+    return [*assumptions(arguments), *unique(replay.candidate.assumed for replay in replays)]
 
 
-def unique(several: Any) -> list[str]:
+def unique(several: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(line for lines in several for line in lines))
 
 
-def as_data(replays: Sequence[Replay], counts: traffic.RequestCounts) -> dict[str, Any]:
+def as_data(replays: Sequence[Replay], counts: traffic.RequestCounts, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "traffic": {
             "start": counts.start.isoformat(),
@@ -250,16 +201,18 @@ def as_data(replays: Sequence[Replay], counts: traffic.RequestCounts) -> dict[st
                 "name": replay.candidate.name,
                 **figures(replay),
                 "changes": [[change.at_s, change.before, change.after] for change in replay.changes],
+                "notUsed": list(replay.candidate.not_used),
             }
             for replay in replays
         ],
+        "assumed": all_assumed(replays, arguments),
     }
 
 
 # -------------------------------------------------------------------------------------------------------- the picture
 
 
-def draw(replays: Sequence[Replay], counts: traffic.RequestCounts, path: Path) -> None:
+def picture(replays: Sequence[Replay], counts: traffic.RequestCounts) -> str:
     """Traffic, replicas and the worst latency, each in some hundred steps."""
     from mlinfra.study import Row, steps
 
@@ -274,7 +227,7 @@ def draw(replays: Sequence[Replay], counts: traffic.RequestCounts, path: Path) -
     rows.append(Row("longest latency, s", {r.candidate.name: highest(latencies(r, counts), hours) for r in replays}))
     names = " and ".join(replay.candidate.name for replay in replays)
     figure = steps(f"{names} on recorded traffic", traffic_sentence(counts), *rows, x_label="hours")
-    path.write_text(figure.svg, "utf-8")
+    return figure.svg
 
 
 def traffic_sentence(counts: traffic.RequestCounts) -> str:

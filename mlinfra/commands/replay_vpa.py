@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlinfra import traffic
 from mlinfra.autoscaling import vpa
-from mlinfra.commands.report import Report, bullets, not_used, paragraphs, read, read_one, table
+from mlinfra.commands.flags import duration, read_traffic, traffic_words
+from mlinfra.commands.report import Report, UsageError, bullets, paragraphs, plural, table
+from mlinfra.manifest import Manifest, unused_fields
 from mlinfra.quantity import canonical
 
 SAMPLE_S = 60
 
 
-def is_vpa(path: str) -> bool:
-    return path != "-" and any(obj.get("kind") == "VerticalPodAutoscaler" for obj in read(path))
-
-
-def run(arguments: argparse.Namespace) -> Report:
+def run(arguments: argparse.Namespace, objects: Sequence[Manifest]) -> Report:
     """The recommendation for cpu at the end of each eighth of the traffic."""
-    from mlinfra.commands.replay import duration, read_traffic, traffic_words
-
-    obj = read_one(arguments.file, "VerticalPodAutoscaler")
+    if arguments.against or len(objects) != 1:
+        raise UsageError(f"{arguments.file}: a VerticalPodAutoscaler is replayed alone")
+    (obj,) = objects
     scaler, counts = vpa.VerticalPodAutoscaler.of(obj), read_traffic(arguments)
-    pods = arguments.replicas or 1
-    rows = list(recommendations(scaler, counts, arguments.service_time, pods))
-    cells = [
-        (duration(at_s), f"{used}m", *(canonical(f"{amount}m") for amount in (low, target, high)))
-        for at_s, used, low, target, high in rows
-    ]
-    head = ["after", "cpu used", "lower bound", "target", "upper bound"]
+    pods, container = arguments.replicas or 1, container_of(scaler)
+    rows = list(recommendations(scaler, container, counts, arguments.service_time, pods))
+    cells = [(duration(at_s), *(canonical(f"{amount}m") for amount in amounts)) for at_s, *amounts in rows]
     assumed = [
         f"a request takes {arguments.service_time:g} s of one core (--service-time)",
-        f"{pods} pod{'s' * (pods > 1)} share the requests evenly (--replicas)",
+        f"{plural(pods, 'pod')} of one container, {container}, share the requests evenly (--replicas)",
         "memory does not follow requests here, and is left out",
     ]
-    unused = not_used(obj, scaler.manifest())
-    parts = [traffic_words(counts, arguments), table(head, cells), bullets("Assumed:", assumed)]
-    data = {"recommendations": [dict(zip(KEYS, row, strict=True)) for row in rows], "notUsed": unused}
-    return Report(paragraphs(*parts, bullets("Not used:", unused)), data)
+    unused = unused_fields(obj, scaler.manifest())
+    text = paragraphs(
+        traffic_words(counts, arguments),
+        table(HEAD, cells)
+        if cells
+        else "It recommends nothing: its mode is Off, or the traffic is shorter than a minute.",
+        bullets("Assumed:", assumed),
+        bullets("Not used:", unused),
+    )
+    data = {"recommendations": [dict(zip(KEYS, row, strict=True)) for row in rows]}
+    return Report(text, data | {"assumed": assumed, "notUsed": unused})
 
 
+def container_of(scaler: vpa.VerticalPodAutoscaler) -> str:
+    """The first container that has a policy of its own, or else some container."""
+    names = [policy.container_name for policy in scaler.container_policies if policy.mode != "Off"]
+    return next((name for name in names if name != "*"), "server")
+
+
+HEAD = ("AFTER", "CPU USED", "LOWER BOUND", "TARGET", "UPPER BOUND")
 KEYS = ("at_s", "cpuMilli", "lowerBoundMilli", "targetMilli", "upperBoundMilli")
 Row = tuple[float, int, int, int, int]
 
 
 def recommendations(
-    scaler: vpa.VerticalPodAutoscaler, counts: traffic.RequestCounts, cpu_s: float, pods: int
+    scaler: vpa.VerticalPodAutoscaler, container: str, counts: traffic.RequestCounts, cpu_s: float, pods: int
 ) -> Iterator[Row]:
     """Time, use, lower bound, target and upper bound, in milli cores, from a sample of every pod each minute."""
     state = vpa.AggregateContainerState()
@@ -60,7 +68,5 @@ def recommendations(
         for _ in range(pods):
             state.add_cpu(used, at_s)
         if end in shown:
-            made = scaler.recommendations({"server": state})
-            if "server" in made:
-                low, target, high = made["server"].lower_bound, made["server"].target, made["server"].upper_bound
-                yield at_s, used, low.cpu_milli, target.cpu_milli, high.cpu_milli
+            for made in scaler.recommendations({container: state}).values():
+                yield at_s, used, made.lower_bound.cpu_milli, made.target.cpu_milli, made.upper_bound.cpu_milli

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from mlinfra.admission import Problem, refuse, validate
 from mlinfra.autoscaling import hpa, keda, scalers
-from mlinfra.commands.report import UsageError, not_used, read
-from mlinfra.manifest import Manifest
+from mlinfra.commands.flags import pair
+from mlinfra.commands.report import UsageError
+from mlinfra.documents import parse
+from mlinfra.manifest import Manifest, unused_fields
 from mlinfra.ray_serve.autoscaling import AutoscalingConfig, RayAutoscaler
 from mlinfra.ray_serve.config import Deployment
 
@@ -25,6 +28,7 @@ NAMES = (
     ("busy", r"cpu|util|busy|duty"),
 )
 """What a metric is taken for by its name; any other is requests in flight."""
+MOST_SLOTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,44 @@ class Candidate:
     not_used: tuple[str, ...] = ()
 
 
-def read_candidate(path: str, measures: Sequence[str]) -> Candidate:
-    """The autoscaler of a file: an HPA, a ScaledObject, or a Ray Serve deployment that scales."""
-    chosen = choices(measures)
-    objects = [obj for obj in read(path) if obj.get("kind") in READERS or "applications" in obj]
-    if len(objects) != 1:
-        raise UsageError(f"{path}: must hold one {', '.join(READERS)} or Serve configuration, and holds {len(objects)}")
-    return READERS.get(str(objects[0].get("kind")), of_serve_config)(objects[0], chosen)
+def add_measure_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--measure", action="append", type=measure_pair, default=[], metavar="NAME=SIGNAL",
+        help=f"what the metric of this name reads: {', '.join(MEASURES)} (guessed by its name)",
+    )  # fmt: skip
 
 
-def choices(measures: Sequence[str]) -> dict[str, str]:
-    """What each `--measure NAME=SIGNAL` says."""
-    chosen = dict(pair.partition("=")[::2] for pair in measures)
-    if wrong := sorted(set(chosen.values()) - set(MEASURES)):
-        raise UsageError(f"--measure: {wrong[0]}: must be NAME={'|'.join(MEASURES)}")
-    return chosen
+def measure_pair(text: str) -> tuple[str, str]:
+    name, signal = pair(text)
+    if signal not in MEASURES:
+        raise argparse.ArgumentTypeError(f"{text}: must be NAME={'|'.join(MEASURES)}")
+    return name, signal
+
+
+def candidate_of(
+    path: str, objects: Sequence[Manifest], measures: Sequence[tuple[str, str]], concurrency: int = 1
+) -> Candidate:
+    """The autoscaler among the objects of a file: an HPA, a ScaledObject, or a Ray Serve deployment that scales."""
+    scaling = [obj for obj in objects if kind_of(obj) in READERS]
+    if len(scaling) != 1:
+        *some, last = READERS
+        raise UsageError(f"{path}: must hold one {', '.join(some)} or {last}, and holds {len(scaling)}")
+    candidate = READERS[kind_of(scaling[0])](scaling[0], dict(measures))
+    if candidate.high * concurrency > MOST_SLOTS:
+        many = f"{candidate.high:,} replicas at most, {concurrency:,} requests each (--concurrency)"
+        raise UsageError(f"{path}: {many}: at most {MOST_SLOTS:,} requests at a time are simulated")
+    return candidate
+
+
+def kind_of(obj: Manifest) -> str:
+    """The kind; a configuration of Serve has none."""
+    return "Serve configuration" if "applications" in obj and "kind" not in obj else str(obj.get("kind"))
 
 
 def of_hpa(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     scaler = hpa.HorizontalPodAutoscaler.of(obj)
     known, measures, assumed = measured(scaler, chosen)
-    unused = tuple(not_used(obj, scaler.manifest()))
+    unused = tuple(unused_fields(obj, scaler.manifest()))
     by_hpa = scalers.ByHPA(known, measures)
     return Candidate(scaler.name, by_hpa, max(1, scaler.min_replicas), scaler.max_replicas, assumed, unused)
 
@@ -69,8 +90,8 @@ def measured(
 ) -> tuple[hpa.HorizontalPodAutoscaler, tuple[scalers.Measure, ...], tuple[str, ...]]:
     """The HPA with the metrics that follow requests, what each of them reads, and the sentences that say so."""
     known, assumed = without_memory(scaler)
-    pairs = [measure_of(metric, chosen) for metric in known.metrics]
-    return known, tuple(measure for measure, _ in pairs), (*assumed, *(words for _, words in pairs))
+    measures, words = measures_of(known.metrics, [metric.name for metric in known.metrics], chosen)
+    return known, measures, (*assumed, *words)
 
 
 def without_memory(scaler: hpa.HorizontalPodAutoscaler) -> tuple[hpa.HorizontalPodAutoscaler, tuple[str, ...]]:
@@ -85,47 +106,63 @@ def without_memory(scaler: hpa.HorizontalPodAutoscaler) -> tuple[hpa.HorizontalP
 
 def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     scaled = keda.ScaledObject.of(obj)
-    names = [""] if scaled.scaling_modifiers else [trigger.name or trigger.type for trigger in scaled.triggers]
-    pairs = [measure_of(metric, chosen, name) for metric, name in zip(scaled.metrics(), names, strict=False)]
-    measures, words = zip(*pairs, strict=True)
-    unused = tuple(not_used(obj, scaled.manifest()))
+    metrics = scaled.metrics()
+    if scaled.scaling_modifiers:
+        names = [metric.name for metric in metrics]
+    else:
+        names = [trigger.name or trigger.type for trigger in scaled.triggers]
+    measures, words = measures_of(metrics, names, chosen)
+    unused = tuple(unused_fields(obj, scaled.manifest()))
     by_keda = scalers.ByKEDA(scaled, measures)
     return Candidate(scaled.name, by_keda, scaled.min_replica_count, scaled.max_replica_count, words, unused)
 
 
 def of_ray_service(obj: Manifest, chosen: dict[str, str]) -> Candidate:
-    from mlinfra.documents import parse
-
-    (config,) = parse(obj["spec"]["serveConfigV2"], "spec.serveConfigV2")
-    return of_serve_config(config, chosen)
+    refuse("RayService", [each for each in validate(obj) if isinstance(each, Problem)])
+    return of_serve_config(parse(obj["spec"]["serveConfigV2"], "spec.serveConfigV2")[0], chosen)
 
 
 def of_serve_config(config: Manifest, chosen: dict[str, str]) -> Candidate:
-    """The one deployment of the configuration that scales; `--measure deployment=NAME` names it where several do."""
-    deployments = [Deployment.of(entry) for app in config["applications"] for entry in app.get("deployments", ())]
-    scaling = {each.name: each for each in deployments if each.autoscaling_config or each.num_replicas == "auto"}
+    """The one deployment of the configuration that scales; `--measure NAME=in-flight` names it where several do."""
+    refuse("serve", [each for each in validate(config) if isinstance(each, Problem)])
+    entries = [entry for app in config["applications"] for entry in app.get("deployments") or ()]
+    scaling = {entry["name"]: entry for entry in entries if scales(entry)}
+    if named := chosen.keys() & scaling.keys():
+        scaling = {name: scaling[name] for name in named}
     if len(scaling) != 1:
-        raise UsageError(f"serve: must have one deployment that scales, and has {len(scaling)}: {', '.join(scaling)}")
-    (deployment,) = scaling.values()
+        names = f": {', '.join(scaling)} (--measure NAME=in-flight names one)" if scaling else ""
+        raise UsageError(f"serve: must have one deployment that scales, and has {len(scaling)}{names}")
+    deployment = Deployment.of(*scaling.values())
     policy = deployment.autoscaling_config or AutoscalingConfig(max_replicas=100)
     assumed = (f"deployment {deployment.name} reads requests in flight",)
     return Candidate(deployment.name, RayAutoscaler(policy), policy.min_replicas, policy.max_replicas, assumed)
 
 
-def measure_of(metric: hpa.Metric, chosen: dict[str, str], name: str = "") -> tuple[scalers.Measure, str]:
-    """What a metric reads here, and the sentence that says so."""
-    name = name or metric.name
-    kind = chosen.get(name) or guessed(f"{name} {metric.name}")
-    words, measure = MEASURES[kind]
-    return measure, f"metric {name} reads {words} (--measure {name}={'|'.join(MEASURES)})"
+def scales(entry: Manifest) -> bool:
+    return bool(entry.get("autoscaling_config")) or entry.get("num_replicas") == "auto"
+
+
+def measures_of(
+    metrics: Sequence[hpa.Metric], names: Sequence[str], chosen: dict[str, str]
+) -> tuple[tuple[scalers.Measure, ...], tuple[str, ...]]:
+    """What each metric reads here, and the sentences that say so; UsageError for a choice that no metric takes."""
+    if unknown := sorted(chosen.keys() - set(names)):
+        raise UsageError(f"--measure {unknown[0]}: there is no such metric, but {', '.join(names)}")
+    kinds = [chosen.get(name) or guessed(f"{name} {metric.name}") for metric, name in zip(metrics, names, strict=True)]
+    words = (
+        f"metric {name} reads {MEASURES[kind][0]} (--measure {name}={'|'.join(MEASURES)})"
+        for name, kind in zip(names, kinds, strict=True)
+    )
+    return tuple(MEASURES[kind][1] for kind in kinds), tuple(words)
 
 
 def guessed(name: str) -> str:
     return next((kind for kind, pattern in NAMES if re.search(pattern, name.lower())), "in-flight")
 
 
-READERS: dict[str, Callable[[Manifest, dict[str, Any]], Candidate]] = {
+READERS: dict[str, Callable[[Manifest, dict[str, str]], Candidate]] = {
     "HorizontalPodAutoscaler": of_hpa,
     "ScaledObject": of_scaled_object,
     "RayService": of_ray_service,
+    "Serve configuration": of_serve_config,
 }

@@ -3,109 +3,136 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from mlinfra import traffic
 from mlinfra.autoscaling import hpa
 from mlinfra.autoscaling import tune as tuning
-from mlinfra.commands.replay import (
+from mlinfra.commands.flags import (
+    Progress,
     add_service_arguments,
     add_traffic_arguments,
     assumptions,
+    count,
     read_traffic,
     service_of,
     traffic_words,
 )
-from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, bullets, paragraphs, read_one, table
-from mlinfra.commands.scalers import choices, measured
-from mlinfra.manifest import to_yaml
+from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, bullets, paragraphs, read_one, table, write
+from mlinfra.commands.scalers import add_measure_argument, candidate_of, measured
+from mlinfra.manifest import Manifest, to_yaml
 
 EXAMPLE = """example:
   python -m mlinfra tune hpa.yaml --traffic requests.csv --p99 2s --service-time 0.2 --settings 1000
   RAY_ADDRESS=auto python -m mlinfra tune hpa.yaml --traffic requests.csv --p99 2s --ray"""
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 HEAD = ("DOLLARS", "P99", "REPLICAS", "TURNS", "TARGET", "UP WINDOW", "DOWN WINDOW", "UP", "DOWN", "MIN", "MAX")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="HPA.yaml")
-    parser.add_argument("--p99", required=True, metavar="2s", help="99 of 100 requests are to be answered in this time")
-    parser.add_argument("--settings", type=int, default=200, help="how many are tried (200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
-    parser.add_argument("--jobs", type=int, default=-1, help="processes (one a core)")
-    parser.add_argument("--ray", action="store_true", help="spread the work over a Ray cluster")
-    parser.add_argument("--picture", metavar="OUT.svg", help="the Pareto front of cost and latency")
+    add = parser.add_argument
+    add("file", metavar="HPA.yaml")
+    add("--p99", type=in_seconds, required=True, metavar="2s", help="99 of 100 requests are to take no longer")
+    add("--settings", type=count(1, 1_000_000), default=200, help="how many are tried (200)")
+    add("--seed", type=int, default=0, help="of the sample (0)")
+    add("--jobs", type=count(1), default=-1, help="processes (one a core)")
+    add("--ray", action="store_true", help="spread the work over a Ray cluster")
+    add("--picture", metavar="OUT.svg", help="the Pareto front of cost and latency")
     add_traffic_arguments(parser)
+    add_measure_argument(parser)
     add_service_arguments(parser)
+
+
+def in_seconds(text: str) -> float:
+    """The value of a flag: 2s, 300ms or 1.5m."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|)", text)
+    if match is None or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text}: must be a time such as 2s or 300ms")
+    return float(match[1]) * UNITS[match[2]]
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """The Pareto front, and the manifest of the cheapest setting that keeps the latency."""
-    limit_s = in_seconds(arguments.p99)
-    scaler = hpa.HorizontalPodAutoscaler.of(read_one(arguments.file, "HorizontalPodAutoscaler"))
-    known, measures, assumed = measured(scaler, choices(arguments.measure))
+    trial, read, assumed = trial_of(arguments)
+    settings = tuning.around(trial.scaler).settings(arguments.settings, arguments.seed)
+    outcomes = tune(trial, settings, arguments)
+    if not outcomes:  # interrupted before anything was done
+        raise KeyboardInterrupt
+    answer = Answer(trial, arguments.p99, outcomes, len(settings))
+    if arguments.picture:
+        write(arguments.picture, picture(answer))
+    text = paragraphs(as_text(answer, read), bullets("Assumed:", assumed))
+    return Report(text, {**as_data(answer), "assumed": assumed}, FINE if answer.best else REFUSED)
+
+
+def trial_of(arguments: argparse.Namespace) -> tuple[tuning.Trial, str, list[str]]:
+    """What the settings are tried on, what was read for it, and what is assumed."""
+    obj = read_one(arguments.file, "HorizontalPodAutoscaler")
+    candidate_of(arguments.file, [obj], arguments.measure, 2 * arguments.concurrency)  # half as many again are tried
+    known, measures, words = measured(hpa.HorizontalPodAutoscaler.of(obj), dict(arguments.measure))
     counts = read_traffic(arguments)
     trial = tuning.Trial(known, counts.counts, counts.bin_s, service_of(arguments), measures)
-    settings = tuning.around(known).settings(arguments.settings, arguments.seed)
-    outcomes = with_backend(trial, settings, arguments)
-    front, best = tuning.pareto_front(outcomes), tuning.cheapest(outcomes, limit_s)
-    if arguments.picture:
-        draw(front, limit_s, Path(arguments.picture))
-    lines = [*assumptions(arguments), *assumed]
-    text = paragraphs(
-        traffic_words(counts, arguments),
-        f"{len(outcomes)} of {len(settings)} settings tried; none is better in both cost and latency than these:",
-        table(HEAD, [row(outcome) for outcome in front]),
-        verdict(best, trial, limit_s),
-        bullets("Assumed:", lines),
-    )
-    return Report(text, data(front, best, trial, counts), FINE if best else REFUSED)
+    return trial, traffic_words(counts, arguments), [*assumptions(arguments), *words]
 
 
-def in_seconds(text: str) -> float:
-    match = re.fullmatch(r"([0-9.]+)(ms|s|m)?", text)
-    if match is None:
-        raise UsageError(f"--p99 {text}: must be a time such as 2s or 300ms")
-    return float(match[1]) * UNITS[match[2] or "s"]
-
-
-def with_backend(
+def tune(
     trial: tuning.Trial, settings: Sequence[tuning.Setting], arguments: argparse.Namespace
 ) -> list[tuning.Outcome]:
     """The same call on this machine's cores, or on a Ray cluster."""
-    progress = bar(len(settings))
-    if not arguments.ray:
-        return tuning.tune(trial, settings, arguments.jobs, progress)
-    import joblib
-    from ray.util.joblib import register_ray
+    progress = Progress(len(settings), "settings")
+    try:
+        with backend(arguments.ray):
+            return tuning.tune(trial, settings, arguments.jobs, progress)
+    finally:
+        progress.end()
 
+
+def backend(on_ray: bool) -> AbstractContextManager[Any]:
+    """Where joblib has its workers; RAY_ADDRESS says where the cluster is."""
+    if not on_ray:
+        return nullcontext()
+    try:
+        import joblib
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise UsageError("--ray: needs Ray and joblib: pip install ray joblib") from None
     register_ray()  # type: ignore[no-untyped-call]
-    with joblib.parallel_config(backend="ray"):
-        return tuning.tune(trial, settings, arguments.jobs, progress)
+    chosen: AbstractContextManager[Any] = joblib.parallel_config(backend="ray")
+    return chosen
 
 
-def bar(whole: int) -> Any:
-    """A line on a terminal that says how far the work is."""
+# --------------------------------------------------------------------------------------------------------- the answer
 
-    def show(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == whole else ""
-            print(f"\r{done:,} of {whole:,} settings", end=end, file=sys.stderr, flush=True)
 
-    return show
+class Answer:
+    """The outcomes, those that no other beats, the best one, and the HPA as it is now."""
+
+    def __init__(self, trial: tuning.Trial, limit_s: float, outcomes: Sequence[tuning.Outcome], settings: int) -> None:
+        self.trial, self.limit_s, self.tried, self.settings = trial, limit_s, len(outcomes), settings
+        self.front, self.best = tuning.pareto_front(outcomes), tuning.cheapest(outcomes, limit_s)
+        self.now = trial.figures(trial.scaler)
+
+    def manifest(self) -> Manifest | None:
+        return tuning.applied(self.trial.scaler, self.best.setting).manifest() if self.best else None
+
+
+def as_text(answer: Answer, counts_words: str) -> str:
+    tried = f"{answer.tried:,} of {answer.settings:,} settings were tried."
+    return paragraphs(
+        counts_words,
+        f"{tried} None of them is better in both cost and latency than one of these (targets as a share of yours):",
+        table(HEAD, [(*figure_cells(answer.now), "as it is now"), *map(row, answer.front)]),
+        verdict(answer),
+    )
 
 
 def row(outcome: tuning.Outcome) -> tuple[str, ...]:
     setting = outcome.setting
     return (
-        f"{outcome.dollars:.2f}",
-        f"{outcome.p99_s:.3g} s",
-        f"{outcome.mean_replicas:.2f}",
-        str(outcome.flaps),
+        *figure_cells(outcome.figures),
         f"{setting.target_percent} %",
         f"{setting.up_window_s} s",
         f"{setting.down_window_s} s",
@@ -116,32 +143,37 @@ def row(outcome: tuning.Outcome) -> tuple[str, ...]:
     )
 
 
-def verdict(best: tuning.Outcome | None, trial: tuning.Trial, limit_s: float) -> str:
-    if best is None:
-        return f"None of them answers 99 of 100 requests within {limit_s:g} s."
-    manifest = to_yaml(tuning.applied(trial.scaler, best.setting).manifest()).rstrip()
-    head = f"The cheapest that answers 99 of 100 requests within {limit_s:g} s, for {best.dollars:.2f} dollars:"
-    return f"{head}\n\n{manifest}"
+def figure_cells(figures: tuning.Figures) -> tuple[str, ...]:
+    return f"{figures.dollars:.2f}", f"{figures.p99_s:.3g} s", f"{figures.mean_replicas:.2f}", str(figures.turns)
 
 
-def data(
-    front: Sequence[tuning.Outcome], best: tuning.Outcome | None, trial: tuning.Trial, counts: traffic.RequestCounts
-) -> dict[str, Any]:
+def verdict(answer: Answer) -> str:
+    if answer.best is None:
+        return f"None of them answers 99 of 100 requests within {answer.limit_s:g} s."
+    dollars = answer.best.figures.dollars
+    head = f"The cheapest that answers 99 of 100 requests within {answer.limit_s:g} s, for {dollars:.2f} dollars:"
+    return f"{head}\n\n{to_yaml(answer.manifest() or {}).rstrip()}"
+
+
+def as_data(answer: Answer) -> dict[str, Any]:
     return {
-        "requests": counts.requests,
-        "front": [as_data(outcome) for outcome in front],
-        "chosen": best and {**as_data(best), "manifest": tuning.applied(trial.scaler, best.setting).manifest()},
+        "tried": answer.tried,
+        "now": answer.now._asdict(),
+        "front": [outcome_data(outcome) for outcome in answer.front],
+        "chosen": answer.best and {**outcome_data(answer.best), "manifest": answer.manifest()},
     }
 
 
-def as_data(outcome: tuning.Outcome) -> dict[str, Any]:
-    return {**outcome._asdict(), "setting": outcome.setting._asdict()}
+def outcome_data(outcome: tuning.Outcome) -> dict[str, Any]:
+    return {**outcome.figures._asdict(), "setting": outcome.setting._asdict()}
 
 
-def draw(front: Sequence[tuning.Outcome], limit_s: float, path: Path) -> None:
+def picture(answer: Answer) -> str:
+    """The front as points of cost and latency, with the HPA as it is now."""
     from mlinfra.study import Row, steps
 
-    points = [(outcome.dollars, outcome.p99_s) for outcome in front]
-    row = Row("p99, s", {"front": points}, marks={"wanted": limit_s}, steps=False)
+    front = [(each.figures.dollars, each.figures.p99_s) for each in answer.front if math.isfinite(each.figures.p99_s)]
+    lines = {"front": front or [(0.0, 0.0)]}
+    row = Row("p99, s", lines, marks={"wanted": answer.limit_s}, steps=False)
     figure = steps("Cost and latency", "Settings that none other beats in both.", row, x_label="dollars")
-    path.write_text(figure.svg, "utf-8")
+    return figure.svg
