@@ -128,7 +128,7 @@ def assumptions(arguments: argparse.Namespace) -> list[str]:
 
 
 @dataclass
-class Progress:
+class WorkProgress:
     """A line on a terminal that says how far the work is, once it has taken two seconds."""
 
     whole: float

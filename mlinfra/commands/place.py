@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.commands.place_cluster import Cluster, cluster_of, has_node, is_deleted
+from mlinfra.commands.place_cluster import LoadedCluster, cluster_of, has_node, is_deleted
 from mlinfra.commands.report import (
     FINE,
     REFUSED,
@@ -64,7 +64,7 @@ def profile(path: str | None) -> Profile:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Placements:
     """What became of the pending pods: node by name, or the event; and of those that had to go."""
 
     placed: dict[str, str]
@@ -78,12 +78,12 @@ class Answer:
         return not self.failed and not self.refused
 
 
-def answered(cluster: Cluster, bindings: dict[str, str]) -> Answer:
+def answered(cluster: LoadedCluster, bindings: dict[str, str]) -> Placements:
     events = cluster.scheduler.events
     reasons = {event.about: event.message for event in events if event.reason == "FailedScheduling"}
     names = [request.name for request in cluster.waiting]
     evicted = [(event.about, event.message) for event in events if event.reason == "Preempted"]
-    return Answer(
+    return Placements(
         {name: bindings[name] for name in names if name in bindings},
         {name: reasons[name] for name in names if name not in bindings},
         [f"{name}: {message}; {again(bindings.get(name))}" for name, message in evicted],
@@ -115,7 +115,7 @@ def unknown_wishes(spec: Manifest) -> Iterator[str]:
         yield "spec.containers[].ports[].hostPort"
 
 
-def as_text(answer: Answer, cluster: Cluster) -> str:
+def as_text(answer: Placements, cluster: LoadedCluster) -> str:
     rows = [(pod.name, answer.placed.get(pod.name, "<none>"), wants(pod)) for pod in cluster.waiting]
     stuck = len(answer.failed) + len(answer.refused)
     counts = f"{len(rows) + len(answer.refused)} pending: {len(answer.placed)} placed, {stuck} not"
@@ -135,7 +135,7 @@ def pairs(reasons: dict[str, str]) -> Sequence[str]:
     return [f"{name}: {reason}" for name, reason in reasons.items()]
 
 
-def as_data(answer: Answer, cluster: Cluster) -> dict[str, Any]:
+def as_data(answer: Placements, cluster: LoadedCluster) -> dict[str, Any]:
     return {
         "placed": answer.placed,
         "failed": answer.failed,

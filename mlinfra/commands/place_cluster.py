@@ -23,7 +23,7 @@ OF_CONTAINER = ("image", "name", "resources", "restartPolicy")
 
 
 @dataclass(frozen=True)
-class Cluster:
+class LoadedCluster:
     """A scheduler that knows the bound pods, and the pods that it is to place; `notes` say which were left aside."""
 
     scheduler: GPUScheduler
@@ -34,7 +34,7 @@ class Cluster:
     notes: list[str]
 
 
-def cluster_of(objects: Sequence[Manifest], profile: Profile) -> Cluster:
+def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:
     """Nodes, budgets, classes and pods; Invalid when the API server would refuse one that is not pending."""
     nodes = [GPUNode.of(obj) for obj in of_kind(objects, "Node")]
     if not nodes:
@@ -46,7 +46,7 @@ def cluster_of(objects: Sequence[Manifest], profile: Profile) -> Cluster:
     lost = bind(pods, names, scheduler, classes)
     waiting, refused = requests_of(tried(pods), names, classes)
     notes = [*nodes_without_room(nodes), *lost, *set_aside(pods), *of_other_schedulers(pods, profile)]
-    return Cluster(scheduler, pods, len(scheduler.running), waiting, refused, notes)
+    return LoadedCluster(scheduler, pods, len(scheduler.running), waiting, refused, notes)
 
 
 def budget(obj: Manifest) -> DisruptionBudget:

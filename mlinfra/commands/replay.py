@@ -14,7 +14,7 @@ from mlinfra import traffic
 from mlinfra.autoscaling import loop
 from mlinfra.commands import replay_vpa
 from mlinfra.commands.flags import (
-    Progress,
+    WorkProgress,
     add_service_arguments,
     add_traffic_arguments,
     assumptions,
@@ -78,7 +78,7 @@ class Witness:
     """An autoscaler whose changes are noted down."""
 
     candidate: Candidate
-    progress: Progress
+    progress: WorkProgress
     changes: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ def replayed(
 ) -> Replay:
     """The closed loop over the whole traffic, with a witness of the autoscaler's changes."""
     candidate = candidate_of(path, objects, arguments.measure, arguments.concurrency)
-    witness = Witness(candidate, Progress(counts.duration_s, "seconds of the traffic"))
+    witness = Witness(candidate, WorkProgress(counts.duration_s, "seconds of the traffic"))
     replicas = candidate.low if arguments.replicas is None else arguments.replicas
     arrivals_s = loop.spread(counts.counts, counts.bin_s)
     run = loop.simulate(arrivals_s, service_of(arguments), witness, replicas, until_s=counts.duration_s)

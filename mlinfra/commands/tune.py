@@ -12,7 +12,7 @@ from typing import Any
 from mlinfra.autoscaling import hpa
 from mlinfra.autoscaling import tune as tuning
 from mlinfra.commands.flags import (
-    Progress,
+    WorkProgress,
     add_service_arguments,
     add_traffic_arguments,
     assumptions,
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> Report:
     outcomes = tune(trial, settings, arguments)
     if not outcomes:  # interrupted before anything was done
         raise KeyboardInterrupt
-    answer = Answer(trial, arguments.p99, outcomes, len(settings))
+    answer = TuningAnswer(trial, arguments.p99, outcomes, len(settings))
     if arguments.picture:
         write(arguments.picture, picture(answer))
     text = paragraphs(as_text(answer, read), bullets("Assumed:", assumed))
@@ -82,7 +82,7 @@ def tune(
     trial: tuning.Trial, settings: Sequence[tuning.Setting], arguments: argparse.Namespace
 ) -> list[tuning.Outcome]:
     """The same call on this machine's cores, or on a Ray cluster."""
-    progress = Progress(len(settings), "settings")
+    progress = WorkProgress(len(settings), "settings")
     try:
         with backend(arguments.ray):
             return tuning.tune(trial, settings, arguments.jobs, progress)
@@ -107,7 +107,7 @@ def backend(on_ray: bool) -> AbstractContextManager[Any]:
 # --------------------------------------------------------------------------------------------------------- the answer
 
 
-class Answer:
+class TuningAnswer:
     """The outcomes, those that no other beats, the best one, and the HPA as it is now."""
 
     def __init__(self, trial: tuning.Trial, limit_s: float, outcomes: Sequence[tuning.Outcome], settings: int) -> None:
@@ -119,7 +119,7 @@ class Answer:
         return tuning.applied(self.trial.scaler, self.best.setting).manifest() if self.best else None
 
 
-def as_text(answer: Answer, counts_words: str) -> str:
+def as_text(answer: TuningAnswer, counts_words: str) -> str:
     tried = f"{answer.tried:,} of {answer.settings:,} settings were tried."
     return paragraphs(
         counts_words,
@@ -147,7 +147,7 @@ def figure_cells(figures: tuning.Figures) -> tuple[str, ...]:
     return f"{figures.dollars:.2f}", f"{figures.p99_s:.3g} s", f"{figures.mean_replicas:.2f}", str(figures.turns)
 
 
-def verdict(answer: Answer) -> str:
+def verdict(answer: TuningAnswer) -> str:
     if answer.best is None:
         return f"None of them answers 99 of 100 requests within {answer.limit_s:g} s."
     dollars = answer.best.figures.dollars
@@ -155,7 +155,7 @@ def verdict(answer: Answer) -> str:
     return f"{head}\n\n{to_yaml(answer.manifest() or {}).rstrip()}"
 
 
-def as_data(answer: Answer) -> dict[str, Any]:
+def as_data(answer: TuningAnswer) -> dict[str, Any]:
     return {
         "tried": answer.tried,
         "now": answer.now._asdict(),
@@ -168,7 +168,7 @@ def outcome_data(outcome: tuning.Outcome) -> dict[str, Any]:
     return {**outcome.figures._asdict(), "setting": outcome.setting._asdict()}
 
 
-def picture(answer: Answer) -> str:
+def picture(answer: TuningAnswer) -> str:
     """The front as points of cost and latency, with the HPA as it is now."""
     from mlinfra.study import Row, steps
 
