@@ -112,10 +112,10 @@ class Trial:
     measures: tuple[Measure, ...]
 
     def run(self, scaler: hpa.HorizontalPodAutoscaler) -> LoopSimulation:
-        """The closed loop, from the minimum on."""
-        arrivals_s = _arrivals_s(self.counts, self.bin_s)
-        replicas = max(1, scaler.min_replicas)
-        return simulate(arrivals_s, self.service, ByHPA(scaler, self.measures), replicas, self.duration_s)
+        """The closed loop, from the minimum on; metrics are read when the HPA decides."""
+        arrivals_s, by_hpa = _arrivals_s(self.counts, self.bin_s), ByHPA(scaler, self.measures)
+        low = max(1, scaler.min_replicas)
+        return simulate(arrivals_s, self.service, by_hpa, low, self.duration_s, scrape_s=by_hpa.interval_s)
 
     def figures(self, scaler: hpa.HorizontalPodAutoscaler) -> Figures:
         run = self.run(scaler)

@@ -124,6 +124,7 @@ def assumptions(arguments: argparse.Namespace) -> list[str]:
         f"{limit} (--timeout)",
         f"a replica costs {arguments.price:g} dollars an hour (--price)",
         "requests are spread evenly within a bin of the traffic, and wait in one queue",
+        "metrics are read when the autoscaler decides, and are not late",
     ]
 
 

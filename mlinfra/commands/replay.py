@@ -114,7 +114,9 @@ def replayed(
     witness = Witness(candidate, WorkProgress(counts.duration_s, "seconds of the traffic"))
     replicas = candidate.low if arguments.replicas is None else arguments.replicas
     arrivals_s = loop.spread(counts.counts, counts.bin_s)
-    run = loop.simulate(arrivals_s, service_of(arguments), witness, replicas, until_s=counts.duration_s)
+    run = loop.simulate(
+        arrivals_s, service_of(arguments), witness, replicas, counts.duration_s, scrape_s=witness.interval_s
+    )
     witness.progress.end()
     return Replay(candidate, run, witness.changes)
 
