@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 TRAFFIC = "0,3\n10,5\n20,1\n30,4\n40,4\n50,2\n"
 COMMANDS = (
     ("validate", "FILE"),
-    ("explain", "FILE", "--replicas", "3", "--cpu", "90%", "--metric", "requests_in_flight=9"),
+    ("explain", "FILE", "--replicas", "3", "--metric", "requests_in_flight=9"),
     ("replay", "FILE", "--traffic", "TRAFFIC"),
     ("replay", str(EXAMPLES / "hpa.yaml"), "--against", "FILE", "--traffic", "TRAFFIC"),
     ("replay", str(EXAMPLES / "hpa.yaml"), "--traffic", "FILE"),

@@ -170,6 +170,11 @@ def test_a_random_table_is_read_or_refused_in_one_sentence(rows: list[list[str]]
 
 def read_or_refused(text: str, kind: str = "") -> None:
     try:
-        assert traffic.loads(text, kind).counts
-    except ValueError as refusal:
-        assert str(refusal).startswith("text: ")
+        counts = traffic.loads(text, kind).counts
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        assert counts
+        return
+    assert refusal.startswith("text: ")
+    assert "\n" not in refusal
