@@ -1,13 +1,16 @@
-"""What every manifest shares: references, container resources, and YAML."""
+"""What every manifest shares: references, container resources, reading them and writing YAML."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from mlinfra.documents import name_of, parse, read_text
 from mlinfra.quantity import Quantity, quantity, shown
 
 Manifest = dict[str, Any]
@@ -102,26 +105,148 @@ def to_yaml(obj: Manifest) -> str:
     return str(text)
 
 
+OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+"""Entries of `metadata` that the API server fills in."""
+
+OF_CONTROLLERS = (
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "deployment.kubernetes.io/",
+    "autoscaling.alpha.kubernetes.io/",
+    "pv.kubernetes.io/",
+    "volume.kubernetes.io/",
+    "csi.volume.kubernetes.io/",
+    "node.alpha.kubernetes.io/",
+    "volumes.kubernetes.io/",
+    "cni.projectcalico.org/",
+)
+"""Beginnings of the annotations that kubectl and controllers write."""
+
+STATUS_IS_READ = ("Node", "Pod", "PodDisruptionBudget")
+
+
+def load(source: str | Path | IO[str] | IO[bytes]) -> list[Manifest]:
+    """The objects of a file or a stream: YAML of one or more documents, JSON, lists, or what `kubectl get -o` prints.
+
+    What the server and its controllers add to an object is dropped: most of `metadata`, some annotations, and `status`
+    but for nodes, pods and disruption budgets. ValueError with one sentence for what cannot be read.
+    """
+    name = name_of(source)
+    return loads(read_text(source), name)
+
+
+def loads(text: str, name: str = "text") -> list[Manifest]:
+    """The objects of a text; the name is for messages."""
+    objects = [as_given(obj) for document in parse(text, name) for obj in _objects(document, name)]
+    if not objects:
+        raise ValueError(f"{name}: holds no object")
+    return objects
+
+
+def _objects(document: Any, name: str) -> Iterator[Manifest]:
+    """The document, or the items of a list; those of a typed list such as PodList may come without kind."""
+    if isinstance(document, list):
+        for each in document:
+            yield from _objects(each, name)
+        return
+    if not isinstance(document, Mapping):
+        raise ValueError(f"{name}: holds {json.dumps(document)[:40]} where an object must be")
+    kind = str(document.get("kind", ""))
+    if not kind.endswith("List") or not isinstance(document.get("items"), list):
+        yield dict(document)
+        return
+    head = {"apiVersion": document.get("apiVersion", "v1"), "kind": kind.removesuffix("List")}
+    for item in document["items"]:
+        yield from _objects({**head, **item} if head["kind"] and isinstance(item, Mapping) else item, name)
+
+
+def as_given(obj: Manifest) -> Manifest:
+    """The object as its author gave it, as far as that can be told: without what the cluster added."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return obj
+    kept = {name: value for name, value in metadata.items() if name not in OF_THE_SERVER}
+    annotations = kept.get("annotations")
+    if isinstance(annotations, Mapping):
+        kept["annotations"] = {k: text for k, text in annotations.items() if not str(k).startswith(OF_CONTROLLERS)}
+        if not kept["annotations"]:
+            del kept["annotations"]
+    given = obj | {"metadata": kept}
+    if obj.get("kind") not in STATUS_IS_READ:
+        given.pop("status", None)
+    return given
+
+
+DEFAULTED: Manifest = {
+    "dnsPolicy": "ClusterFirst",
+    "enableServiceLinks": True,
+    "imagePullPolicy": "IfNotPresent",
+    "metadata": {},
+    "name": "",
+    "numOfHosts": 1,
+    "policy": "Never",
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
+    "protocol": "TCP",
+    "resources": {},
+    "restartPolicy": "Always",
+    "scaleStrategy": {},
+    "schedulerName": "default-scheduler",
+    "securityContext": {},
+    "serviceAccount": "default",
+    "serviceAccountName": "default",
+    "stopPolicy": "None",
+    "terminationGracePeriodSeconds": 30,
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "whenCanBorrow": "MayStopSearch",
+    "whenCanPreempt": "TryNextFlavor",
+    "withinClusterQueue": "Never",
+}
+"""Values that the server fills in and nobody asked for, by the last name of their path."""
+
+TOKEN = "kube-api-access-"
+"""How the names of the volumes begin in which the server puts a pod's token."""
+
+
 def unused_fields(given: Manifest, kept: Manifest) -> list[str]:
     """Paths of the leaves of one manifest that another does not have with that value; quantities are equal by amount.
 
-    Of `metadata` only the name counts, and `status` not at all: a reader's object has more of both.
+    Of `metadata` only the name counts, and `status` and the server's defaults not at all.
     """
-    head = {"metadata": {"name": given.get("metadata", {}).get("name")}, "status": None}
+    head = {"metadata": {"name": (given.get("metadata") or {}).get("name")}, "status": None}
     leaves = dict(_leaves(kept))
-    return [path for path, value in _leaves(given | head) if not _same(value, leaves.get(path))]
+    return [
+        path
+        for path, value in _leaves(given | head)
+        if not _same(value, leaves.get(path)) and not _is_default(path.rpartition(".")[2], value)
+    ]
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return name in DEFAULTED and type(value) is type(DEFAULTED[name]) and value == DEFAULTED[name]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each value that has nothing below it, with its path; null is a field that is not given."""
     if isinstance(value, Mapping) and value:
-        for name, below in value.items():
-            yield from _leaves(below, f"{path}.{name}" if path else str(name))
+        if not str(value.get("name", "")).startswith(TOKEN):
+            for name, below in value.items():
+                yield from _leaves(_document(name, below), f"{path}.{name}" if path else str(name))
     elif isinstance(value, list | tuple) and value:
         for i, below in enumerate(value):
             yield from _leaves(below, f"{path}[{i}]")
     elif value is not None:
         yield path, value
+
+
+def _document(name: Any, value: Any) -> Any:
+    """The object that stands as text in a RayService, and any other value as it is."""
+    if name != "serveConfigV2":
+        return value
+    try:
+        return parse(value)[0]
+    except (AttributeError, IndexError, ValueError):
+        return value
 
 
 def _same(value: Any, other: Any) -> bool:
