@@ -69,20 +69,23 @@ def _known(layers: Mapping[str, Sequence[str]], arrows: Sequence[Arrow], groups:
 
 
 def _labels(plan: Plan) -> list[Rect | None]:
-    """A place for the label of each arrow, if there is one; what was placed before is in the way of the next."""
+    """A place for the label of each arrow, if there is one; those with few places come first."""
     lines = [segments(plan.points(i)) for i in range(len(plan.arrows))]
     solid = [Rect(b.left, plan.tops[b.layer], b.right, plan.bottoms[b.layer]) for b in plan.boxes.values()]
     solid += [part for frame in plan.frames for part in (*_border(plan, frame), _title(plan, frame))]
     solid += [_name(plan, i, name) for i, name in enumerate(plan.layers)]
     room = Rect(MARGIN, 30, WIDTH - MARGIN, plan.gaps[-1][1] + 4)
-    found: list[Rect | None] = []
+    inside, others = [], []
     for i, arrow in enumerate(plan.arrows):
-        others = [part for j, other in enumerate(lines) if j != i for part in other]
-        places = beside(lines[i], widest(arrow.label), LINE * (arrow.label.count("\n") + 1))
-        nothing = Rect(0, 0, 0, 0)
-        far = [*solid, *filter(None, found), *others]
-        found.append(free(list(places), lines[i], far, room, (16, 9, 4)) if arrow.label else nothing)
-    return found
+        places = list(beside(lines[i], widest(arrow.label), LINE * (arrow.label.count("\n") + 1)))
+        inside.append(places)
+        others.append([part for j, other in enumerate(lines) if j != i for part in other])
+    found: dict[int, Rect | None] = {}
+    for i in sorted(range(len(lines)), key=lambda i: (len(inside[i]), i)):
+        if plan.arrows[i].label:
+            far = [*solid, *filter(None, found.values()), *others[i]]
+            found[i] = free(inside[i], lines[i], far, room, (16, 9, 4))
+    return [found.get(i, Rect(0, 0, 0, 0)) for i in range(len(lines))]
 
 
 def _frame(plan: Plan, frame: Frame) -> Rect:

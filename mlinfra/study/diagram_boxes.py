@@ -59,7 +59,7 @@ def boxes(
     found: dict[str, Box] = {}
     for number, (layer, row) in enumerate(layers.items()):
         room = label_width(layers) + 24, WIDTH - MARGIN - 14.0
-        own = [max(SMALLEST, widest(name) + 22) for name in row]
+        own = [max(SMALLEST, widest(name) + 22, 40 + 16 * _busiest(name, layers, arrows)) for name in row]
         labelled = [_between(a, b, arrows, groups) for a, b in pairwise(row)]
         plain = [_between(a, b, (), groups) for a, b in pairwise(row)]
         for widths, least in (([max(own)] * len(own), labelled), (own, labelled), (own, plain)):
@@ -70,6 +70,14 @@ def boxes(
         else:
             raise ValueError(f"layer {layer!r}: {len(row)} boxes are too wide for one row: break their texts by \\n")
     return found
+
+
+def _busiest(name: str, layers: Mapping[str, Sequence[str]], arrows: Sequence[Arrow]) -> int:
+    """How many arrows one side of a box may have."""
+    rows = {box: number for number, row in enumerate(layers.values()) for box in row}
+    others = [rows[a.end if a.start == name else a.start] for a in arrows if name in (a.start, a.end)]
+    above, below = (sum(sign * (row - rows[name]) < 0 for row in others) for sign in (1, -1))
+    return max(above, below) + others.count(rows[name])
 
 
 def _between(left: str, right: str, arrows: Sequence[Arrow], groups: Mapping[str, Sequence[str]]) -> float:

@@ -39,7 +39,7 @@ def beside(parts: Sequence[Rect], width: float, height: float) -> Iterator[Rect]
     flat = sorted((p for p in parts if p.top == p.bottom), key=lambda p: p.left - p.right)
     upright = sorted((p for p in parts if p.top != p.bottom), key=lambda p: p.top - p.bottom)
     for part in flat:
-        for x in _outward((part.left + part.right) / 2, (part.right - part.left) / 2):
+        for x in _outward((part.left + part.right) / 2, (part.right - part.left) / 2 + width / 4):
             yield Rect(x - width / 2, part.top - height - 2, x + width / 2, part.top - 2)
             yield Rect(x - width / 2, part.top + 3, x + width / 2, part.top + 3 + height)
     for part in upright:

@@ -38,7 +38,9 @@ class Plan:
 
     def _legs(self) -> dict[int, list[Leg]]:
         """The legs of each arrow by its number: straight ones first, then the long ones."""
-        ways = Ways(self.boxes, self._walls(), (self.left + 8, WIDTH - MARGIN - 6), self.space)
+        ways = Ways(
+            self.boxes, (self._walls(False), self._walls(True)), (self.left + 8, WIDTH - MARGIN - 6), self.space
+        )
         for frame in self.frames:
             for gap in frame.layers[1:]:
                 ways.taken.setdefault(gap, []).extend((frame.left, frame.right))
@@ -70,13 +72,15 @@ class Plan:
             for x, (i, at, end) in zip(xs, goals, strict=True):
                 self.legs[i][at] = self.legs[i][at].moved(end, x)
 
-    def _walls(self) -> dict[int, list[Interval]]:
+    def _walls(self, through: bool) -> dict[int, list[Interval]]:
+        """Where no arrow crosses a layer: at boxes, and at frames or only at their edges."""
         walls: dict[int, list[Interval]] = {}
         for box in self.boxes.values():
             walls.setdefault(box.layer, []).append((box.left - 10, box.right + 10))
         for frame in self.frames:
             for layer in frame.layers:
-                walls.setdefault(layer, []).append((frame.left - 8, frame.right + 8))
+                edges = [(frame.left - 8, frame.left + 8), (frame.right - 8, frame.right + 8)]
+                walls.setdefault(layer, []).extend(edges if through else [(frame.left - 8, frame.right + 8)])
         return walls
 
     def _alike(self, i: int) -> list[int]:

@@ -59,7 +59,7 @@ class Ways:
     """Finds ways; remembers the verticals in each gap, so that the next way takes others."""
 
     boxes: Mapping[str, Box]
-    walls: Mapping[int, Sequence[Interval]]  # where no vertical crosses a layer
+    walls: Sequence[Mapping[int, Sequence[Interval]]]  # where no vertical crosses a layer; the last if need be
     room: Interval
     space: float
     taken: dict[int, list[float]] = field(default_factory=dict)
@@ -98,7 +98,8 @@ class Ways:
         places: list[float] = []
         for layer in range(upper.layer + 1, lower.layer):
             near = places[-1] if places else (upper.middle + lower.middle) / 2
-            x = self._free([layer, layer + 1], near, self.room, self.walls.get(layer, ()))
+            tried = (self._free([layer, layer + 1], near, self.room, walls.get(layer, ())) for walls in self.walls)
+            x = next((x for x in tried if x is not None), None)
             if x is None:
                 raise ValueError(f"no way past layer {layer + 1} from {upper.name!r} to {lower.name!r}")
             places.append(x)
