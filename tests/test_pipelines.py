@@ -17,7 +17,7 @@ from mlinfra.admission.kfp import pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.course import steps
 from mlinfra.course.pipeline import GPU_NODES, training_pipeline
-from mlinfra.pipelines import KubeflowPipeline, Source
+from mlinfra.pipelines import KubeflowPipeline, Loop, Source
 from mlinfra.pipelines.compiled import compile_text
 
 
@@ -99,7 +99,7 @@ def test_a_loop_hands_on_what_its_task_puts_out() -> None:
     looped = KubeflowPipeline.compiled(loop)
     assert [task.name for task in looped.tasks] == ["make", "take", "largest"]
     taken, largest = looped.task("take"), looped.task("largest")
-    assert [each["items"]["raw"] for each in taken.loops] == ["[2, 1, 3]"]
+    assert taken.loops == (Loop((2, 1, 3), parallelism=2),)
     assert taken.sources == {"data": Source("data", "make"), "factor": Source("item")}
     assert largest.sources == {"sizes": Source("Output", "take")}
     assert largest.after == ("take",)

@@ -7,6 +7,7 @@ dissolved. Left out: pipelines within pipelines, importers, `dsl.OneOf`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,14 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """A `dsl.ParallelFor`: its items, when the file has them, and how many run at once; 0 is all."""
+
+    items: tuple[Any, ...] = ()
+    parallelism: int = 0
+
+
+@dataclass(frozen=True)
 class CompiledTask:
     """One step: its component and container, what it waits for and gets, and how the cluster is to run it."""
 
@@ -40,7 +49,7 @@ class CompiledTask:
     sources: Mapping[str, Source] = field(default_factory=dict)
     constants: Mapping[str, Value] = field(default_factory=dict)
     conditions: tuple[str, ...] = ()
-    loops: tuple[Manifest, ...] = ()
+    loops: tuple[Loop, ...] = ()
     retry: Manifest = field(default_factory=dict)
     enable_cache: bool = False
     is_exit: bool = False
@@ -157,6 +166,12 @@ def _typed(value: Any, parameter: Manifest) -> Any:
     return int(value) if value is not None and parameter["parameterType"] == "NUMBER_INTEGER" else value
 
 
+def _loop(iterator: Manifest, task: Manifest) -> Loop:
+    """The loop of a group of tasks; items that another task puts out are known only when it runs."""
+    raw = iterator["items"].get("raw")
+    return Loop(tuple(json.loads(raw)) if raw else (), task.get("iteratorPolicy", {}).get("parallelismLimit", 0))
+
+
 @dataclass(frozen=True)
 class _Group:
     """A DAG with what its tasks inherit: the sources of its inputs, what it waits for, conditions and loops."""
@@ -165,7 +180,7 @@ class _Group:
     sources: Mapping[str, Source] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
-    loops: tuple[Manifest, ...] = ()
+    loops: tuple[Loop, ...] = ()
 
 
 class _Reader:
@@ -191,16 +206,16 @@ class _Reader:
     def inner_group(self, group: _Group, task: Manifest, component: Manifest) -> _Group:
         """What the tasks of the group inherit."""
         condition = task.get("triggerPolicy", {}).get("condition")
-        loop = task.get("parameterIterator") or task.get("artifactIterator")
+        iterator = task.get("parameterIterator") or task.get("artifactIterator")
         sources, _ = self.inputs(group, task, component)
-        if loop:
-            sources = {**sources, loop["itemInput"]: Source("item")}
+        if iterator:
+            sources = {**sources, iterator["itemInput"]: Source("item")}
         return _Group(
             component["dag"],
             sources,
             self.after(group, task),
             (*group.conditions, *([condition] if condition else [])),
-            (*group.loops, *([loop] if loop else [])),
+            (*group.loops, *([_loop(iterator, task)] if iterator else [])),
         )
 
     def task(self, group: _Group, name: str, task: Manifest, component: Manifest) -> CompiledTask:

@@ -1,0 +1,1 @@
+"""The pictures of the notebooks, one module a room: pure functions that give a figure."""
