@@ -2,6 +2,7 @@
 # make test       every check, with one summary
 # make manifests  every manifest that the notebooks show, in build/manifests
 # make mock       five interview questions, 45 minutes (SEED=7); make answers, make paper
+# make review     the interview cards that are due, from what your copies remember
 # make bench      ours beside the peers, as a table and in build/bench.json
 # make refresh    run the notebooks again and store them canonically (NB=05 for one); renew the README's table
 # make format     let ruff format the code
@@ -26,7 +27,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test mock answers paper bench manifests refresh format environment everything chromium
+.PHONY: lab test mock answers review paper bench manifests refresh format environment everything chromium
 
 FIRST := $(if $(ONLY),05_autoscaling,01_kserve)
 lab: environment
@@ -39,6 +40,9 @@ test: everything chromium
 SEED ?= 1
 mock answers: environment
 	@$(PY) -m mlinfra.interview $@ $(SEED)
+
+review: environment
+	@$(PY) -m mlinfra.interview review
 
 paper: environment
 	@$(PY) -m mlinfra.interview write build/interview

@@ -8,7 +8,7 @@ import pytest
 
 from mlinfra import study
 
-ODDITIES = [float("inf"), float("nan"), None, [5], {}, "", "five", 5j, object, -1]
+ODDITIES: list[Any] = [float("inf"), float("nan"), None, [5], {}, "", "five", 5j, object, -1]
 
 
 def test_without_a_guess_the_answer_is_folded() -> None:

@@ -294,6 +294,49 @@ def test_a_guess_is_scored_by_its_factor(guess: float, verdict: str) -> None:
     assert "80 % sure" in interview.card("llm-signal").score(guess, 80)
 
 
+TEMPTING = [
+    ("zero-downtime", 4),
+    ("isvc-path", 2),
+    ("compiled-pipeline", 5),
+    ("ray-request", 18),
+    ("gpu-slots", 125),
+    ("gpu-slots", 95),
+    ("pod-gets-gpu", 2),
+    ("knative-burst", 5),
+    ("queue-workers", 5),
+    ("concurrency-knobs", 9),
+    ("many-small-models", 16),
+    ("three-stages", 12),
+    ("which-server", 8),
+    ("parameter-or-artifact", 10),
+]
+
+
+@pytest.mark.parametrize(("name", "count"), TEMPTING)
+def test_a_tempting_count_is_not_praised(name: str, count: float) -> None:
+    card = interview.card(name)
+    assert "not right, for this number must be exact" in card.score(count)
+    assert "exactly right" in card.score(card.truth())
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_without_a_number_everything_is_folded(card: interview.Card) -> None:
+    for guess, begins in ((..., "Commit to a number first"), ("many", "“many” is text. The answer is a number.")):
+        before, _, folded = card.answer(guess).text.partition("<details>")
+        assert before.startswith(begins)
+        assert not re.search(r"\d", before)
+        assert card.known() in folded
+    told, _, _ = card.answer(str(card.truth())).text.partition("<details>")
+    assert told.startswith(f"“{card.truth()}” is text.")
+    assert told.strip().endswith("Your value is right.")
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
+def test_one_space_before_a_percent_sign(card: interview.Card) -> None:
+    assert not re.search(r"\s\s%|\d%", card.answer().text)
+    assert "source notebook" not in card.answer().text
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="must be one of isvc-path"):
         interview.card("hpa")

@@ -63,8 +63,8 @@ def test_the_questions_do_not_give_the_answers_away() -> None:
 
 
 def attempts(*outcomes: tuple[int, float, float]) -> list[interview.Attempt]:
-    """Attempts with that score, that factor off the truth, and that confidence."""
-    cards = [card for card, _ in interview.mock(1).parts]
+    """Attempts at estimates with that score, that factor off the truth, and that confidence."""
+    cards = [card for card in BANK.values() if not card.exact]
     return [
         interview.Attempt(card, score, card.truth() * off, confidence)
         for card, (score, off, confidence) in zip(cards, outcomes, strict=False)
@@ -77,7 +77,7 @@ def test_points_and_calibration_by_hand() -> None:
     assert done.right == 0.5
     assert done.sure == pytest.approx(0.8)
     assert done.brier == pytest.approx((0.01 + 0.81 + 0.04 + 0.36) / 4)
-    assert "9 of 16 points" in str(done)
+    assert "9 of 16 points; 50 % of the numbers right" in str(done)
     assert "too sure" in str(done)
     assert "not sure enough" in str(interview.result(attempts((4, 1, 60), (4, 1, 60))))
     assert "well calibrated" in str(interview.result(attempts((4, 1, 90), (4, 1, 90))))
@@ -95,6 +95,22 @@ def test_an_attempt_that_is_none() -> None:
         interview.Attempt(card, 4, ..., 20)
     with pytest.raises(ValueError, match="must be at least one"):
         interview.result([])
+    with pytest.raises(ValueError, match="attempts: 3: must be an Attempt"):
+        interview.result([3])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="card: 'gpu-slots': must be a card"):
+        interview.Attempt("gpu-slots", 4, 155, 80)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be one of"):
+        interview.card(["gpu-slots"])  # type: ignore[arg-type]
+
+
+def test_a_count_is_right_when_it_is_exact() -> None:
+    card = BANK["zero-downtime"]
+    assert interview.Attempt(card, 3, 3.0, 90).right
+    assert not interview.Attempt(card, 3, 4, 90).right
+    assert "exactly right, from 50 to 100 %" in card.question().text
+    assert "within a factor of 2, from 50 to 100 %" in BANK["llm-signal"].question().text
+    assert f"{card.estimate} (exactly right)" in unescape(interview.sheet())
+    assert f"{card.estimate} (exactly right)" in unescape(interview.flash_cards())
 
 
 @pytest.mark.parametrize("name", interview.CHAINS)
@@ -147,11 +163,12 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "possible"),
     [
-        ([], "one of mock SEED, answers SEED, chain NAME, write FOLDER"),
+        ([], "one of mock SEED, answers SEED, chain NAME, review, write FOLDER"),
         (["mock", "x"], "mock and a seed"),
         (["answers"], "answers and a seed"),
         (["chain", "releas"], "capacity, placement, release, pipeline"),
         (["chain", "release", "answer"], "after it `answers`"),
+        (["review", "."], "review, and after it a file"),
         (["write", "README.md"], "write and a folder"),
     ],
 )

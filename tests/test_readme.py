@@ -26,6 +26,7 @@ COMMANDS = ("make", "python", "pip", "pytest", "conda", "jupyter")
 RUN = (
     "make mock SEED=7",
     "make answers SEED=7",
+    "make review",
     "make paper",
     "make manifests",
     "make refresh NB=06",

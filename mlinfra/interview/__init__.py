@@ -1,6 +1,7 @@
-"""The interview bank and its views: cards, a mock of 45 minutes, a printable sheet, flash cards."""
+"""The interview bank and its views: cards, a mock of 45 minutes, a printable sheet, flash cards, what to review."""
 
 from mlinfra.interview.bank import RUBRIC, Card, bank, card
+from mlinfra.interview.review import review
 from mlinfra.interview.views import (
     CHAINS,
     Attempt,
@@ -30,5 +31,6 @@ __all__ = [
     "flash_cards",
     "mock",
     "result",
+    "review",
     "sheet",
 ]

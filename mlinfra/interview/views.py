@@ -32,7 +32,7 @@ CHAINS = {
 
 def chain(name: str) -> list[Card]:
     """The cards of a chain, in order; ValueError names the chains there are."""
-    if name not in CHAINS:
+    if not isinstance(name, str) or name not in CHAINS:
         raise ValueError(f"chain: {name!r}: must be one of {', '.join(CHAINS)}")
     return [card(each) for each in CHAINS[name]]
 
@@ -106,6 +106,8 @@ class Attempt:
     confidence: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.card, Card):
+            raise ValueError(f"card: {self.card!r}: must be a card, such as card({next(iter(bank()))!r})")
         if self.score not in range(len(RUBRIC)):
             raise ValueError(f"score: {self.score!r}: must be from 0 to {len(RUBRIC) - 1}")
         if not isinstance(self.confidence, int | float):
@@ -114,8 +116,8 @@ class Attempt:
 
     @property
     def right(self) -> bool:
-        """Within a factor of 2 of the computed number."""
-        return self.card.off(self.guess) <= 1
+        """A count that is exact, an estimate within a factor of 2."""
+        return self.card.right(self.guess)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Result:
 
     @property
     def right(self) -> float:
-        """Share of the numbers within a factor of 2."""
+        """Share of the numbers that were right."""
         return sum(attempt.right for attempt in self.attempts) / len(self.attempts)
 
     @property
@@ -148,7 +150,7 @@ class Result:
         habit = "well calibrated" if abs(off) <= 0.15 else "too sure" if off > 0 else "not sure enough"
         return (
             f"{self.points} of {(len(RUBRIC) - 1) * len(self.attempts)} points; "
-            f"{100 * self.right:.0f} % of the numbers within a factor of 2, {100 * self.sure:.0f} % sure on average: "
+            f"{100 * self.right:.0f} % of the numbers right, {100 * self.sure:.0f} % sure on average: "
             f"{habit} (Brier score {self.brier:.2f})"
         )
 
@@ -157,6 +159,8 @@ def result(attempts: Sequence[Attempt]) -> Result:
     """The result of a mock interview; ValueError when nothing was answered."""
     if not attempts:
         raise ValueError("attempts: must be at least one")
+    if wrong := [each for each in attempts if not isinstance(each, Attempt)]:
+        raise ValueError(f"attempts: {wrong[0]!r}: must be an Attempt")
     return Result(tuple(attempts))
 
 
@@ -166,7 +170,7 @@ def result(attempts: Sequence[Attempt]) -> Result:
 def sheet() -> str:
     """All questions as one page of HTML to print: the questions first, then the answers."""
     rows = list(bank().values())
-    asked = "".join(f"<li><b>{escape(c.area)}</b> {escape(c.prompt)} <i>{escape(c.estimate)}</i></li>" for c in rows)
+    asked = "".join(map(_asked, rows))
     told = "".join(_answer(number, each) for number, each in enumerate(rows, 1))
     rubric = "".join(f"<li>{escape(what)}</li>" for what in RUBRIC)
     return (
@@ -176,6 +180,11 @@ def sheet() -> str:
         f"<h1>{len(rows)} questions</h1><ol>{asked}</ol><h1>Strong answers</h1>{told}"
         f'<h1>The rubric</h1><ol start="0">{rubric}</ol></html>\n'
     )
+
+
+def _asked(each: Card) -> str:
+    estimate = f"<i>{escape(each.estimate)} ({each.tolerance})</i>"
+    return f"<li><b>{escape(each.area)}</b> {escape(each.prompt)} {estimate}</li>"
 
 
 def _answer(number: int, each: Card) -> str:
@@ -195,5 +204,6 @@ def flash_cards() -> str:
         tag = each.area.lower().replace(" ", "-")
         rows.writerow([escape(each.prompt), f"<ul>{points}</ul>", f"{tag} points"])
         number = f"{each.truth():g} {escape(each.unit)}"
-        rows.writerow([f"{escape(each.prompt)}<br><br>{escape(each.estimate)}", number, f"{tag} number"])
+        asked = f"{escape(each.prompt)}<br><br>{escape(each.estimate)} ({each.tolerance})"
+        rows.writerow([asked, number, f"{tag} number"])
     return file.getvalue()

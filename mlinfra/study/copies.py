@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlinfra.study.progress import LEDGER
+
 LINK = re.compile(r"(?<=\]\()(?!https?://|#)[^)\s]+")
 
 
@@ -20,7 +22,7 @@ def work_on(originals: Path, work: Path) -> list[str]:
     """Copy what is not there yet; a newer original is laid beside the reader's copy, which is kept."""
     fresh = {original: _unanswered(original) for original in sorted(originals.glob("*.ipynb"))}
     work.mkdir(parents=True, exist_ok=True)
-    ledger = work / ".copied.json"
+    ledger = work / LEDGER
     copied: dict[str, str] = _read(ledger) if ledger.exists() else {}
     lines = []
     for original, text in fresh.items():

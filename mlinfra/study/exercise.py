@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.study import guess
+from mlinfra.study import guess, progress
 
 UNANSWERED = "Replace the dots by your answer and run the cell."
 
@@ -45,9 +45,15 @@ class Exercise:
     effect: Callable[[Any], Any] | None = None
 
     def check(self, answer: Any) -> Verdict:
-        """Not attempted (`...`), not yet (with the message for a likely mistake), or right."""
+        """Not attempted (`...`), not yet (with the message for a likely mistake), or right; remembered in a copy."""
         if answer is ...:
             return Verdict(NOT_ATTEMPTED, UNANSWERED)
+        verdict = self._judged(answer)
+        right = verdict.outcome == RIGHT
+        unwritten = progress.remember(lambda record, day: progress.with_exercise(record, self.name, right, day))
+        return Verdict(verdict.outcome, f"{verdict.message} {unwritten}".strip()) if unwritten else verdict
+
+    def _judged(self, answer: Any) -> Verdict:
         if self.cases and not callable(answer):
             return Verdict(NOT_YET, "The answer is a function: write `def answer(...)` in the place of `answer = ...`.")
         try:

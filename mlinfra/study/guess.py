@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from types import EllipsisType
 from typing import Any
 
+from mlinfra.study import progress
 from mlinfra.study.text import Text, folded
 
 Value = int | float | str | bool
@@ -13,12 +13,18 @@ NO_GUESS = "No guess yet: replace the dots by your guess and run both cells."
 KINDS = {"a number": "a number", "text": "text", "True or False": "a truth value"}
 
 
-def reveal(guess: Value | EllipsisType, answer: Value, what: str) -> Text:
+def reveal(guess: Any, answer: Value, what: str) -> Text:
     """The answer beside the reader's guess, which is remembered in a working copy; `...` stands for no guess."""
     answer = plain(answer)
     if guess is ...:
         return Text(f"{NO_GUESS}\n\n{folded('The answer', f'{_named(answer, what)}.')}")
-    return Text(_compared(plain(guess), answer, what))
+    guess = plain(guess)
+    said = _compared(guess, answer, what)
+    if other_kind(guess, answer):
+        return Text(said)
+    entry = what, shown(guess), shown(answer), same(guess, answer)
+    unwritten = progress.remember(lambda record, day: progress.with_guess(record, *entry, day))
+    return Text(f"{said}\n\n{unwritten}".strip())
 
 
 def _compared(guess: Value, answer: Value, what: str) -> str:
