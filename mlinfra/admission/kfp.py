@@ -45,7 +45,10 @@ def _task(
 
 def _installs(path: str, container: Manifest) -> Iterator[Problem]:
     if "pip install" in " ".join(container.get("command", ())):
-        yield Problem(f"{path}.command", "installs packages whenever the step starts: it needs a network, and the day")
+        yield Problem(
+            f"{path}.command",
+            "installs packages whenever the step starts: it needs a network, and gets the versions of the day",
+        )
 
 
 def _limits(path: str, container: Manifest) -> Iterator[Problem]:

@@ -24,9 +24,7 @@ def nine_steps(shorter_min: float = 0) -> list[Step]:
     """Graham's example of 1969: nine steps with a GPU each, or each of them some minutes shorter."""
     lengths = {"a": 3, "b": 2, "c": 2, "d": 2, "e": 4, "f": 4, "g": 4, "h": 4, "i": 9}
     after = {**dict.fromkeys("efgh", ("d",)), "i": ("a",)}
-    return [
-        Step(name, (length - shorter_min) * MIN, after.get(name, ()), gpus=1) for name, length in lengths.items()
-    ]
+    return [Step(name, (length - shorter_min) * MIN, after.get(name, ()), gpus=1) for name, length in lengths.items()]
 
 
 def minutes(plan: Sequence[Step], gpus: int) -> float:

@@ -53,7 +53,10 @@ def interface(component: Any) -> Any:
         return "a plain function"
     spec = component.component_spec
     types = [{name: str(each.type) for name, each in (side or {}).items()} for side in (spec.inputs, spec.outputs)]
-    right = [{"messages": "system.Dataset@0.0.1", "word": "String"}, {"found": "system.Dataset@0.0.1", "Output": "Integer"}]
+    right = [
+        {"messages": "system.Dataset@0.0.1", "word": "String"},
+        {"found": "system.Dataset@0.0.1", "Output": "Integer"},
+    ]
     return (*types, _tried(component.python_func)) if types == right else tuple(types)
 
 
@@ -125,7 +128,10 @@ three_seeds = Exercise(
     "three-seeds",
     right=seeds(),
     mistakes=[
-        (seeds_by_hand, "Python's own loop writes three tasks into the file. `dsl.ParallelFor` writes one, with items."),
+        (
+            seeds_by_hand,
+            "Python's own loop writes three tasks into the file. `dsl.ParallelFor` writes one, with items.",
+        ),
         (seeds(parallelism=None), "All three start at once: `parallelism=2` keeps it to two."),
         (seeds(longest="3600s"), "The default of `backoff_max_duration` is an hour from the first attempt's start."),
         (seeds(cached=True), "The trainings may be found in the cache: `set_caching_options(False)`."),

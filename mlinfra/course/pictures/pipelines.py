@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from mlinfra import study
 from mlinfra.course.plans import MIN, fan_out, minutes, nine_steps
 from mlinfra.manifest import Manifest
-from mlinfra.pipelines import CompiledTask, KubeflowPipeline, argo
+from mlinfra.pipelines import CompiledTask, KubeflowPipeline, Source, argo
 from mlinfra.pipelines.timing import Preemptible, schedule
 
 HOUR = 3600
@@ -19,9 +18,11 @@ def graph(pipeline: KubeflowPipeline) -> study.Figure:
     """The tasks of a compiled pipeline, each in the layer below all that it waits for."""
     body = [task for task in pipeline.tasks if not task.is_exit]
     depths = _depths(pipeline)
-    layers = {str(depth + 1): [task.name for task in body if depths[task.name] == depth] for depth in set(depths.values())}
+    layers = {
+        str(depth + 1): [task.name for task in body if depths[task.name] == depth] for depth in set(depths.values())
+    }
     arrows = [
-        study.Arrow(source.task, task.name, source.name)
+        study.Arrow(source.task, task.name, _passed(source, task, pipeline))
         for task in body
         for source in dict.fromkeys(task.sources.values())
         if source.task
@@ -31,10 +32,9 @@ def graph(pipeline: KubeflowPipeline) -> study.Figure:
     if exits:
         layers["exit"] = exits
         arrows += [study.Arrow(body[-1].name, name, "whatever happened", dashed=True) for name in exits]
-    groups = {f"for each of {len(loop.items)} items": [task.name for task in body if loop in task.loops] for loop in _loops(body)}
     order = ", ".join(task.name for task in pipeline.tasks)
     said = f"The tasks of {pipeline.name}, in an order in which they can run: {order}."
-    return study.diagram(f"The pipeline {pipeline.name}", said, layers, arrows, groups)
+    return study.diagram(f"The pipeline {pipeline.name}", said, layers, arrows)
 
 
 def _depths(pipeline: KubeflowPipeline) -> dict[str, int]:
@@ -56,8 +56,13 @@ def _gates(tasks: list[CompiledTask]) -> dict[tuple[str, str], str]:
     return gates
 
 
-def _loops(tasks: list[CompiledTask]) -> list[object]:
-    return list(dict.fromkeys(loop for task in tasks for loop in task.loops))
+def _passed(source: Source, task: CompiledTask, pipeline: KubeflowPipeline) -> str:
+    """The output's name, with how often a loop takes it, or that it is collected from a loop."""
+    producer = pipeline.task(source.task)
+    entered = [loop for loop in task.loops if loop not in producer.loops]
+    left = [loop for loop in producer.loops if loop not in task.loops]
+    times = "".join(f", for each of {len(loop.items)} items" for loop in entered)
+    return f"{source.name}{times}{', collected' if left else ''}"
 
 
 def backend() -> study.Figure:
@@ -80,8 +85,9 @@ def backend() -> study.Figure:
         study.Arrow("executor:\nlauncher + command", "object store", "files"),
     ]
     said = (
-        "The SDK compiles the pipeline and the API server makes an Argo Workflow of it. Argo's controller starts a driver "
-        "for each task, which asks the metadata store for inputs and cache, and then the executor, whose launcher moves files."
+        "The SDK compiles the pipeline, and the API server makes an Argo Workflow of it. For each task Argo's "
+        "controller starts a driver, which asks the metadata store for inputs and cache, and then the executor. Its "
+        "launcher moves files from and to the object store."
     )
     return study.diagram("The backend of Kubeflow Pipelines", said, layers, arrows)
 
@@ -93,42 +99,32 @@ def argo_tree(workflow: Manifest) -> study.Figure:
     return study.tree("What Argo runs", said, argo.nested(workflow))
 
 
-def runs(states: Mapping[str, Mapping[str, str]]) -> study.Figure:
-    """Which tasks of each run ran, and which were found in the cache."""
-    rows = [study.Boxes("run 1, 2, ...")]
-    for number, (what, tasks) in enumerate(states.items(), 1):
-        cells = [study.Cell(name[:4], 1 if state == "ran" else None) for name, state in tasks.items()]
-        rows.append(study.Boxes(f"{number}", cells, what))
-    counts = ", ".join(f"{what}: {list(tasks.values()).count('ran')} ran" for what, tasks in states.items())
-    said = f"Filled boxes ran, empty ones were found in the cache. {counts}."
-    return study.grid("What runs again", said, *rows[1:])
-
-
 def trainings(gpus: int, trainings: int, first_min: int) -> study.Figure:
     """When each step of the fan-out runs, on an axis that stays."""
     plan = fan_out(trainings, first_min)
     spans = schedule(plan, gpus).spans
-    rows = {
-        step.name: [
-            study.Span(*(at_s / MIN for at_s in spans[step.name]), f"{step.duration_s / MIN:g}", int(step.gpus > 0))
-        ]
-        for step in plan
-    }
+    rows = {step.name: [_span_min(spans[step.name], f"{step.duration_s / MIN:g}", int(step.gpus > 0))] for step in plan}
     said = (
-        f"{trainings} trainings on {gpus} GPUs, the first of {first_min} minutes: {minutes(plan, gpus):.0f} minutes in all. "
-        f"One more GPU would make it {minutes(plan, gpus + 1):.0f}."
+        f"{trainings} trainings on {gpus} GPUs, the first of {first_min} minutes: "
+        f"{minutes(plan, gpus):.0f} minutes in all. One more GPU would make it {minutes(plan, gpus + 1):.0f}."
     )
     return study.timeline("What runs when", said, rows, end=360)
+
+
+def _span_min(span: tuple[float, float], text: str, fill: int) -> study.Span:
+    """A span in minutes."""
+    start_s, end_s = span
+    return study.Span(start_s / MIN, end_s / MIN, text, fill)
 
 
 def nine_steps_on(gpus: int) -> study.Figure:
     """Graham's nine steps on so many GPUs; the long step is coloured."""
     plan = nine_steps()
-    spans_min = {name: tuple(at_s / MIN for at_s in span) for name, span in schedule(plan, gpus).spans.items()}
-    rows = {name: [study.Span(*span, name, int(name == "i"))] for name, span in spans_min.items()}
+    spans = schedule(plan, gpus).spans
+    rows = {name: [_span_min(span, name, int(name == "i"))] for name, span in spans.items()}
     said = (
         f"On {gpus} GPUs the nine steps take {minutes(plan, gpus):.0f} minutes. "
-        f"The longest, i, starts at minute {spans_min['i'][0]:.0f}."
+        f"The longest, i, starts at minute {spans['i'][0] / MIN:.0f}."
     )
     return study.timeline(f"Nine steps on {gpus} GPUs", said, rows, end=15)
 
