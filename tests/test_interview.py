@@ -273,16 +273,17 @@ def test_a_computation_is_a_sentence_and_names_what_the_prose_fills_in_and_no_mo
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))
-def test_the_notebook_asks_then_shows_the_computation_and_the_answer_folded(card: interview.Card) -> None:
+def test_the_notebook_asks_then_shows_the_answer_folded(card: interview.Card) -> None:
+    """And between the two, where a notebook shows it, the computation, folded."""
     cells = {cell.id: cell for path in NOTEBOOKS.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells}
-    asked, computed, answered = (cells[f"card-{card.id}{part}"] for part in ("", "-compute", "-answer"))
     call = f'interview.card("{card.id}")'
-    assert asked.source == call
-    assert computed.source == f"{call}.computation()"
-    assert answered.source == f"{call}.answer(guess=..., confidence=...)"
-    shown = computed.outputs[0].data
-    assert shown["text/plain"] == inspect.getsource(COMPUTATIONS[card.id])
-    assert shown["text/markdown"].startswith("<details>")
+    assert cells[f"card-{card.id}"].source == call
+    assert cells[f"card-{card.id}-answer"].source == f"{call}.answer(guess=..., confidence=...)"
+    if computed := cells.get(f"card-{card.id}-compute"):
+        assert computed.source == f"{call}.computation()"
+        shown = computed.outputs[0].data
+        assert shown["text/plain"] == inspect.getsource(COMPUTATIONS[card.id])
+        assert shown["text/markdown"].startswith("<details>")
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,10 @@ def test_an_answer_that_raises_is_told_so() -> None:
 
 def test_source_is_of_one_module() -> None:
     assert "def halve" in study.source(halve).text
+    with pytest.raises(ValueError, match="source: 'halve': must be a function or a class"):
+        study.source("halve")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x: 5: must be a study"):
+        study.panel(lambda x: study.grid("t", "d"), x=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be from one module"):
         study.source(halve, study.steps)
 

@@ -33,6 +33,9 @@ class Listing:
 
 def source(*things: Callable[..., Any] | type) -> Listing:
     """The source of functions or classes of one module, in the order given: what is shown is what runs."""
+    for thing in things:
+        if not (inspect.isfunction(thing) or inspect.isclass(thing)):
+            raise ValueError(f"source: {thing!r}: must be a function or a class")
     modules = {thing.__module__ for thing in things}
     if len(modules) != 1:
         raise ValueError(f"source: must be from one module, not {sorted(modules)}")

@@ -149,4 +149,7 @@ def panel(draw: Callable[..., Figure], live: bool = True, **controls: Control) -
     """Sliders and choices that redraw `draw(**values)`; `live=False` waits until a handle is released (slow ones)."""
     if not controls:
         raise ValueError("a panel needs a slider")
+    for name, control in controls.items():
+        if not isinstance(control, Slider | Choice):
+            raise ValueError(f"{name}: {control!r}: must be a study.Slider or a study.Choice")
     return Panel(draw, controls, live)
