@@ -147,12 +147,12 @@ def test_a_bad_canary_is_rolled_back_before_the_last_look() -> None:
 def test_a_broken_canary_does_not_wait_for_a_look() -> None:
     end_s, progress = ended(Traffic(2, 0.005, 0.5))
     assert (end_s, progress.looks) == (60, 0)
-    assert progress.history[-1].reason == "7 errors in 12 requests, more than 1.0 % beyond doubt"
+    assert progress.history[-1].reason == "7 errors in 12 requests breach the limit of 1.0 %"
 
 
 def test_a_slow_canary_is_rolled_back() -> None:
     _, progress = ended(Traffic(100, 0.005, 0.005, canary_slow_rate=0.05))
-    assert "above 500 ms, so p99 is above it beyond doubt" in progress.history[-1].reason
+    assert "above 500 ms breach the limit of the p99" in progress.history[-1].reason
 
 
 def test_a_canary_that_breaks_under_full_load_is_still_rolled_back() -> None:
@@ -339,7 +339,7 @@ def test_stages_need_not_be_held() -> None:
 
 def test_the_history_is_told_as_events_and_as_lines() -> None:
     _, progress = ended(Traffic(2, 0.005, 0.5))
-    reason = "7 errors in 12 requests, more than 1.0 % beyond doubt"
+    reason = "7 errors in 12 requests breach the limit of 1.0 %"
     assert progress.events == ((60.0, "roll back", "10 %", reason),)
     assert progress.why() == f"   1.0 min   10 %  roll back: {reason}"
 

@@ -1,4 +1,4 @@
-"""What KServe's controller writes: runtimes and images, revisions and their traffic, HPAs, names, canary pods."""
+"""What KServe's controller writes: revisions and their traffic, HPAs, names, canary pods."""
 
 from __future__ import annotations
 
@@ -20,67 +20,6 @@ from mlinfra.kserve import Canary, InferenceService, Model, Predictor, Transform
 from mlinfra.kserve.reconcile import Revisions
 from mlinfra.kserve.scaled_object import scaled_object
 from mlinfra.manifest import Resources
-
-
-def model(form: str, protocol: str = "", **given: Any) -> dict[str, Any]:
-    asked = {"modelFormat": {"name": form}, **given}
-    return asked | ({"protocolVersion": protocol} if protocol else {})
-
-
-RUNTIMES = {
-    ("huggingface", ""): "kserve-huggingfaceserver",
-    ("sklearn", ""): "kserve-sklearnserver",
-    ("sklearn", "v2"): "kserve-mlserver",
-    ("xgboost", "v1"): "kserve-xgbserver",
-    ("lightgbm", "v2"): "kserve-mlserver",
-    ("tensorflow", ""): "kserve-tensorflow-serving",
-    ("tensorflow", "v2"): "kserve-tritonserver",
-    ("pytorch", ""): "kserve-torchserve",
-    ("pytorch", "grpc-v2"): "kserve-torchserve",
-    ("onnx", "v2"): "kserve-tritonserver",
-    ("triton", ""): "kserve-tritonserver",
-    ("mlflow", "v2"): "kserve-mlserver",
-    ("paddle", ""): "kserve-paddleserver",
-}
-
-
-@pytest.mark.parametrize(("asked", "found"), RUNTIMES.items(), ids=str)
-def test_the_runtime_for_a_format_and_a_protocol(asked: tuple[str, str], found: str) -> None:
-    assert reconcile.runtime(model(*asked)).name == found
-
-
-@pytest.mark.parametrize("asked", [("onnx", ""), ("mlflow", ""), ("huggingface", "grpc-v2"), ("custom", "")])
-def test_no_protocol_means_v1_and_may_leave_no_runtime(asked: tuple[str, str]) -> None:
-    with pytest.raises(Invalid, match="no runtime found to support predictor with model type: {" + asked[0]):
-        reconcile.runtime(model(*asked))
-
-
-def test_a_runtime_by_name() -> None:
-    assert reconcile.runtime(model("onnx", runtime="kserve-tritonserver")).name == "kserve-tritonserver"
-    with pytest.raises(Invalid, match="No ServingRuntimes or ClusterServingRuntimes with the name: mine"):
-        reconcile.runtime(model("onnx", runtime="mine"))
-
-
-GPU: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
-
-
-@pytest.mark.parametrize(
-    ("asked", "tag"),
-    [
-        (model("pytorch"), "pytorch/torchserve-kfs:0.9.0"),
-        (model("pytorch", **GPU), "pytorch/torchserve-kfs:0.9.0-gpu"),
-        (model("pytorch", runtimeVersion="latest", **GPU), "pytorch/torchserve-kfs:latest"),
-        (model("pytorch", runtimeVersion="0.9.0-gpu", **GPU), "pytorch/torchserve-kfs:0.9.0-gpu"),
-        (model("sklearn", **GPU), "kserve/sklearnserver:v0.16.0"),
-        (model("huggingface", **GPU), "kserve/huggingfaceserver:v0.16.0-gpu"),
-        (model("tensorflow", resources={"limits": {"nvidia.com/mig-1g.10gb": "1"}}), "tensorflow/serving:2.6.2-gpu"),
-        (model("pytorch", resources={"limits": {"vpc.amazonaws.com/efa": "2"}}), "pytorch/torchserve-kfs:0.9.0"),
-        (model("mlflow", "v2", runtimeVersion="1.7.0"), "docker.io/seldonio/mlserver:1.7.0"),
-    ],
-)
-def test_a_runtime_version_costs_the_gpu_suffix(asked: dict[str, Any], tag: str) -> None:
-    assert reconcile.image(asked) == tag
-
 
 # ---------------------------------------------------------------------------------------------------- Knative mode
 
@@ -259,6 +198,10 @@ def test_the_scaled_object_of_a_component() -> None:
     assert scaled_object("a", {"minReplicas": 3, "maxReplicas": 2})["spec"]["maxReplicaCount"] == 3
 
 
+def model(form: str, **given: Any) -> dict[str, Any]:
+    return {"modelFormat": {"name": form}, **given}
+
+
 SOURCES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "image": ({"model": model("sklearn", storageUri="oci://r/m:1")}, ["modelcar-init", "kserve-container", "modelcar"]),
     "volume of an image": ({"model": model("sklearn", storageUri="oci+native://r/m:1")}, ["kserve-container"]),
@@ -371,3 +314,16 @@ def test_the_model_of_a_key_of_old_is_fetched_too() -> None:
     obj = damaged(SERVICE, ("spec", "predictor"), predictor)
     assert validate(obj) == []
     assert reconcile.containers(obj) == ["storage-initializer", "kserve-container"]
+
+
+def test_without_the_gateway_api_the_way_in_is_one_ingress() -> None:
+    made = reconcile.reconcile(STANDARD.manifest(), gateway_api=False)
+    assert [each for each in made if each.kind in ("HTTPRoute", "Ingress")] == [(1, "Ingress", "bert-classifier")]
+    assert reconcile.reconcile(KNATIVE.manifest(), gateway_api=False) == reconcile.reconcile(KNATIVE.manifest())
+
+
+def test_a_container_without_a_readiness_probe_is_ready_when_its_port_is_open() -> None:
+    assert reconcile.readiness_probe({})["tcpSocket"] == {"port": 8080}
+    assert reconcile.readiness_probe({"ports": [{"containerPort": 9000}]})["tcpSocket"] == {"port": 9000}
+    own = OWN_SERVER.manifest()
+    assert reconcile.readiness_probe(own)["httpGet"]["path"] == "/v2/health/ready"

@@ -175,9 +175,14 @@ class GPURequest:
             return (self,)
         return tuple(replace(self, name=f"{self.name}-{i}", gang_size=1) for i in range(self.gang_size))
 
-    def manifest(self, image: str = PAUSE, command: tuple[str, ...] = ()) -> Manifest:
-        """One pod as a manifest, as the restricted Pod Security Standard wants it."""
-        container = {
+    def manifest(
+        self, image: str = PAUSE, command: tuple[str, ...] = (), restart_policy: str = "Never", checkpoints: str = ""
+    ) -> Manifest:
+        """One pod as a manifest, as the restricted Pod Security Standard wants it.
+
+        `checkpoints` names a PersistentVolumeClaim: its volume is the one folder where the container may write.
+        """
+        container: Manifest = {
             "name": "main",
             "image": image,
             "resources": self._resources().manifest(),
@@ -191,9 +196,12 @@ class GPURequest:
             container["command"] = list(command)
         spec: Manifest = {
             "containers": [container],
-            "restartPolicy": "Never",
+            "restartPolicy": restart_policy,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         }
+        if checkpoints:
+            container["volumeMounts"] = [{"name": "checkpoints", "mountPath": "/checkpoints"}]
+            spec["volumes"] = [{"name": "checkpoints", "persistentVolumeClaim": {"claimName": checkpoints}}]
         if self.priority_class:
             spec["priorityClassName"] = self.priority_class.name
         if self.tolerations:
@@ -205,9 +213,9 @@ class GPURequest:
         metadata = {"name": self.name} | ({"labels": dict(self.labels)} if self.labels else {})
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
-    def job(self, image: str, command: tuple[str, ...], queue: str = "") -> Manifest:
+    def job(self, image: str, command: tuple[str, ...], queue: str = "", checkpoints: str = "") -> Manifest:
         """The gang as an indexed Job; with a queue it is for Kueue, which starts it by lifting `suspend`."""
-        pod = self.manifest(image, command)
+        pod = self.manifest(image, command, checkpoints=checkpoints)
         template = {"spec": pod["spec"]} | ({"metadata": {"labels": dict(self.labels)}} if self.labels else {})
         size = {"completionMode": "Indexed", "completions": self.gang_size, "parallelism": self.gang_size}
         labels = dict(self.labels) | ({QUEUE_NAME: queue} if queue else {})

@@ -3,7 +3,8 @@
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, in one thread: binding and eviction take no time, and the Job
 of an evicted pod makes a new one at once (of a gang, all of them). Ties, which upstream breaks at random, go to the
 first node in the order in which nodes were added, or are drawn from the generator that you pass. A gang does not
-preempt, and there is no back-off. Events name the pod that preempts, where upstream has its UID.
+preempt (upstream it can since 1.36, behind a gate that is off), and there is no back-off. Events name the pod that
+preempts, where upstream has its UID.
 """
 
 from __future__ import annotations

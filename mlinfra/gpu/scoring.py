@@ -1,4 +1,4 @@
-"""How nodes are scored: kube-scheduler's strategies in exact integers, its plugins, and the source notebook's best fit.
+"""How nodes are scored: kube-scheduler's strategies in exact integers, its plugins, and a simple best fit.
 
 Follows Kubernetes 1.37, `pkg/scheduler/framework/plugins/{noderesources,nodeaffinity,tainttoleration,helper}`. Not
 modelled: PodTopologySpread, InterPodAffinity, ImageLocality and DynamicResources, which find nothing to score in
@@ -216,7 +216,7 @@ PREFERRED_POINTS, SPARE_POINTS = 100, 10
 
 @dataclass(frozen=True)
 class BestFit:
-    """The source notebook's rule: 100 points for the preferred type, less 10 for each GPU that stays free."""
+    """The tightest node first: 100 points for the preferred type, less 10 for each GPU that stays free."""
 
     weight: int = 1
     name: ClassVar[str] = "BestFit"

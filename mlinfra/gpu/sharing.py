@@ -1,6 +1,7 @@
 """Several pods on one GPU: what time-slicing, MPS and MIG promise each of them, and the device plugin's configuration.
 
-From the README of NVIDIA/k8s-device-plugin 0.20.0 and Table 3 of the MIG User Guide (r580).
+From the README of NVIDIA/k8s-device-plugin 0.20.0, Table 3 of the MIG User Guide (r580), and, for faults under MPS,
+https://docs.nvidia.com/deploy/mps/when-to-use-mps.html (Error Containment), read in November 2026.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TECHNIQUES = {
             "timeSlicing",
             "no limit: any client may take all of it",
             False,
-            "shared: one client's fault ends the others",
+            "one fault domain: the plugin promises no isolation",
             False,
             "equal turns, one client at a time; more replicas give nobody a larger share",
             "MIG instances, not MPS",
@@ -47,7 +48,7 @@ TECHNIQUES = {
             "mps",
             "1/replicas of the GPU for each client",
             True,
-            "partly shared",
+            "one fault domain: a fatal GPU exception reaches every client of that GPU",
             False,
             "1/replicas of the threads for each client, all at once",
             "whole GPUs alone",
@@ -57,7 +58,7 @@ TECHNIQUES = {
             "mig",
             "its own slices, in hardware",
             True,
-            "its own",
+            "isolated: a fault stays in its instance",
             True,
             "its own multiprocessors and bandwidth",
             "time-slicing of its instances",

@@ -1,22 +1,20 @@
-"""What KServe's controller makes of an InferenceService: objects, annotations, traffic, an HPA, an image.
+"""What KServe's controller makes of an InferenceService: objects, annotations, traffic, an HPA.
 
 Follows KServe 0.20 (commit 0217bdab): `pkg/controller/v1beta1/inferenceservice/` `components/predictor.go`,
-`reconcilers/{knative/ksvc_reconciler,hpa/hpa_reconciler}.go`, `utils/utils.go`;
-`pkg/controller/v1alpha1/utils/utils.go`; `pkg/apis/serving/v1beta1/inference_service_status.go`. The cluster's
-runtimes are those of its Helm chart at f3b998dd.
+`reconcilers/{knative/ksvc_reconciler,hpa/hpa_reconciler,deployment/deployment_reconciler}.go`, `utils/utils.go`;
+`pkg/controller/v1alpha1/utils/utils.go`; `pkg/apis/serving/v1beta1/inference_service_status.go`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mlinfra.admission.kserve import STOP, autoscaler_class, mode
 from mlinfra.admission.kserve_storage import MODEL, storage_uris
-from mlinfra.admission.rules import Field, Invalid, Problem, decoded, select
+from mlinfra.admission.rules import Field, decoded, select
 from mlinfra.manifest import Manifest
 
 KNATIVE = "autoscaling.knative.dev"
@@ -34,10 +32,12 @@ class Made(NamedTuple):
     name: str
 
 
-def reconcile(service: Manifest) -> list[Made]:
-    """What an InferenceService becomes, owners before what they own; with a Gateway API ingress, or Istio's.
+def reconcile(service: Manifest, gateway_api: bool = True) -> list[Made]:
+    """What an InferenceService becomes, owners before what they own; one that is stopped has nothing below it.
 
-    One that is stopped has nothing below it.
+    In Standard mode the way in is a pair of HTTPRoutes with `gateway_api`, and one Ingress without it, which is the
+    default of KServe's Helm chart. In Knative mode it is Istio's VirtualService. Knative's internal objects
+    (ServerlessService, Metric, Image, a revision's Services) are left out.
     """
     standard = mode(service) == "Standard"
     made = [Made(0, "InferenceService", service["metadata"]["name"])]
@@ -45,7 +45,9 @@ def reconcile(service: Manifest) -> list[Made]:
         return made
     for name, component in components(service):
         made += raw_component(name, autoscaler(service, component)) if standard else knative_component(name)
-    return made + (http_routes(service) if standard else istio_routes(service))
+    if not standard:
+        return made + istio_routes(service)
+    return made + (http_routes(service) if gateway_api else [Made(1, "Ingress", service["metadata"]["name"])])
 
 
 def components(service: Manifest) -> list[tuple[str, Manifest]]:
@@ -134,92 +136,6 @@ def sources(service: Manifest) -> list[str]:
     several = [str(uri.value) for uri in select(predictor, "storageUris[].uri") if uri.value]
     paths = [f"storage://{path.value}" for path in select(predictor, f"{MODEL}.storage.path") if path.value]
     return [*(str(uri.value) for uri in storage_uris(whole)), *paths, *several]
-
-
-# --------------------------------------------------------------------------------------------------- the runtime
-
-
-class Runtime(NamedTuple):
-    """A ClusterServingRuntime: its image, protocols, and the formats that it is chosen for, with their priority."""
-
-    name: str
-    image: str
-    protocols: tuple[str, ...]
-    formats: Mapping[str, int]
-
-
-RUNTIMES = [
-    Runtime("kserve-huggingfaceserver", "kserve/huggingfaceserver:v0.16.0", ("v2", "v1"), {"huggingface": 1}),
-    Runtime("kserve-sklearnserver", "kserve/sklearnserver:v0.16.0", ("v1", "v2"), {"sklearn": 2}),
-    Runtime("kserve-xgbserver", "kserve/xgbserver:v0.16.0", ("v1", "v2"), {"xgboost": 2}),
-    Runtime("kserve-lgbserver", "kserve/lgbserver:v0.16.0", ("v1", "v2"), {"lightgbm": 2}),
-    Runtime(
-        "kserve-predictiveserver",
-        "kserve/predictiveserver:v0.16.0",
-        ("v1", "v2"),
-        {"sklearn": 1, "xgboost": 1, "lightgbm": 1},
-    ),
-    Runtime(
-        "kserve-mlserver",
-        "docker.io/seldonio/mlserver:1.5.0",
-        ("v2",),
-        {"sklearn": 3, "xgboost": 3, "lightgbm": 3, "mlflow": 1},
-    ),
-    Runtime("kserve-tensorflow-serving", "tensorflow/serving:2.6.2", ("v1", "grpc-v1"), {"tensorflow": 2}),
-    Runtime("kserve-torchserve", "pytorch/torchserve-kfs:0.9.0", ("v1", "v2", "grpc-v2"), {"pytorch": 2}),
-    Runtime(
-        "kserve-tritonserver",
-        "nvcr.io/nvidia/tritonserver:23.05-py3",
-        ("v2", "grpc-v2"),
-        {"tensorrt": 1, "tensorflow": 1, "onnx": 1, "triton": 1},
-    ),
-    Runtime("kserve-paddleserver", "kserve/paddleserver:v0.16.0", ("v1", "v2"), {"paddle": 1}),
-    Runtime("kserve-pmmlserver", "kserve/pmmlserver:v0.16.0", ("v1", "v2"), {"pmml": 1}),
-]
-PROTOCOLS = ("v1", "v2", "grpc-v1", "grpc-v2")
-GPUS = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/gaudi")
-GPU_SERVERS = ("tensorflow-serving", "torchserve", "huggingfaceserver")
-
-
-def runtime(model: Manifest) -> Runtime:
-    """The runtime for a `predictor.model`, by name, or by format and protocol; Invalid when there is none.
-
-    Of several the highest priority for the format wins, then the first protocol in the order of `PROTOCOLS`. No
-    protocol means v1, except for Triton's own format. Versions of formats are not compared.
-    """
-    name, model_format = model.get("runtime"), model["modelFormat"]["name"]
-    if name:
-        named = [each for each in RUNTIMES if each.name == name]
-        return _first(named, f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}")
-    protocol = model.get("protocolVersion") or ("v2" if model_format == "triton" else "v1")
-    supporting = [each for each in RUNTIMES if model_format in each.formats and protocol in each.protocols]
-    by_priority = sorted(
-        supporting, key=lambda each: (-each.formats[model_format], min(map(PROTOCOLS.index, each.protocols)))
-    )
-    return _first(by_priority, f"no runtime found to support predictor with model type: {{{model_format} <nil>}}")
-
-
-def _first(runtimes: list[Runtime], otherwise: str) -> Runtime:
-    if not runtimes:
-        raise Invalid("predictor", [Problem("spec.predictor.model", otherwise)])
-    return runtimes[0]
-
-
-def image(model: Manifest) -> str:
-    """The image that runs: the runtime's, with the tag of `runtimeVersion`, or else -gpu for a GPU; a digest stays."""
-    server = runtime(model)
-    if "@sha256:" in server.image:
-        return server.image
-    if version := model.get("runtimeVersion"):
-        return re.sub(r"(:([\w.\-_]*))?$", f":{version}", server.image, count=1)
-    has_gpu_image = any(server.name.endswith(name) for name in GPU_SERVERS)
-    return f"{server.image}-gpu" if has_gpu_image and has_gpu(model) else server.image
-
-
-def has_gpu(model: Manifest) -> bool:
-    """Whether the limits of the model's container name an accelerator, or a part of one."""
-    limits = model.get("resources", {}).get("limits", {})
-    return any(name in GPUS or name.startswith("nvidia.com/mig") for name in limits)
 
 
 # --------------------------------------------------------------------------------------------------- Knative mode
@@ -331,6 +247,15 @@ def _resource_metric(resource: Manifest) -> Iterator[Manifest]:
 def _utilization(name: str, percent: int) -> Manifest:
     target = {"type": "Utilization", "averageUtilization": percent}
     return {"type": "Resource", "resource": {"name": name, "target": target}}
+
+
+def readiness_probe(container: Manifest) -> Manifest:
+    """The container's own probe, or a TCP probe of its first port, which asks nothing about the model."""
+    if probe := container.get("readinessProbe"):
+        return dict(probe)
+    ports = container.get("ports") or [{"containerPort": 8080}]
+    counts = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+    return {"tcpSocket": {"port": ports[0]["containerPort"]}, **counts}
 
 
 def canary_replicas(canary: Manifest, stable: Manifest) -> int:

@@ -30,10 +30,14 @@ ABOVE_ZERO = "must be greater than 0"
 
 @dataclass(frozen=True)
 class Batching:
-    """`@serve.batch`: the largest batch, and how long its first request waits for others (seconds)."""
+    """`@serve.batch`: the largest batch, and how long its first request waits for others (seconds).
+
+    `when_free` is another server's rule: a worker that is free takes all that wait, and nobody waits for company.
+    """
 
     max_batch_size: AtLeastOne = 10
     batch_wait_timeout_s: NotNegative = 0.01
+    when_free: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -251,7 +255,9 @@ class RouterRun:
         """The batch closes when it is full, or when its first request has waited long enough."""
         batching, batch = call.router.stage.batching, call.replica.forming
         batch.append(call)
-        if len(batch) >= batching.max_batch_size:
+        if batching.when_free:
+            self._take_waiting(call.router, call.replica)
+        elif len(batch) >= batching.max_batch_size:
             self._close_batch(call.router, call.replica, batch)
         elif len(batch) == 1:
             self._at(self.now_s + batching.batch_wait_timeout_s, self._close_batch, call.router, call.replica, batch)
@@ -263,20 +269,31 @@ class RouterRun:
             replica.closed.append(batch)
             self._start_batches(router, replica)
 
+    def _take_waiting(self, router: Router, replica: RunningReplica) -> None:
+        """A free worker takes all that wait, up to the largest batch."""
+        while replica.forming and replica.busy < router.stage.workers:
+            most = router.stage.batching.max_batch_size
+            batch, replica.forming = replica.forming[:most], replica.forming[most:]
+            self._start_batch(router, replica, batch)
+
     def _start_batches(self, router: Router, replica: RunningReplica) -> None:
         """The oldest batch first, as long as a worker is free."""
         while replica.closed and replica.busy < router.stage.workers:
-            batch = replica.closed.popleft()
-            replica.busy += 1
-            router.batches.append(len(batch))
-            takes_s = router.stage.service_s(len(batch), self.draw)
-            self._at(self.now_s + takes_s, self._finish_batch, router, replica, batch)
+            self._start_batch(router, replica, replica.closed.popleft())
+
+    def _start_batch(self, router: Router, replica: RunningReplica, batch: list[Call]) -> None:
+        replica.busy += 1
+        router.batches.append(len(batch))
+        takes_s = router.stage.service_s(len(batch), self.draw)
+        self._at(self.now_s + takes_s, self._finish_batch, router, replica, batch)
 
     def _finish_batch(self, router: Router, replica: RunningReplica, batch: list[Call]) -> None:
         replica.busy -= 1
         for call in batch:
             self._leave(call, answered=True)
         self._start_batches(router, replica)
+        if router.stage.batching.when_free:
+            self._take_waiting(router, replica)
 
     def _leave(self, call: Call, answered: bool) -> None:
         """The answer goes to the caller, and the place to the next in the queue."""

@@ -138,6 +138,7 @@ def open_and_run(browser: Browser, address: str, notebook: str) -> tuple[Page, l
     last = max(i for i, cell in enumerate(cells) if cell.cell_type == "code")
     model = f"{CONTENT}.widgets[{last}].model"
     page.wait_for_function(f"{model}.executionState == 'idle' && {model}.executionCount")
+    page.evaluate("window.jupyterapp.commands.execute('notebook:expand-all-headings')")  # deep dives have panels, too
     return page, hosts
 
 

@@ -35,7 +35,7 @@ KNOWN_DIFFERENCES = [
     "HPA: a policy value so large that the controller's 32-bit sum would wrap does not wrap here.",
     "Knative: of the way to zero the probing of the activator and its failures are not modelled.",
     "KServe: explainers, several nodes, loggers, batchers, tracing: their fields are known, few rules.",
-    "KServe: runtimes are those of its Helm chart at v0.16, modelcars are on, as there; no ingress, no status.",
+    "KServe: runtimes are those of its Helm chart v0.20.0, modelcars are on, as there; no rules of routes, no status.",
     "KServe: a storage scheme that only a ClusterStorageContainer can know is a warning.",
     "KubeRay: feature gates are at their defaults, and a field behind one that is off is a warning.",
     "KEDA: pausing, forced activation and fallback are not modelled; a formula is checked and not computed.",

@@ -120,7 +120,7 @@ def test_ends_with_cards_summary_and_what_to_review(path: Path) -> None:
 
 
 END = ("Interview cards", "Summary", "What to review")
-MOST_CORE_CELLS = dict(zip(NAMES, (45, 50, 50, 45, 40, 50), strict=True))
+MOST_CORE_CELLS = 60
 
 
 def test_the_core_path_is_short(path: Path, record_property: Callable[..., None]) -> None:
@@ -128,7 +128,7 @@ def test_the_core_path_is_short(path: Path, record_property: Callable[..., None]
     deep = Part("deep dives", [cell for part in deep_dives(path) for cell in part.cells])
     for name, part in {"core path": core(path), "deep dives": deep}.items():
         record_property(f"{path.stem}, {name}", figures(part))
-    assert len(core(path).code) <= MOST_CORE_CELLS[path.stem]
+    assert len(core(path).code) <= MOST_CORE_CELLS
     assert core(path).minutes() <= 90
     lengths = [len(cell.source.splitlines()) for cell in core(path).code]
     assert max(lengths) <= 15
@@ -147,6 +147,16 @@ def test_the_title_says_how_long_it_takes(path: Path) -> None:
         int(number) for number in re.findall(r"[Aa]bout (\d+) minutes .*?(\d+) with the deep dives", prose(path)[0])[0]
     ]
     assert said == [5 * math.ceil(minutes / 5) for minutes in (core(path).minutes(), whole)]
+
+
+def test_the_readme_has_the_minutes_of_the_title(path: Path) -> None:
+    core_minutes, whole = re.findall(r"[Aa]bout (\d+) minutes .*?(\d+) with the deep dives", prose(path)[0])[0]
+    row = next(
+        line
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if f"]({path.parent.name}/{path.name})" in line
+    )
+    assert row.endswith(f"| {core_minutes} min | {whole} min |")
 
 
 def test_what_is_folded_is_a_deep_dive_or_the_cards(path: Path) -> None:

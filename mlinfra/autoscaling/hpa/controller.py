@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from textwrap import fill
 from typing import NamedTuple
 
 from mlinfra.admission import refuse
@@ -88,14 +89,21 @@ class Decision:
         return [c for c in (able, self.scaling_active, self.scaling_limited) if c]
 
     def why(self) -> str:
-        """The pass in words, from the metrics to the count."""
+        """The pass in words, from the metrics to the count; a long line goes on below its message."""
         lines = [f"t={self.at_s:g} s: {self.current} -> {self.desired} replicas"]
         for p in self.proposals:
-            lines.append(f"  {p.metric}: {p.why}" if isinstance(p, Proposal) else f"  {p.reason}: {p.error}")
-        lines += [f"  {c}" for c in (self.able_to_scale, self.scaling_active, self.scaling_limited) if c]
+            lines.append(
+                wrapped(f"  {p.metric}: {p.why}" if isinstance(p, Proposal) else f"  {p.reason}: {p.error}", 4)
+            )
+        lines += [wrapped(f"  {c}", 46) for c in (self.able_to_scale, self.scaling_active, self.scaling_limited) if c]
         if self.desired != self.current:
-            lines.append(f"  SuccessfulRescale: New size: {self.desired}; reason: {self.rescale_reason}")
+            lines.append(wrapped(f"  SuccessfulRescale: New size: {self.desired}; reason: {self.rescale_reason}", 4))
         return "\n".join(lines)
+
+
+def wrapped(line: str, indent: int) -> str:
+    """The line cut between words where it would not fit on a notebook's page."""
+    return fill(line, 100, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def simulate(

@@ -2,6 +2,7 @@
 
 from mlinfra.kserve.canary.rollout import PROMOTED, ROLLED_BACK, CanaryDecision, CanaryRollout, Progress
 from mlinfra.kserve.canary.sequential import (
+    LOOKS,
     Counts,
     Evidence,
     boundary,
@@ -16,6 +17,7 @@ from mlinfra.kserve.canary.sequential import (
 from mlinfra.kserve.canary.traffic import Traffic, trial
 
 __all__ = [
+    "LOOKS",
     "PROMOTED",
     "ROLLED_BACK",
     "CanaryDecision",

@@ -86,9 +86,9 @@ class CanaryRollout:
     """A new model for a service, in stages of traffic (percent), each held for `hold_s` at least.
 
     A canary with `error_rate` instead of `base_error_rate` is caught with 80 % probability while its share is at most
-    a half; one that is as good as what runs is rolled back by the looks in 2.5 % of the rollouts. An error rate above
-    `error_rate`, or a p99 above `p99_ms` (who counts the requests compares them with it), beyond doubt ends the rollout
-    at once, also after the last look.
+    a half; one that is as good as what runs is rolled back by the looks in 2.5 % of the rollouts. A breach of the limit
+    for errors (`error_rate`) or for the p99 (`p99_ms`, with which whoever counts the requests compares them) ends the
+    rollout at once, also after the last look.
     """
 
     service: InferenceService
@@ -126,10 +126,10 @@ class CanaryRollout:
         canary = progress.canary
         if breaks(self.error_rate, canary.errors, canary.requests):
             errors = f"{canary.errors} errors in {canary.requests} requests"
-            return self._roll_back(progress, f"{errors}, more than {100 * self.error_rate:.1f} % beyond doubt")
+            return self._roll_back(progress, f"{errors} breach the limit of {100 * self.error_rate:.1f} %")
         if breaks(SLOW_SHARE, canary.slow, canary.requests):
             slow = f"{canary.slow} of {canary.requests} requests above {self.p99_ms} ms"
-            return self._roll_back(progress, f"{slow}, so p99 is above it beyond doubt")
+            return self._roll_back(progress, f"{slow} breach the limit of the p99")
         return progress
 
     def _look(self, progress: Progress) -> Progress:

@@ -1,4 +1,4 @@
-"""The canary's test: two error rates compared in five looks, and limits that are broken beyond doubt.
+"""The canary's test: two error rates compared in five looks, and limits that are not to be breached.
 
 A look is one comparison of all that has been answered so far, after each fifth of the largest sample.
 The pooled two-proportion z-test, stage by stage, with O'Brien and Fleming's boundaries for five looks (Jennison and
@@ -20,7 +20,7 @@ from mlinfra.admission.rules import Field, between, refuse
 LOOKS, SIGNIFICANCE, POWER = 5, 0.05, 0.80
 BOUNDARY, INFLATION = 2.040, 1.028
 DOUBT = 1e-4
-"""A limit counts as broken when so many bad requests would come less often than this at the limit itself."""
+"""A limit is breached when a version exactly at it would produce this many bad requests, or more, less often."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def stage_evidence(stable: Counts, canary: Counts) -> Evidence:
 
 
 def breaks(limit: float, bad: int, requests: int) -> bool:
-    """Whether so many bad requests put the rate above the limit beyond doubt; the limit is between 0 and 1."""
+    """Whether this many bad requests breach the limit, a rate between 0 and 1."""
     return bad > limit * requests and binomial_tail(limit, bad, requests) < DOUBT
 
 

@@ -1,0 +1,83 @@
+"""What kubectl prints of KServe's objects: the columns of the CRDs (`charts/kserve-crd` at aaac4e29), our objects.
+
+Ages and pod suffixes are made up; everything else is what the model of the controller decides.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from mlinfra import study
+from mlinfra.admission.rules import Invalid
+from mlinfra.kserve import InferenceService, reconcile, runtimes
+from mlinfra.manifest import Manifest, to_yaml
+
+DOMAIN = "example.com"
+SERVICE_COLUMNS = ("NAME", "URL", "READY", "PREV", "LATEST", "PREVROLLEDOUTREVISION", "LATESTREADYREVISION", "AGE")
+RUNTIME_COLUMNS = ("NAME", "DISABLED", "MODELTYPE", "CONTAINERS", "AGE")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], gap: int = 3) -> str:
+    """Columns as wide as their longest entry, three spaces between them (in events two), as kubectl prints them."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    padded = [[entry.ljust(width) for entry, width in zip(row, widths, strict=True)] for row in (columns, *rows)]
+    return "\n".join((" " * gap).join(row).rstrip() for row in padded)
+
+
+def host(service: InferenceService) -> str:
+    """The name in `status.url`: of KServe's template in Standard mode, of Knative's in Knative mode."""
+    separator = "-" if service.mode == "Standard" else "."
+    return f"{service.name}{separator}{service.namespace}.{DOMAIN}"
+
+
+def inference_service(service: InferenceService, revisions: Sequence[str] = (), percent: int | None = None) -> str:
+    """`kubectl get inferenceservice`; in Knative mode with its revisions, the newest last, and the canary's share."""
+    split = ("", "", "", "")
+    if service.mode == "Knative":
+        rolled_out = revisions[-2] if percent is not None else ""
+        targets = reconcile.traffic(percent, rolled_out)
+        latest = next(str(each["percent"]) for each in targets if each["latestRevision"])
+        previous = next((str(each["percent"]) for each in targets if not each["latestRevision"]), "")
+        split = (previous, latest, rolled_out, revisions[-1])
+    return table(SERVICE_COLUMNS, [(service.name, f"http://{host(service)}", "True", *split, "5m")])
+
+
+def cluster_serving_runtimes() -> str:
+    """`kubectl get clusterservingruntimes`, without the one for several nodes; the column has the first format."""
+    rows = [
+        (each.name, "false", [*each.formats, *each.by_name][0], "kserve-container", "3d") for each in runtimes.RUNTIMES
+    ]
+    return table(RUNTIME_COLUMNS, rows)
+
+
+def describe_runtime(model: Manifest) -> str:
+    """The end of `kubectl describe inferenceservice` for a predictor's model: the runtime, or why there is none."""
+    try:
+        return f"Status:\n  Cluster Serving Runtime Name:  {runtimes.runtime(model).name}"
+    except Invalid as refusal:
+        failure = refusal.problems[0].message
+    event = table(
+        ("  Type", "Reason", "Age", "From", "Message"),
+        [
+            ("  ----", "------", "----", "----", "-------"),
+            ("  Warning", "InternalError", "3s", "v1beta1Controllers", failure),
+        ],
+        gap=2,
+    )
+    status = [
+        "Status:",
+        "  Model Status:",
+        "    Last Failure Info:",
+        "      Message:          No runtime found to support specified framework/version",
+        "      Reason:           NoSupportingRuntime",
+        "    Transition Status:  InvalidSpec",
+        "Events:",
+    ]
+    return "\n".join([*status, event])
+
+
+def changes(caption: str, before: Manifest, after: Manifest) -> study.Listing:
+    """The lines that `kubectl diff` marks between two manifests, each with the lines around it."""
+    lines = difflib.unified_diff(to_yaml(before).splitlines(), to_yaml(after).splitlines(), lineterm="", n=1)
+    return study.Listing(caption, "diff", "\n".join(line for line in lines if not line.startswith(("---", "+++"))))

@@ -1,0 +1,112 @@
+"""What small models say of the measured cards, beside what was measured: the way to learn what a model is worth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from mlinfra.course import measured
+from mlinfra.gpu import side_by_side
+from mlinfra.ray_serve import router
+
+HOST_MS = 0.06
+"""What the host adds to each batch of the open loop."""
+
+SECONDS = 3.0
+
+
+class Beside(NamedTuple):
+    """A prediction beside the measurement."""
+
+    what: str
+    predicted: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Share of the measured value by which the prediction is above it."""
+        return self.predicted / self.measured - 1
+
+
+def open_loop(largest_batch: int, requests_per_s: int) -> router.RouterSimulation:
+    """The open loop of `measured.open_loop`, simulated: the same arrivals, and the batch curve as service times."""
+    server = router.Stage(
+        "bert", batch_time, max_ongoing_requests=10**9, batching=router.Batching(largest_batch, when_free=True)
+    )
+    return router.simulate([server], poisson(requests_per_s))
+
+
+def batch_time(size: int, draw: random.Random) -> float:
+    """Seconds for a batch, padded to a power of 2."""
+    padded = 1 << (size - 1).bit_length()
+    return (batch_times_ms()[padded] + HOST_MS) / 1000
+
+
+@cache
+def batch_times_ms() -> dict[int, float]:
+    """Measured milliseconds by batch."""
+    return {row["batch"]: row["p50_ms"] for row in measured.bert_batches()}
+
+
+def poisson(requests_per_s: int) -> list[float]:
+    """The arrivals of the measurement, which used the rate as its seed; the last is the first after the end."""
+    draw, now_s, times_s = random.Random(requests_per_s), 0.0, []
+    while now_s < SECONDS:
+        now_s += draw.expovariate(requests_per_s)
+        times_s.append(now_s)
+    return times_s
+
+
+def open_loop_table() -> Iterator[tuple[dict[str, object], Beside, Beside]]:
+    """Each row of the measurement with the predicted p50 and p99, in ms."""
+    for row in measured.open_loop():
+        run = open_loop(row["largest_batch"], row["requests_per_s"])
+        p50, p99 = (1000 * (run.latency_s(share) or 0.0) for share in (0.5, 0.99))
+        yield row, Beside("p50_ms", p50, row["p50_ms"]), Beside("p99_ms", p99, row["p99_ms"])
+
+
+# ------------------------------------------------------------------------------------------------------------ sharing
+
+
+def alike(technique: str, clients: int, batch: int) -> Beside:
+    """Latency with so many equal clients, predicted from one client alone, and under MPS from two."""
+    client = side_by_side.Client(latency_ms(technique, 1, batch), fill(batch) if technique == "mps" else 1.0)
+    predicted = model(technique)([client] * clients)[0]
+    return Beside(f"{clients} clients, batch {batch}, {technique}", predicted, latency_ms(technique, clients, batch))
+
+
+def latency_ms(technique: str, clients: int, batch: int) -> float:
+    rows = [row for row in measured.sharing() if row["technique"] == technique]
+    (row,) = [row for row in rows if (row["clients"], row["batch"]) == (clients, batch)]
+    return float(row["p50_ms"])
+
+
+def fill(batch: int) -> float:
+    """The share of the GPU that a client fills, from two under MPS; a batch of 256 fills it."""
+    if batch > 64:
+        return 1.0
+    return side_by_side.fill_of(latency_ms("mps", 1, batch), latency_ms("mps", 2, batch))
+
+
+def model(technique: str) -> Callable[[Sequence[side_by_side.Client]], list[float]]:
+    return side_by_side.side_by_side_ms if technique == "mps" else side_by_side.in_turns_ms
+
+
+def beside_a_neighbour(technique: str, neighbours_batch: int) -> Beside:
+    """Latency of a client with batches of 1 beside a busy one."""
+    rows = {row["neighbours_batch"]: row for row in measured.neighbour() if row["technique"] == technique}
+    small = side_by_side.Client(rows[0]["p50_ms"], fill(1))
+    large = side_by_side.Client(batch_times_ms()[neighbours_batch], fill(neighbours_batch))
+    predicted = model(technique)([small, large])[0]
+    return Beside(f"beside batches of {neighbours_batch}, {technique}", predicted, rows[neighbours_batch]["p50_ms"])
+
+
+def under_a_cap(thread_percent: int, batch: int) -> Beside:
+    """Latency of a lonely client under a cap, predicted from one without a cap and from one at 12 %."""
+    latencies = {(row["thread_percent"], row["batch"]): row["p50_ms"] for row in measured.mps_caps()}
+    alone_ms = latencies[100, batch]
+    work_ms = side_by_side.work_of(alone_ms, latencies[12, batch], 0.12)
+    predicted = side_by_side.capped_ms(alone_ms, work_ms, thread_percent / 100)
+    return Beside(f"cap of {thread_percent} %, batch {batch}", predicted, latencies[thread_percent, batch])
