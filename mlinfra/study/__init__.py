@@ -47,7 +47,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What needs ipywidgets, which the command line does without, is loaded when it is asked for."""
-    if name not in ("Choice", "Panel", "Slider", "panel"):
+    """What needs ipywidgets, which the command line does without, is loaded when it is asked for.
+
+    All four names are bound at once: the import binds `panel` to the module, which would hide the function.
+    """
+    if name not in WIDGETS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.panel"), name)
+    module = import_module(f"{__name__}.panel")
+    globals().update({each: getattr(module, each) for each in WIDGETS})
+    return globals()[name]
+
+
+WIDGETS = ("Choice", "Panel", "Slider", "panel")
