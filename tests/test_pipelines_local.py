@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -129,8 +131,11 @@ def test_a_step_that_leaves_early_with_nothing_fails_the_run(tmp_path: Path) -> 
 def test_nothing_is_left_behind_in_this_process(tmp_path: Path) -> None:
     from kfp.local.config import LocalExecutionConfig
 
-    before = os.environ.get("TMPDIR")
+    before, printing, handlers = os.environ.get("TMPDIR"), builtins.print, logging.getLogger().handlers[:]
     local.run(small, tmp_path)
+    local.run(loop, tmp_path)
+    assert builtins.print is printing, "KFP indents what is printed, and in a loop forgets to stop"
+    assert logging.getLogger().handlers == handlers
     assert os.environ.get("TMPDIR") == before
     assert LocalExecutionConfig.instance is None
     assert not (tmp_path / "temporary").exists()

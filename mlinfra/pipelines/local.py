@@ -25,6 +25,7 @@ from mlinfra.admission.nouns.pipelines import local_tasks, run_arguments
 from mlinfra.pipelines.compiled import CompiledTask, KubeflowPipeline, Value
 
 COLOUR = re.compile(r"\x1b\[\d+m")
+LOGGED = re.compile("(INFO|WARNING|ERROR) - ")
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,12 @@ def _captured(printed: io.StringIO) -> Iterator[None]:
     import warnings
 
     root, handler = logging.getLogger(), logging.StreamHandler(printed)
+    handler.setFormatter(logging.Formatter("%(levelname)s - %(message)s"))
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        with _one_logger(), contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # images without "python" in their names, resources
             yield
     finally:
@@ -156,11 +158,26 @@ def _captured(printed: io.StringIO) -> Iterator[None]:
         root.removeHandler(handler)
 
 
+@contextlib.contextmanager
+def _one_logger() -> Iterator[None]:
+    """KFP swaps `print` and the root's handlers around each task, in a loop from several threads: some never return."""
+    from kfp.local import logging_utils
+
+    swaps = {name: getattr(logging_utils, name) for name in ("indented_print", "local_logger_context")}
+    for name in swaps:
+        setattr(logging_utils, name, contextlib.nullcontext)
+    try:
+        yield
+    finally:
+        for name, swap in swaps.items():
+            setattr(logging_utils, name, swap)
+
+
 def _task_run(task: CompiledTask, run_folder: Path, log: str, folder: Path) -> TaskRun:
     """What became of a task; in a loop that ran in full each output is a list, in the order of the items."""
     name = re.escape(task.name)
     attempts = len(re.findall(rf"INFO - Executing task '{name}'$", log, re.M))
-    hit = re.search(rf"^Task {name} cache hit \(key=(\w+)\)", log, re.M)
+    hit = re.search(rf"Task {name} cache hit \(key=(\w+)\)", log)
     if attempts:
         if re.findall(rf"Task '{name}' finished with status (\w+)", log)[-1] != "SUCCESS":
             return TaskRun("failed", attempts)
@@ -204,6 +221,6 @@ def _reason(outcome: LocalRun, failure: Exception) -> str:
         return f"no task failed, and yet: {failure}"
     name, failed = broken[0]
     printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
-    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and re.search(r"\w", line)]
+    lines = [line.strip() for line in printed.splitlines() if re.search(r"\w", line) and not LOGGED.match(line)]
     times = "once" if failed.attempts == 1 else f"{failed.attempts} times"
     return f'task "{name}" failed {times}: {lines[-1] if lines else "it printed nothing"}'
