@@ -14,7 +14,7 @@ from mlinfra.study.listing import Listing, show, show_text, source
 from mlinfra.study.text import Text
 
 if TYPE_CHECKING:
-    from mlinfra.study.panel import Choice, Panel, Slider, panel
+    from mlinfra.study.panels import Choice, Panel, Slider, panel
 
 __all__ = [
     "Arrow",
@@ -47,15 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What needs ipywidgets, which the command line does without, is loaded when it is asked for.
-
-    All four names are bound at once: the import binds `panel` to the module, which would hide the function.
-    """
-    if name not in WIDGETS:
+    """What needs ipywidgets, which the command line does without, is loaded when it is asked for."""
+    if name not in ("Choice", "Panel", "Slider", "panel"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.panel")
-    globals().update({each: getattr(module, each) for each in WIDGETS})
-    return globals()[name]
-
-
-WIDGETS = ("Choice", "Panel", "Slider", "panel")
+    return getattr(import_module(f"{__name__}.panels"), name)
