@@ -1,14 +1,20 @@
 """Components for the tests: small, without torch, and with faults on demand."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
-from mlinfra.course import steps
-from mlinfra.pipelines import Component, argo
+from mlinfra.course.pipeline import training_pipeline
+from mlinfra.pipelines import KubeflowPipeline, argo
 
 IMAGE = "registry.example.com/python:1.0.0"
+
+
+def component(function: Callable[..., Any], image: str = IMAGE) -> Any:
+    """The component of a function in an image that brings kfp."""
+    return dsl.component(function, base_image=image, install_kfp_package=False)
 
 
 def make(rows: int, data: Output[Dataset]) -> None:
@@ -71,38 +77,104 @@ def size(model: Input[Model], metrics: Output[Metrics]) -> int:
     return found
 
 
+def take(data: Input[Dataset], factor: int) -> int:
+    from pathlib import Path
+
+    return factor * len(Path(data.path).read_text())
+
+
+def largest(sizes: list[int]) -> int:
+    return int(max(sizes))  # a list of numbers arrives as floats
+
+
 def tell(status: PipelineTaskFinalStatus) -> None:
     print(f"told: {status.state}")
 
 
-MAKE, READ, FIT, SIZE, TELL, DIE = (Component(IMAGE, function) for function in (make, read, fit, size, tell, die))
+MAKE, READ, FIT, SIZE, TELL, DIE = (component(function) for function in (make, read, fit, size, tell, die))
+TAKE, LARGEST = component(take), component(largest)
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
-def circle() -> Any:
-    """KFP's own code for two tasks that wait for each other."""
-
-    @dsl.pipeline(name="circle")
-    def pipeline():  # type: ignore[no-untyped-def]
-        one, two = MAKE.made(rows=1), MAKE.made(rows=2)
-        one.after(two)
-        two.after(one)
-
-    return pipeline
+@dsl.container_component
+def trainer(data: Input[Dataset], epochs: int, model: Output[Model], rows: dsl.OutputPath(int)):  # type: ignore[no-untyped-def, valid-type]
+    return dsl.ContainerSpec(
+        image="registry.example.com/trainer:1.0.0",
+        command=["python", "train.py"],
+        args=[f"--data={data.path}", f"--epochs={epochs}", f"--model={model.path}", f"--rows={rows}"],
+    )
 
 
-TRAINER = Component(
-    "registry.example.com/trainer:1.0.0",
-    command=("python", "train.py"),
-    args=(
-        "--data={{$.inputs.artifacts['data'].path}}",
-        "--epochs={{$.inputs.parameters['epochs']}}",
-        "--model={{$.outputs.artifacts['model'].path}}",
-        "--rows={{$.outputs.parameters['rows'].output_file}}",
-    ),
-    inputs={"data": "Dataset", "epochs": int},
-    outputs={"model": "Model", "rows": int},
-)
-COURSE_WORKFLOW = argo.workflow(steps.pipeline().ir(), steps.pipeline().platform(), {"epochs": 60})
+@dsl.pipeline(name="circle")
+def circle() -> None:
+    one, two = MAKE(rows=1), MAKE(rows=2)
+    one.after(two)
+    two.after(one)
+
+
+@dsl.pipeline(name="small")
+def small(rows: int = 70, failures: int = 0) -> None:
+    with dsl.ExitHandler(TELL().set_caching_options(False)):
+        fitted = FIT(data=MAKE(rows=rows).output, failures=failures).set_retry(2)
+        with dsl.If(fitted.outputs["Output"] >= 0.5):
+            SIZE(model=fitted.outputs["model"])
+
+
+def variant(name: str = "small", make_cached: bool = True, fit_failures: int | None = None) -> Any:
+    """The small pipeline without an exit task, with one thing edited."""
+
+    @dsl.pipeline(name=name)
+    def edited(rows: int = 70, failures: int = 0) -> None:
+        made = MAKE(rows=rows).set_caching_options(make_cached)
+        fitted = FIT(data=made.output, failures=failures if fit_failures is None else fit_failures)
+        with dsl.If(fitted.set_retry(2).outputs["Output"] >= 0.5):
+            SIZE(model=fitted.outputs["model"])
+
+    return edited
+
+
+@dsl.pipeline(name="dying")
+def dying(how: str) -> None:
+    with dsl.ExitHandler(TELL().set_caching_options(False)):
+        DIE(how=how)
+
+
+@dsl.pipeline(name="leaving")
+def leaving() -> None:
+    FIT(data=DIE(how="leave early").output, failures=0)
+
+
+@dsl.pipeline(name="reader")
+def reader(source: str) -> None:
+    READ(source=source)
+
+
+@dsl.pipeline(name="contained")
+def contained() -> None:
+    trainer(data=MAKE(rows=7).output, epochs=3)
+
+
+@dsl.pipeline(name="returned")
+def returned(rows: int = 70) -> None:
+    fitted = FIT(data=MAKE(rows=rows).output, failures=0)
+    MAKE(rows=SIZE(model=fitted.outputs["model"]).outputs["Output"])
+
+
+@dsl.pipeline(name="p")
+def chain() -> None:
+    FIT(data=MAKE(rows=7).output, failures=0).set_retry(1)
+
+
+@dsl.pipeline(name="loop")
+def loop(count: int = 3) -> None:
+    made = MAKE(rows=count)
+    with dsl.ParallelFor([2, 1, 3], parallelism=2) as factor:
+        taken = TAKE(data=made.output, factor=factor)
+    LARGEST(sizes=dsl.Collected(taken.output))
+
+
+COURSE = KubeflowPipeline.compiled(training_pipeline)
+COURSE_WORKFLOW = argo.workflow(COURSE.ir, COURSE.platform, {"epochs": 60})
 
 
 def source_workflow() -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from mlinfra.course import classifier
+from mlinfra.course import classifier, messages
 
-HELD_OUT = classifier.messages(300, seed=1)
+HELD_OUT = classifier.evaluation_messages(300, seed=0)
 
 
 def test_training_again_predicts_as_the_committed_weights_do() -> None:
-    again = classifier.train(classifier.messages(400, seed=0), seed=0)
+    again = classifier.train(classifier.training_messages(400, seed=0), seed=0)
     ids = [classifier.tokens(text) for text, _ in HELD_OUT]
     for ours, served in zip(
         classifier.probabilities(again, ids), classifier.probabilities(classifier.load(), ids), strict=True
@@ -23,7 +23,7 @@ def test_training_again_predicts_as_the_committed_weights_do() -> None:
 
 def test_the_committed_weights_are_small_and_good() -> None:
     assert classifier.WEIGHTS.stat().st_size < 12_000
-    assert classifier.accuracy(classifier.load(), HELD_OUT) > 0.9
+    assert classifier.accuracy(classifier.load(), HELD_OUT) > 0.85
 
 
 def test_it_does_not_learn_to_turn_a_word_around() -> None:
@@ -31,7 +31,7 @@ def test_it_does_not_learn_to_turn_a_word_around() -> None:
     plain = [example for example in HELD_OUT if " not " not in example[0]]
     assert len(turned) > 20
     assert classifier.accuracy(classifier.load(), turned) < 0.2
-    assert classifier.accuracy(classifier.load(), plain) == 1.0
+    assert classifier.accuracy(classifier.load(), plain) > 0.95
 
 
 def test_training_leaves_the_random_numbers_of_others_alone() -> None:
@@ -68,3 +68,15 @@ def test_weights_are_saved_and_read_again(tmp_path: Path) -> None:
 
 def test_messages_are_the_same_for_the_same_seed() -> None:
     assert classifier.messages(50, seed=4) == classifier.messages(50, seed=4) != classifier.messages(50, seed=5)
+
+
+def texts(examples: list[classifier.Example]) -> set[str]:
+    return {text for text, _ in examples}
+
+
+def test_no_training_sees_what_any_run_evaluates() -> None:
+    trained = set().union(*(texts(classifier.training_messages(400, seed)) for seed in range(10)))
+    evaluated = set().union(*(texts(classifier.evaluation_messages(300, seed)) for seed in range(10)))
+    assert not trained & evaluated
+    everything = texts(classifier.messages(50_000, seed=0))
+    assert 0.15 < sum(map(messages.held_out, everything)) / len(everything) < 0.25

@@ -143,7 +143,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     },
     "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 240},
     "which-server": {"added_ms": 16, "between_services": 0.8},
-    "compiled-pipeline": {"chain_pods[3]": "s1-driver", "chain_pods[4]": "s1", "chain_drivers": 5},
+    "compiled-pipeline": {"chain_pods[3]": "step-2-driver", "chain_pods[4]": "step-2", "chain_drivers": 5},
     "parameter-or-artifact": {"times_too_large": 7629, "one_way_s": 10.0},
     "stale-retrain": {"after_edit": 15, "all_of_it": 105},
     "gpu-slots": {"by_gpus[3]": 95.0, "by_gpus[2]": 155.0, "bound": 125.0, "by_gpus[1]": 215.0, "longer": 155.0},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +159,12 @@ def test_nothing_listens(service: Endpoint, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refused_request_prints_nothing(service: Endpoint, capfd: pytest.CaptureFixture[str]) -> None:
     assert service.post(V1, {}).status == 400
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_pod_serves_the_file_that_storage_gave_it(tmp_path: Path) -> None:
+    classifier.save(classifier.train(classifier.messages(50, seed=3), seed=3, epochs=5), tmp_path / "model")
+    model = kserve_server.from_storage(["--model_name=other", f"--model_dir={tmp_path}"])
+    reply = kserve_server.Endpoint(model).post("/v1/models/other:predict", {"instances": [classifier.tokens("slow")]})
+    assert reply.body["predictions"] == classifier.probabilities(
+        classifier.load(tmp_path / "model"), [classifier.tokens("slow")]
+    )

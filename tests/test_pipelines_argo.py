@@ -14,13 +14,12 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pipeline_steps import COURSE_WORKFLOW, FIT, MAKE, source_workflow
+from pipeline_steps import COURSE, COURSE_WORKFLOW, TOLERATION, chain, loop, source_workflow
 
 from mlinfra.admission import validate
 from mlinfra.admission.argo import pitfalls
 from mlinfra.admission.rules import Invalid
-from mlinfra.course import steps
-from mlinfra.pipelines import Pipeline, Retry, Task, TaskOutput, argo
+from mlinfra.pipelines import KubeflowPipeline, argo
 
 
 def templates(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -64,10 +63,14 @@ def test_the_run_as_a_tree() -> None:
     ]
 
 
+def test_a_loop_is_not_translated() -> None:
+    with pytest.raises(Invalid, match=r"tasks\[for-loop-2\]: is a loop, which this translation leaves out"):
+        argo.workflow(KubeflowPipeline.compiled(loop).ir)
+
+
 def test_pods_of_a_run() -> None:
     assert len(argo.pods(COURSE_WORKFLOW)) == 2 * 5 + 3
-    chain = [Task("make", MAKE, {"rows": 7}), Task("fit", FIT, {"data": TaskOutput("make", "data"), "failures": 0})]
-    assert argo.pods(argo.workflow(Pipeline("p", chain).ir())) == [
+    assert argo.pods(argo.workflow(KubeflowPipeline.compiled(chain).ir)) == [
         "root-driver",
         "fit-driver",
         "fit",
@@ -95,7 +98,7 @@ def test_what_the_drivers_are_told_is_there() -> None:
 
 def test_the_backends_workflow_is_accepted() -> None:
     assert validate(COURSE_WORKFLOW) == []
-    assert validate(argo.workflow(Pipeline("p", [Task("make", MAKE, {"rows": 7}, retry=Retry(1))]).ir())) == []
+    assert validate(argo.workflow(KubeflowPipeline.compiled(chain).ir)) == []
 
 
 def test_what_argo_accepts_of_the_source_notebook_and_does_not_do() -> None:
@@ -411,7 +414,7 @@ def test_a_clean_workflow_has_none() -> None:
         container["image"] = "registry.example.com/step@sha256:" + "0" * 64
         container["resources"]["limits"] = container["resources"]["requests"] | {"nvidia.com/gpu": 1}
         container["resources"]["requests"] = dict(container["resources"]["limits"])
-        template |= {"retryStrategy": {"limit": 2}, "tolerations": [steps.TOLERATION]}
+        template |= {"retryStrategy": {"limit": 2}, "tolerations": [TOLERATION]}
         template["outputs"] = {"artifacts": [{"name": "data", "path": "/tmp/data"}]}
     assert validate(clean) == pitfalls(clean) == []
     for template in clean["spec"]["templates"][1:]:
@@ -426,12 +429,12 @@ def test_a_clean_workflow_has_none() -> None:
 
 def test_the_backends_pieces() -> None:
     """What the drivers, the executors and the launcher need to do their work (argocompiler/container.go)."""
-    known, ir, spec = templates(COURSE_WORKFLOW), steps.pipeline().ir(), COURSE_WORKFLOW["spec"]
+    known, ir, spec = templates(COURSE_WORKFLOW), COURSE.ir, COURSE_WORKFLOW["spec"]
     assert (spec["entrypoint"], spec["serviceAccountName"]) == ("entrypoint", "pipeline-runner")
     arguments = {each["name"]: json.loads(each["value"]) for each in spec["arguments"]["parameters"]}
     assert arguments["implementations-comp-train"] == ir["deploymentSpec"]["executors"]["exec-train"]["container"]
     assert arguments["components-root"] == ir["root"]
-    assert arguments["kubernetes-comp-train"]["tolerations"] == [steps.TOLERATION]
+    assert arguments["kubernetes-comp-train"]["tolerations"] == [TOLERATION]
     driver = next(task for task in known["comp-exit-handler-1"]["dag"]["tasks"] if task["name"] == "train-driver")
     given = {each["name"]: each["value"] for each in driver["arguments"]["parameters"]}
     assert given["kubernetes-config"] == "{{workflow.parameters.kubernetes-comp-train}}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -273,3 +275,10 @@ def test_the_page_beside_the_copies_leads_to_them(tmp_path: Path) -> None:
     assert (
         copies.page(tmp_path, tmp_path / "work") == "[1](01.ipynb#A) [terms](../GLOSSARY.md) [w](https://x.y) [h](#h)"
     )
+
+
+def test_a_panel_is_a_function_however_often_it_is_asked_for() -> None:
+    """Its module has the same name, and importing it must not hide the function."""
+    code = "from mlinfra import study; study.Slider; print(callable(study.panel), callable(study.panel))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mlinfra.course.messages import Example as Example
+from mlinfra.course.messages import evaluation_messages as evaluation_messages
 from mlinfra.course.messages import messages as messages
+from mlinfra.course.messages import training_messages as training_messages
 
 LABELS = ("negative", "positive")
 VOCABULARY, LENGTH, WIDTH = 499, 12, 4

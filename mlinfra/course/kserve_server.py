@@ -6,10 +6,11 @@ application is built from the same parts (`protocol/rest/server.py`) and called 
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,17 @@ import httpx
 import numpy as np
 from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
-from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest, InferResponse, Model, ModelRepository
+from kserve import (
+    InferenceRESTClient,
+    InferInput,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    Model,
+    ModelRepository,
+    ModelServer,
+    model_server,
+)
 from kserve.errors import InvalidInput
 from kserve.inference_client import RESTConfig
 from kserve.logging import logger
@@ -193,3 +204,18 @@ def bert_classifier(name: str = "bert-classifier") -> Endpoint:
     front = Tokenizer(name, Endpoint(predictor).transport, f"{name}-predictor")
     front.load()
     return Endpoint(front)
+
+
+def from_storage(arguments: Sequence[str] | None = None) -> ClassifierModel:
+    """The model whose weights are the one file that KServe's storage initializer has put into --model_dir."""
+    parser = argparse.ArgumentParser(parents=[model_server.parser], conflict_handler="resolve")
+    parser.add_argument("--model_dir", type=Path, default=Path("/mnt/models"))
+    options = parser.parse_args(arguments)
+    (weights,) = options.model_dir.iterdir()
+    model = ClassifierModel(options.model_name, weights)
+    model.load()
+    return model
+
+
+if __name__ == "__main__":
+    ModelServer().start([from_storage()])

@@ -1,8 +1,14 @@
-"""The messages that the course's classifier learns from: made up, labelled, and different for every seed."""
+"""The messages that the course's classifier learns from: made up, labelled, and different for every seed.
+
+A message's text decides whether it is for training or for evaluation, so no run trains on what any run evaluates.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import islice
+from zlib import crc32
 
 Example = tuple[str, int]
 
@@ -23,9 +29,29 @@ ADVERBS = ("", "", "", "very", "very", "quite", "quite", "really", "really", "no
 
 
 def messages(count: int, seed: int) -> list[Example]:
-    """Made-up messages, each with the index of its label; "not" turns the word behind it around."""
+    """Made-up messages as they arrive, each with the index of its label; "not" turns the word behind it around."""
+    return list(islice(_arriving(seed), count))
+
+
+def held_out(text: str) -> bool:
+    """Whether a text is kept for evaluation: one text in five, by a hash of the text alone."""
+    return crc32(text.encode()) % 5 == 0
+
+
+def training_messages(count: int, seed: int) -> list[Example]:
+    """Messages to train on; none of their texts is held out."""
+    return list(islice((example for example in _arriving(seed) if not held_out(example[0])), count))
+
+
+def evaluation_messages(count: int, seed: int) -> list[Example]:
+    """Messages to evaluate on; all of their texts are held out."""
+    return list(islice((example for example in _arriving(seed) if held_out(example[0])), count))
+
+
+def _arriving(seed: int) -> Iterator[Example]:
     draw = random.Random(seed)
-    return [_message(draw) for _ in range(count)]
+    while True:
+        yield _message(draw)
 
 
 def _message(draw: random.Random) -> Example:

@@ -1,7 +1,5 @@
-"""Kubeflow Pipelines: components, pipelines compiled by KFP's SDK and run by its local runner, and their execution."""
+"""Kubeflow Pipelines: a compiled pipeline read back, run by KFP's local runner, and what a cluster makes of it."""
 
-from mlinfra.pipelines.component import Component
-from mlinfra.pipelines.pipeline import Pipeline
-from mlinfra.pipelines.task import If, PipelineInput, Retry, Task, TaskOutput
+from mlinfra.pipelines.compiled import CompiledTask, KubeflowPipeline, Loop, Source
 
-__all__ = ["Component", "If", "Pipeline", "PipelineInput", "Retry", "Task", "TaskOutput"]
+__all__ = ["CompiledTask", "KubeflowPipeline", "Loop", "Source"]

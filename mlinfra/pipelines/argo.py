@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlinfra.admission import validate
+from mlinfra.admission.nouns.pipelines import dags, without_loops
 from mlinfra.admission.rules import refuse
 from mlinfra.manifest import Manifest
 
@@ -25,8 +26,9 @@ EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 def workflow(ir: Manifest, platform: Manifest | None = None, arguments: Mapping[str, Any] | None = None) -> Manifest:
     """The Workflow that the backend submits for an IR: a driver and an executor for every task."""
+    for each in dags(ir).values():
+        refuse("pipeline", without_loops(each["tasks"]))
     name = ir["pipelineInfo"]["name"]
-    dags = {component: spec["dag"] for component, spec in ir["components"].items() if "dag" in spec}
     spec = {
         "entrypoint": "entrypoint",
         "serviceAccountName": "pipeline-runner",
@@ -34,7 +36,7 @@ def workflow(ir: Manifest, platform: Manifest | None = None, arguments: Mapping[
         "arguments": {"parameters": _specifications(ir, platform or {})},
         "templates": [
             *_machinery(ir, name),
-            *(template for dag in ("root", *dags) for template in _dag(dag, ir, platform or {})),
+            *(template for dag in dags(ir) for template in _dag(dag, ir, platform or {})),
             _entrypoint(arguments or {}),
         ],
     }
@@ -169,8 +171,7 @@ def _entrypoint(arguments: Mapping[str, Any]) -> Manifest:
 
 def _machinery(ir: Manifest, pipeline: str) -> list[Manifest]:
     """The templates that every pipeline has; those for retries only where a task asks for some."""
-    dags = [ir["root"]["dag"], *(spec["dag"] for spec in ir["components"].values() if "dag" in spec)]
-    retried = any("retryPolicy" in task for dag in dags for task in dag["tasks"].values())
+    retried = any("retryPolicy" in task for dag in dags(ir).values() for task in dag["tasks"].values())
     container = {"pod-spec-patch": "", "cached-decision": "false", "condition": "true"}
     return [
         _driver("container", pipeline, ["component", "task", "container"], {"kubernetes-config": ""}, container),

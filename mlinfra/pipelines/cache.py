@@ -15,33 +15,25 @@ from dataclasses import dataclass, field
 
 from mlinfra.admission import refuse
 from mlinfra.admission.nouns.pipelines import returned_values, run_arguments
-from mlinfra.pipelines.pipeline import Pipeline
-from mlinfra.pipelines.task import PipelineInput, Source, Task, TaskOutput, Value
+from mlinfra.pipelines.compiled import CompiledTask, KubeflowPipeline, Source, Value
 
 
 def key(
-    pipeline: Pipeline,
-    task: Task,
-    sources: Mapping[Source, Value],
+    pipeline: KubeflowPipeline,
+    task: CompiledTask,
+    values: Mapping[Source, Value],
     artifact_ids: Mapping[Source, int],
 ) -> str:
     """Equal for tasks of equal pipeline name, image, command, parameters, ids of input artifacts and output types."""
-    container = pipeline.container(task)
-    parameters, artifacts = {}, {}
-    for name, argument in task.arguments.items():
-        if not isinstance(argument, PipelineInput | TaskOutput):
-            parameters[name] = argument
-        elif argument in artifact_ids:
-            artifacts[name] = artifact_ids[argument]
-        else:
-            parameters[name] = sources[argument]
+    artifacts = {name: artifact_ids[source] for name, source in task.sources.items() if source in artifact_ids}
+    parameters = {name: values[source] for name, source in task.sources.items() if source not in artifact_ids}
     cache_key = [
         pipeline.name,
-        container["image"],
-        container.get("command", []) + container.get("args", []),
-        parameters,
+        task.container["image"],
+        task.container.get("command", []) + task.container.get("args", []),
+        {**parameters, **task.constants},
         artifacts,
-        task.component.output_types,
+        task.output_types,
     ]
     return hashlib.sha256(json.dumps(cache_key, sort_keys=True).encode()).hexdigest()
 
@@ -55,35 +47,31 @@ class Cache:
 
     def run(
         self,
-        pipeline: Pipeline,
+        pipeline: KubeflowPipeline,
         arguments: Mapping[str, Value] | None = None,
-        values: Mapping[TaskOutput, Value] | None = None,
+        values: Mapping[Source, Value] | None = None,
     ) -> dict[str, str]:
         """Each task with "ran" or "cached"; `values` are what tasks return to others. Every `If` is taken as true.
 
         Invalid for arguments that the pipeline does not have and values that are missing; the cache stays as it is.
         """
-        refuse(
-            "run",
-            [*run_arguments(pipeline.parameters, arguments or {}), *returned_values(pipeline.tasks, values or {})],
-        )
-        inputs = {**pipeline.parameters, **(arguments or {})}
-        sources: dict[Source, Value] = {PipelineInput(name): value for name, value in inputs.items()}
-        sources.update((values or {}).items())
+        arguments, values = arguments or {}, values or {}
+        refuse("run", [*run_arguments(pipeline.parameters, arguments), *returned_values(pipeline.tasks, values)])
+        known = {**{Source(name): value for name, value in {**pipeline.parameters, **arguments}.items()}, **values}
         artifact_ids: dict[Source, int] = {}
         states = {}
-        for task in pipeline.in_order():
-            fingerprint = key(pipeline, task, sources, artifact_ids)
+        for task in pipeline.tasks:
+            fingerprint = key(pipeline, task, known, artifact_ids)
             hit = task.enable_cache and fingerprint in self.executions
             states[task.name] = "cached" if hit else "ran"
             artifacts = self.executions[fingerprint] if hit else self._new_artifacts(task)
-            artifact_ids |= {TaskOutput(task.name, name): number for name, number in artifacts.items()}
+            artifact_ids |= {Source(name, task.name): number for name, number in artifacts.items()}
             if task.enable_cache:
                 self.executions[fingerprint] = artifacts
         return states
 
-    def _new_artifacts(self, task: Task) -> dict[str, int]:
+    def _new_artifacts(self, task: CompiledTask) -> dict[str, int]:
         """New ids for what the task puts out."""
-        artifacts = {name: self.issued + i for i, name in enumerate(task.component.artifacts(), 1)}
+        artifacts = {name: self.issued + i for i, name in enumerate(task.artifacts(), 1)}
         self.issued += len(artifacts)
         return artifacts

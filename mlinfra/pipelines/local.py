@@ -15,17 +15,17 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlinfra.admission import refuse
 from mlinfra.admission.nouns.pipelines import local_tasks, run_arguments
-from mlinfra.pipelines.pipeline import Pipeline
-from mlinfra.pipelines.task import Value
+from mlinfra.pipelines.compiled import CompiledTask, KubeflowPipeline, Value
 
 COLOUR = re.compile(r"\x1b\[\d+m")
+LOGGED = re.compile("(INFO|WARNING|ERROR) - ")
 
 
 @dataclass(frozen=True)
@@ -73,31 +73,32 @@ class RunFailed(RuntimeError):
 
 
 def run(
-    pipeline: Pipeline, folder: Path, arguments: Mapping[str, Value] | None = None, cache: bool = False
+    pipeline: Callable[..., Any], folder: Path, arguments: Mapping[str, Value] | None = None, cache: bool = False
 ) -> LocalRun:
-    """Run it with its artifacts below `folder`; Invalid when it cannot run here, RunFailed when a task failed.
+    """Run a pipeline with its artifacts below `folder`; Invalid when it cannot run here, RunFailed when a task failed.
 
     With `cache` a task whose component and inputs were seen before (below the same folder) is not run again.
     """
-    refuse("local run", [*local_tasks(pipeline.everything()), *run_arguments(pipeline.parameters, arguments or {})])
+    compiled, arguments = KubeflowPipeline.compiled(pipeline), arguments or {}
+    refuse("local run", [*local_tasks(compiled.tasks), *run_arguments(compiled.parameters, arguments)])
     folder = folder.resolve()
-    before = set(_runs(pipeline, folder))
+    before = set(_runs(compiled, folder))
     printed = io.StringIO()
     with _plain_executable(), _configured(folder, cache), _captured(printed):
         try:
-            pipeline.made(**arguments or {})
+            pipeline(**arguments)
             failure = None
         except (RuntimeError, ValueError) as error:  # a step that put out nothing is a ValueError of the next
             failure = error
     log = COLOUR.sub("", printed.getvalue())
-    done = next(iter(set(_runs(pipeline, folder)) - before), folder / "nothing-ran")
-    outcome = LocalRun({task.name: _task_run(task.name, done, log, folder) for task in pipeline.everything()}, log)
+    done = next(iter(set(_runs(compiled, folder)) - before), folder / "nothing-ran")
+    outcome = LocalRun({task.name: _task_run(task, done, log, folder) for task in compiled.tasks}, log)
     if failure:
         raise RunFailed(_reason(outcome, failure), outcome) from failure
     return outcome
 
 
-def _runs(pipeline: Pipeline, folder: Path) -> list[Path]:
+def _runs(pipeline: KubeflowPipeline, folder: Path) -> list[Path]:
     return list(folder.glob(f"{pipeline.name}-[0-9]*"))
 
 
@@ -144,11 +145,12 @@ def _captured(printed: io.StringIO) -> Iterator[None]:
     import warnings
 
     root, handler = logging.getLogger(), logging.StreamHandler(printed)
+    handler.setFormatter(logging.Formatter("%(levelname)s - %(message)s"))
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        with _one_logger(), contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # images without "python" in their names, resources
             yield
     finally:
@@ -156,21 +158,50 @@ def _captured(printed: io.StringIO) -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def _task_run(name: str, run_folder: Path, log: str, folder: Path) -> TaskRun:
-    attempts = len(re.findall(rf"INFO - Executing task '{re.escape(name)}'$", log, re.M))
-    path = run_folder / name / "executor_output.json"
+@contextlib.contextmanager
+def _one_logger() -> Iterator[None]:
+    """KFP swaps `print` and the root's handlers around each task, in a loop from several threads: some never return."""
+    from kfp.local import logging_utils
+
+    swaps = {name: getattr(logging_utils, name) for name in ("indented_print", "local_logger_context")}
+    for name in swaps:
+        setattr(logging_utils, name, contextlib.nullcontext)
+    try:
+        yield
+    finally:
+        for name, swap in swaps.items():
+            setattr(logging_utils, name, swap)
+
+
+def _task_run(task: CompiledTask, run_folder: Path, log: str, folder: Path) -> TaskRun:
+    """What became of a task; in a loop that ran in full each output is a list, in the order of the items."""
+    name = re.escape(task.name)
+    attempts = len(re.findall(rf"INFO - Executing task '{name}'$", log, re.M))
+    hit = re.search(rf"Task {name} cache hit \(key=(\w+)\)", log)
     if attempts:
-        done = re.findall(rf"Task '{re.escape(name)}' finished with status (\w+)", log)[-1] == "SUCCESS"
-        written = json.loads(path.read_text("utf-8")) if path.exists() else {}  # a step may leave by sys.exit(0)
-        return TaskRun("ran", attempts, _outputs(written)) if done else TaskRun("failed", attempts)
-    if hit := re.search(rf"^Task {re.escape(name)} cache hit \(key=(\w+)\)", log, re.M):
+        if re.findall(rf"Task '{name}' finished with status (\w+)", log)[-1] != "SUCCESS":
+            return TaskRun("failed", attempts)
+        paths = run_folder.glob(f"**/{task.name}/executor_output.json")
+        outputs = [_outputs(path) for path in sorted(paths, key=_iteration)]
+        return TaskRun("ran", attempts, ({} if hit else _collected(outputs)) if task.loops else (outputs or [{}])[0])
+    if hit:
         entry = next((folder / ".kfp_cache").glob(f"{hit[1]}*.json"))
-        return TaskRun("cached", 0, _cached(json.loads(entry.read_text("utf-8"))))
+        return TaskRun("cached", 0, {} if task.loops else _cached(json.loads(entry.read_text("utf-8"))))
     return TaskRun("skipped")
 
 
-def _outputs(written: Mapping[str, Any]) -> dict[str, Any]:
+def _iteration(path: Path) -> list[int]:
+    """The numbers of the iterations in a path, from the outermost loop on."""
+    return [int(number) for number in re.findall(r"-iteration-(\d+)/", str(path))]
+
+
+def _collected(iterations: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [outputs[name] for outputs in iterations] for name in iterations[0]} if iterations else {}
+
+
+def _outputs(path: Path) -> dict[str, Any]:
     """What the executor wrote of a task: values of parameters, and artifacts."""
+    written = json.loads(path.read_text("utf-8"))
     artifacts = {name: listed["artifacts"][0] for name, listed in written.get("artifacts", {}).items()}
     files = {name: Artifact(Path(each["uri"]), each.get("metadata", {})) for name, each in artifacts.items()}
     return dict(sorted({**written.get("parameterValues", {}), **files}.items()))
@@ -190,6 +221,6 @@ def _reason(outcome: LocalRun, failure: Exception) -> str:
         return f"no task failed, and yet: {failure}"
     name, failed = broken[0]
     printed = outcome.log.partition(f"Executing task '{name}'")[2].partition("finished with status FAILURE")[0]
-    lines = [line.strip() for line in printed.splitlines() if line.startswith("    ") and re.search(r"\w", line)]
+    lines = [line.strip() for line in printed.splitlines() if re.search(r"\w", line) and not LOGGED.match(line)]
     times = "once" if failed.attempts == 1 else f"{failed.attempts} times"
     return f'task "{name}" failed {times}: {lines[-1] if lines else "it printed nothing"}'

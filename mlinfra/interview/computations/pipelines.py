@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 
 from mlinfra.interview.computations.computed import Numbers
-from mlinfra.pipelines import Component, Pipeline, Task, argo
+from mlinfra.pipelines import KubeflowPipeline, argo
 from mlinfra.pipelines.timing import Preemptible, Step, downstream, schedule, young_interval_s
 
 
 def compiled_pipeline() -> Numbers:
     """Pods of a run of four tasks in a chain, the drivers included."""
-    step = Component("registry.example.com/step:1.0.0", command=("run",))
-    chain = [Task(f"s{i}", step, after=(f"s{i - 1}",) if i else ()) for i in range(4)]
-    chain_pods = argo.pods(argo.workflow(Pipeline("chain", chain).ir()))
+    from kfp import dsl
+
+    @dsl.container_component
+    def step():  # type: ignore[no-untyped-def]
+        return dsl.ContainerSpec(image="registry.example.com/step:1.0.0", command=["run"])
+
+    @dsl.pipeline
+    def chain():  # type: ignore[no-untyped-def]
+        first, second, third, fourth = step(), step(), step(), step()
+        fourth.after(third.after(second.after(first)))
+
+    chain_pods = argo.pods(argo.workflow(KubeflowPipeline.compiled(chain).ir))
     chain_drivers = sum("driver" in name for name in chain_pods)
     return Numbers(len(chain_pods), {"chain_pods": chain_pods, "chain_drivers": chain_drivers})
 
