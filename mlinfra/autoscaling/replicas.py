@@ -74,6 +74,7 @@ class Fleet:
         self.service, self.at_start, self.desired = service, replicas, replicas
         self.replicas = [Replica(0.0, 0.0) for _ in range(replicas)]
         self.slots: list[Slot] = [(0.0, i) for i in range(replicas) for _ in range(service.concurrency)]
+        self.alive = list(range(replicas))
         self.starting: list[int] = []
         self.draining: list[float] = []  # when the busy slots of draining replicas finish
 
@@ -83,6 +84,8 @@ class Fleet:
 
     def started(self, until_s: float) -> list[int]:
         """Replicas that become ready by that time, the earliest first."""
+        if not self.starting:
+            return []
         by_ready = sorted(self.starting, key=lambda i: self.replicas[i].ready_s)
         return [i for i in by_ready if self.replicas[i].ready_s <= until_s]
 
@@ -105,15 +108,15 @@ class Fleet:
             return
         refuse("decision", replica_bounds(self.service.activator)(Field(desired, "replicas")))
         self.desired = desired
-        alive = [i for i, replica in enumerate(self.replicas) if replica.drained_s == math.inf]
-        for _ in range(desired - len(alive)):
+        for _ in range(desired - len(self.alive)):
             self.start(now_s)
-        youngest_first = sorted(alive, key=lambda i: -self.replicas[i].ready_s)
-        for i in youngest_first[: max(0, len(alive) - desired)]:
+        youngest_first = sorted(self.alive, key=lambda i: -self.replicas[i].ready_s)
+        for i in youngest_first[: max(0, len(self.alive) - desired)]:
             self.drain(i, now_s)
 
     def start(self, now_s: float) -> None:
         """A new replica, ready after its cold start."""
+        self.alive.append(len(self.replicas))
         self.starting.append(len(self.replicas))
         self.replicas.append(Replica(now_s, now_s + self.service.cold_start.total_s))
 
@@ -122,6 +125,7 @@ class Fleet:
         finish_s = [free_s for free_s, replica in self.slots if replica == i]
         self.replicas[i].drained_s = max([now_s, *finish_s])
         self.draining += finish_s
+        self.alive.remove(i)
         if i in self.starting:
             self.starting.remove(i)
         self.slots = [slot for slot in self.slots if slot[1] != i]
