@@ -158,3 +158,12 @@ def test_nothing_listens(service: Endpoint, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refused_request_prints_nothing(service: Endpoint, capfd: pytest.CaptureFixture[str]) -> None:
     assert service.post(V1, {}).status == 400
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(V1, {"instances": TEXTS}), (V2, v2("texts", "BYTES", [len(TEXTS)], TEXTS))]
+)
+def test_a_body_that_is_sent_as_a_form_is_refused(service: Endpoint, path: str, body: Any) -> None:
+    """As `curl -d` sends it without a content type."""
+    assert service.post(path, body).status == 200
+    assert service.post(path, body, "application/x-www-form-urlencoded").status == 400

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mlinfra.__main__ import main
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
 from mlinfra.course import kserve_mistakes, kserve_tables, measured, starts
@@ -148,3 +151,12 @@ def test_a_server_is_ready_before_its_model_is() -> None:
     loading = kserve_server.Endpoint(kserve_server.ClassifierModel("new"))
     assert loading.get("/v2/health/ready").status == 200
     assert loading.get("/v2/models/new/ready").status == 503
+
+
+def test_the_printed_run_of_the_command_is_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[1]
+    cells = json.loads((root / "notebooks" / "01_kserve.ipynb").read_text("utf-8"))["cells"]
+    [console] = ["".join(cell["source"]) for cell in cells if cell["id"] == "own-keyboard"]
+    path = str(root / "examples" / "inferenceservice.yaml")
+    assert main(["validate", path]) == 1
+    assert capsys.readouterr().out.replace(path, "examples/inferenceservice.yaml") in console
