@@ -69,6 +69,10 @@ def test_the_outlook_is_the_verdict_and_then_what_kserve_makes() -> None:
     [
         ({"containers": [{"name": "kserve-container", "image": "bert:1.0.0"}]}, "image: bert:1.0.0"),
         ({"model": {"modelFormat": {"name": "mlflow"}, "storageUri": "s3://m/v1"}}, "image: no runtime found"),
+        (
+            {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "s3://m/v1", "runtime": "ours"}},
+            "image: that of ours, which is not one of the chart's runtimes",
+        ),
     ],
 )
 def test_the_outlook_names_the_image_or_why_there_is_none(predictor: Manifest, said: str) -> None:

@@ -99,10 +99,12 @@ def outlook(service: Manifest) -> str:
 
 
 def predictor_image(predictor: Manifest) -> str:
-    """The image that answers: of the model's runtime, or of one's own container; or why there is no runtime."""
+    """The image that answers: of the model's runtime, or of one's own container; or why it is not known here."""
     model = Predictor.of(predictor).model
     if isinstance(model, Container):
         return model.image
+    if model.runtime and model.runtime not in {each.name for each in runtimes.RUNTIMES}:
+        return f"that of {model.runtime}, which is not one of the chart's runtimes"
     try:
         return runtimes.image(model.manifest())
     except Invalid as refusal:
