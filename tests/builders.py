@@ -60,10 +60,14 @@ ENCODER = Deployment(
     ray_actor_options={"num_gpus": 1},
     autoscaling_config=AutoscalingConfig(1, 4, 8),
 )
-CLASSIFIER = Deployment("Classifier", "auto", ray_actor_options={"num_gpus": 0.5}, calls=("Preprocessor", "Encoder"))
-BERT_APPLICATION = Application(
-    "bert", "mlinfra.course.ray_app:build", (CLASSIFIER, PREPROCESSOR, ENCODER), args={"batching": True}
+CLASSIFIER = Deployment(
+    "Classifier",
+    "auto",
+    ray_actor_options={"num_gpus": 0.5},
+    calls=("Preprocessor", "Encoder"),
+    user_config={"threshold": 0.5},
 )
+BERT_APPLICATION = Application("bert", "mlinfra.course.ray_app:app", (CLASSIFIER, PREPROCESSOR, ENCODER))
 HEAD_RESOURCES = Resources({"cpu": 2, "memory": "4Gi"}, {"cpu": 2, "memory": "4Gi"})
 WORKER = Resources({"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1}, {"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1})
 RAY_SERVICE = RayService(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from builders import BERT_APPLICATION, CLASSIFIER, ENCODER, RAY_SERVICE, VALUES, damaged, paths
-from waiting import HANG_S
 
 from mlinfra.admission import serve, validate
 from mlinfra.admission.rules import ApiWarning, Invalid
@@ -161,7 +160,7 @@ def test_what_the_schema_leaves_to_the_deployment(config: Manifest, why: str) ->
 def test_the_ray_service_is_accepted_and_holds_the_config() -> None:
     obj = RAY_SERVICE.manifest()
     assert validate(obj) == []
-    assert "import_path: mlinfra.course.ray_app:build" in obj["spec"]["serveConfigV2"]
+    assert "import_path: mlinfra.course.ray_app:app" in obj["spec"]["serveConfigV2"]
 
 
 SERVICES: dict[str, tuple[str, Any, str]] = {
@@ -346,7 +345,7 @@ def test_a_deployment_and_its_autoscaling_are_read_back() -> None:
 
 
 def test_what_the_simulator_does_not_use_is_left_out() -> None:
-    encoder = ENCODER.manifest() | {"user_config": {"a": 1}, "health_check_period_s": 5}
+    encoder = ENCODER.manifest() | {"health_check_period_s": 5}
     encoder["autoscaling_config"] |= {"initial_replicas": None}
     entry = {"import_path": "a:b", "runtime_env": {}, "deployments": [encoder]}
     assert Application.of(entry) == Application("default", "a:b", (ENCODER,))
@@ -412,13 +411,7 @@ def test_a_ray_service_with_two_applications_is_not_read() -> None:
         RayService.of(obj)
 
 
-def test_the_application_answers_in_local_testing_mode_as_plain_torch_does() -> None:
-    from ray import serve
-
-    from mlinfra.course import classifier, ray_app
-
-    texts = ["the app is great", "support was very rude today"]
-    handle = serve.run(ray_app.build({}), _local_testing_mode=True)
-    plain = classifier.probabilities(classifier.load(), [classifier.tokens(text) for text in texts])
-    for text, row in zip(texts, plain, strict=True):
-        assert list(handle.predict.remote(text).result(timeout_s=HANG_S).values()) == pytest.approx(row, abs=1e-6)
+def test_arguments_of_a_builder_are_read_back() -> None:
+    built = replace(BERT_APPLICATION, args={"batching": True})
+    assert built.manifest()["args"] == {"batching": True}
+    assert Application.of(built.manifest()).args == {"batching": True}

@@ -1,102 +1,101 @@
-"""The course's service on Ray Serve: a preprocessor, an encoder and a classifier, composed by handles.
+"""The course's service on Ray Serve, as one writes it: a preprocessor, an encoder and a classifier behind HTTP.
 
-`build` is what a config file imports: `import_path: mlinfra.course.ray_app:build`. Local testing mode runs it without
-a cluster; there batching is not available, so the encoder takes messages one by one unless told otherwise.
+`serve run mlinfra.course.ray_app:app` starts it. Annotations are real types here, not texts: FastAPI reads them.
 """
 
-from __future__ import annotations
-
-import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import torch
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 from ray import serve
-from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
-from starlette.requests import Request
 
 from mlinfra.course import classifier
 
-BATCH_SIZE, WAIT_S = 8, 0.01
+api = FastAPI()
 
 
-@serve.deployment
+class Message(BaseModel):
+    """What a client sends."""
+
+    text: str
+
+
+class Sentiment(BaseModel):
+    """What a client gets."""
+
+    label: str
+    probability: float
+
+
+@serve.deployment(num_replicas=2)
 class Preprocessor:
     """Text to tokens."""
 
-    def __init__(self, work_s: float = 0.0) -> None:
-        self.work_s = work_s
-
-    async def __call__(self, text: str) -> list[int]:
-        await asyncio.sleep(self.work_s)
+    def __call__(self, text: str) -> list[int]:
         return classifier.tokens(text)
 
 
-@serve.deployment
+@serve.deployment(num_replicas="auto", max_ongoing_requests=16, user_config={"batch_wait_timeout_s": 0.01})
 class Encoder:
-    """Tokens to a vector: the first half of the model."""
+    """Tokens to a vector: the first half of the model, for up to eight messages at once."""
 
-    def __init__(self, work_s: float = 0.0) -> None:
-        torch.set_num_threads(1)
-        self.encoder, self.work_s = classifier.load().encoder, work_s
-
-    def encode(self, rows: list[list[int]]) -> list[list[float]]:
-        with torch.no_grad():
-            vectors: list[list[float]] = self.encoder(torch.tensor(rows)).tolist()
-        return vectors
-
-    async def __call__(self, row: list[int]) -> list[float]:
-        await asyncio.sleep(self.work_s)
-        return self.encode([row])[0]
-
-
-@serve.deployment(name="Encoder")
-class BatchingEncoder(Encoder.func_or_class):
-    """The same for up to eight messages at once, if that many come within 10 ms; it remembers how many did."""
-
-    def __init__(self, work_s: float = 0.0) -> None:
-        super().__init__(work_s)
+    def __init__(self) -> None:
+        self.encoder = classifier.load().encoder
         self.batch_sizes: list[int] = []
 
-    def sizes(self) -> list[int]:
-        """Sizes of the batches so far."""
-        return self.batch_sizes
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        self.__call__.set_batch_wait_timeout_s(config["batch_wait_timeout_s"])
 
-    @serve.batch(max_batch_size=BATCH_SIZE, batch_wait_timeout_s=WAIT_S)
+    def check_health(self) -> None:
+        if not torch.isfinite(self.encoder.weight).all():
+            raise RuntimeError("the encoder's weights are not finite")
+
+    @serve.batch(max_batch_size=8)
     async def __call__(self, rows: list[list[int]]) -> list[list[float]]:
         self.batch_sizes.append(len(rows))
-        await asyncio.sleep(self.work_s)
-        return self.encode(rows)
+        with torch.no_grad():
+            return self.encoder(torch.tensor(rows)).tolist()
+
+    def sizes(self) -> list[int]:
+        return self.batch_sizes
 
 
-@serve.deployment
+@serve.deployment(user_config={"threshold": 0.5})
+@serve.ingress(api)
 class Classifier:
-    """The ingress: asks the two others in turn, and ends with the second half of the model."""
+    """The ingress: HTTP in front, handles to the two others, and the second half of the model."""
 
-    def __init__(
-        self, preprocessor: DeploymentHandle, encoder: DeploymentHandle, work_s: float = 0.0, version: str = ""
-    ) -> None:
-        torch.set_num_threads(1)
-        self.preprocessor, self.encoder, self.version = preprocessor, encoder, version
-        self.head, self.work_s = classifier.load().head, work_s
+    def __init__(self, preprocessor: DeploymentHandle, encoder: DeploymentHandle) -> None:
+        self.preprocessor, self.encoder = preprocessor, encoder
+        self.head = classifier.load().head
 
-    async def predict(self, text: str) -> dict[str, float]:
-        """The probability of each label."""
-        row = await self.preprocessor.remote(text)
-        vector = await self.encoder.remote(row)
-        await asyncio.sleep(self.work_s)
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        self.threshold = config["threshold"]
+
+    async def predict(self, text: str) -> Sentiment:
+        tokens = self.preprocessor.remote(text)
+        vector = await self.encoder.remote(tokens)
         with torch.no_grad():
             probabilities = torch.softmax(self.head(torch.tensor(vector)), -1).tolist()
-        return dict(zip(classifier.LABELS, probabilities, strict=True))
+        likelier = max(probabilities)
+        label = classifier.LABELS[probabilities.index(likelier)] if likelier >= self.threshold else "unsure"
+        return Sentiment(label=label, probability=round(likelier, 3))
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
-        answer: dict[str, Any] = await self.predict((await request.json())["text"])
-        return answer | ({"version": self.version} if self.version else {})
+    @api.post("/classify")
+    async def classify(self, message: Message) -> Sentiment:
+        return await self.predict(message.text)
+
+    @api.post("/stream")
+    async def stream(self, messages: list[Message]) -> StreamingResponse:
+        return StreamingResponse(self.lines(messages), media_type="application/x-ndjson")
+
+    async def lines(self, messages: list[Message]) -> AsyncIterator[str]:
+        for message in messages:
+            yield (await self.predict(message.text)).model_dump_json() + "\n"
 
 
-def build(arguments: dict[str, Any]) -> Application:
-    """The application; `batching` puts the batching encoder in, `work_s` lets stages take longer, `version` is told."""
-    work_s = arguments.get("work_s", {})
-    encoder = BatchingEncoder if arguments.get("batching") else Encoder
-    stages = (Preprocessor.bind(work_s.get("Preprocessor", 0.0)), encoder.bind(work_s.get("Encoder", 0.0)))
-    return Classifier.bind(*stages, work_s.get("Classifier", 0.0), arguments.get("version", ""))
+app = Classifier.bind(Preprocessor.bind(), Encoder.bind())

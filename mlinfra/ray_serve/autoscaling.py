@@ -84,9 +84,9 @@ class Waiting(NamedTuple):
 def decide(
     config: AutoscalingConfig, waiting: Waiting, now_s: float, running: int, target: int, total_requests: float
 ) -> tuple[int, Waiting]:
-    """The new target before its bounds, and what is being waited for.
+    """The new target, before the bounds, and the delay that is under way.
 
-    `running` replicas there are (Serve's current), `target` were asked for, `desired` is what the load asks for now.
+    `running` is the number of replicas now, `target` what was asked for last, `desired` what the load asks for now.
     """
     if running == 0:
         return cold_start(config, waiting, target, total_requests)
@@ -96,8 +96,8 @@ def decide(
 
 
 def cold_start(config: AutoscalingConfig, waiting: Waiting, target: int, total_requests: float) -> tuple[int, Waiting]:
-    """With requests, one replica times the upscaling factor or the target, whichever is more; without, the target. The
-    clock is cleared only where that is zero."""
+    """From zero replicas: with requests, start at once; without, keep the target. Only a target of zero clears the
+    clock."""
     if total_requests > 0:
         return max(math.ceil(config.upscaling_factor or 1.0), target), waiting
     if target > 0:
@@ -106,13 +106,13 @@ def cold_start(config: AutoscalingConfig, waiting: Waiting, target: int, total_r
 
 
 def desired_replicas(config: AutoscalingConfig, running: int, total_requests: float) -> float:
-    """Replicas at which each would have its target; the order of the floats is Serve's."""
+    """The number of replicas at which each has its target of requests; the order of operations is Serve's."""
     return running * (total_requests / (config.target_ongoing_requests * running))
 
 
 def apply_scaling_factors(config: AutoscalingConfig, desired: float, running: int) -> int:
-    """The count on the way to the desired one, by the factor of the direction; a step down that rounding would swallow
-    is one replica."""
+    """The count after one step towards the desired one, scaled by the factor of its direction. A step down that
+    rounding would swallow is one replica."""
     if running == 0:  # as upstream; `decide` does not ask then
         return math.ceil(desired)
     factor = config.upscaling_factor if desired > running else config.downscaling_factor
@@ -124,8 +124,8 @@ def apply_scaling_factors(config: AutoscalingConfig, desired: float, running: in
 def apply_delay_logic(
     config: AutoscalingConfig, waiting: Waiting, now_s: float, target: int, desired: int
 ) -> tuple[int, Waiting]:
-    """The desired count once its direction has lasted for its delay, the old target until then. To zero it goes in two
-    acts, first to one; the bounds come later."""
+    """The desired count once its direction has lasted for its delay, the old target until then. The way to zero has
+    two steps: first to one, then to zero after a delay of its own."""
     if desired > target:
         return act_after("up", config.upscale_delay_s, waiting, now_s, target, desired)
     if desired < target and target == 1:
@@ -136,7 +136,7 @@ def apply_delay_logic(
 
 
 def delay_to_zero_s(config: AutoscalingConfig) -> float:
-    """A delay of its own, or that of other steps down."""
+    """The delay for the step from one to zero; without one, the delay of all steps down."""
     own_s = config.downscale_to_zero_delay_s
     return config.downscale_delay_s if own_s is None else own_s
 
@@ -144,8 +144,8 @@ def delay_to_zero_s(config: AutoscalingConfig) -> float:
 def act_after(
     direction: str, delay_s: float, waiting: Waiting, now_s: float, target: int, desired: int
 ) -> tuple[int, Waiting]:
-    """The desired count if its direction has lasted for the delay, else the target; another direction starts the clock
-    anew, acting clears it."""
+    """The desired count if its direction has lasted for the delay, else the target. Another direction restarts the
+    clock, and acting clears it."""
     since_s = waiting.since_s if waiting.direction == direction else now_s
     if now_s - since_s + EPSILON_S >= delay_s:
         return desired, Waiting()

@@ -21,7 +21,8 @@ from mlinfra.ray_serve.autoscaling import AutoscalingConfig
 class Deployment:
     """Options of one deployment, by their names in the config file; what is not given is left to the code.
 
-    `num_replicas` is a count or "auto" (1 to 100, by the load). `calls` names the deployments whose handles it gets.
+    `num_replicas` is a count or "auto" (1 to 100, by the load). `user_config` is what `reconfigure` is called with.
+    `calls` names the deployments whose handles it gets.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Deployment:
     ray_actor_options: Mapping[str, Any] = field(default_factory=dict)
     autoscaling_config: AutoscalingConfig | None = None
     calls: tuple[str, ...] = ()
+    user_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -46,11 +48,13 @@ class Deployment:
             manifest.get("ray_actor_options", {}),
             AutoscalingConfig.of(manifest["autoscaling_config"]) if "autoscaling_config" in manifest else None,
             tuple(calls),
+            manifest.get("user_config"),
         )
 
     def manifest(self) -> Manifest:
         optional = {
             "num_replicas": self.num_replicas,
+            "user_config": self.user_config and dict(self.user_config),
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
             "ray_actor_options": dict(self.ray_actor_options) or None,

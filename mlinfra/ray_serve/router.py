@@ -131,7 +131,7 @@ Pick = Callable[[list[RunningReplica], random.Random], RunningReplica]
 
 
 def shorter_of_two(replicas: list[RunningReplica], draw: random.Random) -> RunningReplica:
-    """Power of two choices: of two drawn at random the one with fewer ongoing requests, the first in a tie."""
+    """Power of two choices: draw two replicas at random and take the one with fewer ongoing requests."""
     candidates = draw.sample(replicas, min(2, len(replicas)))
     return min(candidates, key=lambda replica: replica.ongoing)
 
@@ -221,7 +221,7 @@ class RouterRun:
         heapq.heappush(self.due, (time_s, next(self.order), step, arguments))
 
     def _assign_request(self, router: Router, caller: Call | None) -> None:
-        """Into the router's queue, and on to a replica when one has room; dropped when the queue is full, too."""
+        """Put the request into the router's queue; drop it when the queue is full and no replica has room."""
         if router.queue_is_full() and not router.available_replicas():
             router.note_dropped(self.now_s)
             self._return_to(caller, answered=False)
@@ -230,8 +230,8 @@ class RouterRun:
         self._fulfill_pending_requests(router)
 
     def _fulfill_pending_requests(self, router: Router) -> None:
-        """The oldest request first, as long as a replica has room."""
-        if router.fulfilling:  # a request was dropped on its way: the loop that sent it goes on
+        """Send the oldest waiting request to a replica, as long as one has room."""
+        if router.fulfilling:  # the loop below called us, through a request that was dropped; it goes on
             return
         router.fulfilling = True
         while router.pending and (replicas := router.available_replicas()):
@@ -244,7 +244,7 @@ class RouterRun:
             router.note_pending(self.now_s)
 
     def _handle_request(self, call: Call) -> None:
-        """On the replica: the called stages one after the other, then the stage's own work."""
+        """Call the other stages one after the other, then do this stage's own work."""
         calls = call.router.stage.calls
         if call.answers < len(calls):
             self._assign_request(self.routers[calls[call.answers]], call)
@@ -252,7 +252,7 @@ class RouterRun:
             self._join_batch(call)
 
     def _join_batch(self, call: Call) -> None:
-        """The batch closes when it is full, or when its first request has waited long enough."""
+        """Join the batch that forms; close it when it is full, or when its first request has waited long enough."""
         batching, batch = call.router.stage.batching, call.replica.forming
         batch.append(call)
         if batching.when_free:
@@ -263,7 +263,7 @@ class RouterRun:
             self._at(self.now_s + batching.batch_wait_timeout_s, self._close_batch, call.router, call.replica, batch)
 
     def _close_batch(self, router: Router, replica: RunningReplica, batch: list[Call]) -> None:
-        """It waits for a worker and does not grow any more; one that was full has closed before its time."""
+        """Let the batch wait for a worker; it does not grow any more. A full one has closed before its wait is over."""
         if batch is replica.forming:
             replica.forming = []
             replica.closed.append(batch)
@@ -277,7 +277,7 @@ class RouterRun:
             self._start_batch(router, replica, batch)
 
     def _start_batches(self, router: Router, replica: RunningReplica) -> None:
-        """The oldest batch first, as long as a worker is free."""
+        """Start the oldest closed batch, as long as a worker is free."""
         while replica.closed and replica.busy < router.stage.workers:
             self._start_batch(router, replica, replica.closed.popleft())
 
@@ -296,7 +296,7 @@ class RouterRun:
             self._take_waiting(router, replica)
 
     def _leave(self, call: Call, answered: bool) -> None:
-        """The answer goes to the caller, and the place to the next in the queue."""
+        """Give the answer to the caller, and the place to the next request in the queue."""
         call.replica.ongoing -= 1
         if answered:
             call.router.latencies_s.append(self.now_s - call.at_s)
@@ -304,7 +304,7 @@ class RouterRun:
         self._fulfill_pending_requests(call.router)
 
     def _return_to(self, caller: Call | None, answered: bool) -> None:
-        """The caller goes on with its next call, or fails with the one that was dropped."""
+        """Let the calling request go on with its next call, or fail when this one was dropped."""
         if caller is not None and answered:
             caller.answers += 1
             self._handle_request(caller)

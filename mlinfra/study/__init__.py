@@ -14,7 +14,7 @@ from mlinfra.study.listing import Listing, show, show_text, source
 from mlinfra.study.text import Text
 
 if TYPE_CHECKING:
-    from mlinfra.study.panel import Choice, Panel, Slider, panel
+    from mlinfra.study.panels import Choice, Panel, Slider, panel
 
 __all__ = [
     "Arrow",
@@ -50,4 +50,4 @@ def __getattr__(name: str) -> Any:
     """What needs ipywidgets, which the command line does without, is loaded when it is asked for."""
     if name not in ("Choice", "Panel", "Slider", "panel"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.panel"), name)
+    return getattr(import_module(f"{__name__}.panels"), name)

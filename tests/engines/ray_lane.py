@@ -21,16 +21,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import ray
+import spoilable
+from click.testing import CliRunner
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.serve import scripts
 from ray.serve._private import api
 from ray.serve._private.common import ReplicaState
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 from waiting import HANG_S, until
 
+from mlinfra.course import classifier, ray_app
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 
 PORT = 28_765
@@ -40,13 +45,16 @@ RATES = (20.0, 40.0)
 WORK_S = {"Preprocessor": 0.005, "Encoder": 0.04, "Classifier": 0.01}
 CPU = {"num_cpus": 0.1}
 AGENT_PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
-MODEL, STAND_IN = "mlinfra.course.ray_app:build", "stand_in:build"
+MODEL, STAND_IN = "mlinfra.course.ray_app:app", "stand_in:build"
+CLASSIFY = "/classify"
 
 
-def application(import_path: str, encoder: Deployment, **args: Any) -> Application:
+def application(import_path: str, encoder: Deployment, threshold: float = 0.5, **args: Any) -> Application:
+    """The config with which the application runs; the stand-in has no threshold."""
     stages = (Deployment("Preprocessor", 1, max_ongoing_requests=100, ray_actor_options=CPU), encoder)
     calls = ("Preprocessor", "Encoder")
-    ingress = Deployment("Classifier", 1, max_ongoing_requests=100, ray_actor_options=CPU, calls=calls)
+    setting = {"threshold": threshold} if import_path == MODEL else None
+    ingress = Deployment("Classifier", 1, 100, ray_actor_options=CPU, calls=calls, user_config=setting)
     return Application("bert", import_path, (*stages, ingress), args=args)
 
 
@@ -66,10 +74,16 @@ def _runs(app: Application) -> bool:
     return status.status == ApplicationStatus.RUNNING
 
 
-def ask(text: str) -> dict[str, Any]:
-    body = json.dumps({"text": text}).encode()
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", body, timeout=HANG_S) as reply:
+def ask(text: str, path: str = "/") -> dict[str, Any]:
+    with post(path, {"text": text}) as reply:
         return dict(json.load(reply))
+
+
+def post(path: str, body: Any) -> Any:
+    """The reply, open to be read; HTTPError where the server refuses."""
+    headers = {"Content-Type": "application/json"}
+    sent = urllib.request.Request(f"http://127.0.0.1:{PORT}{path}", json.dumps(body).encode(), headers)
+    return urllib.request.urlopen(sent, timeout=HANG_S)
 
 
 def running(name: str) -> int:
@@ -128,10 +142,77 @@ def load(clients: int, outcome: dict[str, Any]) -> Iterator[Load]:
 
 
 def one_by_one() -> dict[str, Any]:
-    """The answer to each text, over HTTP, from the model."""
-    encoder = Deployment("Encoder", 1, max_ongoing_requests=100, ray_actor_options=CPU)
-    deploy(application(MODEL, encoder, batching=True))
-    return {text: ask(text) for text in TEXTS}
+    """The application as the notebook shows it: the answer to each text over HTTP, and what the command line prints."""
+    deploy(application(MODEL, AUTO))
+    return {
+        "answers": [ask(text, CLASSIFY) for text in TEXTS],
+        "status": printed("status"),
+        "config": printed("config"),
+        "auto": replicas_by_the_load("Encoder"),
+    }
+
+
+AUTO = Deployment("Encoder", "auto", max_ongoing_requests=16, ray_actor_options=CPU)
+
+
+def printed(command: str) -> str:
+    """What `serve status` or `serve config` prints of the application.
+
+    The command asks the dashboard for the details; here the controller gives them, and the command prints them.
+    """
+    client = _get_global_client()
+    assert client
+    with patch.object(scripts, "ServeSubmissionClient") as dashboard:
+        dashboard.return_value.get_serve_details.return_value = client.get_serve_details()
+        return CliRunner().invoke(scripts.cli, [command], catch_exceptions=False).output
+
+
+def replicas_by_the_load(name: str) -> dict[str, Any]:
+    """The bounds and the target with which a deployment scales."""
+    client = _get_global_client()
+    assert client
+    options = client.get_serve_details()["applications"]["bert"]["deployments"][name]["deployment_config"]
+    scaling = options["autoscaling_config"]
+    return {option: scaling[option] for option in ("min_replicas", "max_replicas", "target_ongoing_requests")}
+
+
+def refused() -> dict[str, Any]:
+    """FastAPI's refusal of a message without a text."""
+    try:
+        post(CLASSIFY, {"txt": TEXTS[0]})
+    except urllib.error.HTTPError as refusal:
+        return {"status": refusal.code, "body": json.load(refusal)}
+    raise RuntimeError("a message without a text was not refused")
+
+
+def streamed() -> dict[str, Any]:
+    """The lines of a streaming response, and the same over a handle."""
+    with post("/stream", [{"text": text} for text in TEXTS]) as reply:
+        lines = [json.loads(line) for line in reply]
+        chunked = reply.headers.get("Transfer-Encoding")
+    handle = serve.get_app_handle("bert").options(stream=True)
+    answers: Any = handle.lines.remote([ray_app.Message(text=text) for text in TEXTS])
+    return {"lines": lines, "encoding": chunked, "by handle": list(map(json.loads, answers))}
+
+
+def reconfigured() -> dict[str, Any]:
+    """Another threshold in the file reaches the replica that runs."""
+    before = actors("Classifier")
+    deploy(application(MODEL, AUTO, threshold=0.95))
+    until("the new threshold", lambda: ask(TEXTS[1], CLASSIFY)["label"] == "unsure")
+    return {"same replica": actors("Classifier") == before}
+
+
+def healed() -> dict[str, Any]:
+    """A replica whose health check fails three times is replaced by another one."""
+    handle = serve.run(spoilable.app, name="spoilable", route_prefix=None)
+    before = actors("Encoder", "spoilable")
+    handle.spoil.remote().result(timeout_s=HANG_S)
+    until("another replica", lambda: bool(actors("Encoder", "spoilable").keys() - before.keys()))
+    until("the ill one to be gone", lambda: not actors("Encoder", "spoilable").keys() & before.keys())
+    vector = handle.remote(classifier.tokens(TEXTS[0])).result(timeout_s=HANG_S)
+    serve.delete("spoilable")
+    return {"vector": vector}
 
 
 def batches() -> dict[str, Any]:
@@ -141,7 +222,7 @@ def batches() -> dict[str, Any]:
 
     def some_shared_a_batch() -> bool:
         with ThreadPoolExecutor(16) as pool:
-            answers[:] = pool.map(ask, TEXTS * 5 + TEXTS[:1])
+            answers[:] = pool.map(lambda text: ask(text, CLASSIFY), TEXTS * 5 + TEXTS[:1])
         return max(sizes()) > 1
 
     def sizes() -> list[int]:
@@ -229,9 +310,13 @@ def node_lost(cluster: Cluster) -> dict[str, Any]:
 
 
 def encoders() -> dict[str, str]:
-    """Names of the encoder's replica actors, and their namespaces."""
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    return {actor["name"]: actor["namespace"] for actor in actors if "#Encoder#" in actor["name"]}
+    return actors("Encoder")
+
+
+def actors(deployment: str, app: str = "bert") -> dict[str, str]:
+    """Names of a deployment's replica actors, and their namespaces."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return {actor["name"]: actor["namespace"] for actor in named if f"{app}#{deployment}#" in actor["name"]}
 
 
 def homes() -> list[str]:
@@ -273,7 +358,11 @@ def main() -> None:
         seen: dict[str, Any] = {}
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "one_by_one": one_by_one,
+            "refused": refused,
+            "streamed": streamed,
             "batches": batches,
+            "reconfigured": reconfigured,
+            "healed": healed,
             "autoscaling": autoscaling,
             "upgraded": lambda: upgraded(cluster),
             "slow_stages": slow_stages,

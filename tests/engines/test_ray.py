@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import ray_lane
 import waiting
 
-from mlinfra.course import classifier
+from mlinfra.course import classifier, commands
 from mlinfra.ray_serve.router import Stage, simulate, takes
 
 LANE = Path(__file__).parent / "ray_lane.py"
@@ -62,22 +63,50 @@ def seen() -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def plain() -> list[list[float]]:
+def plain() -> list[dict[str, Any]]:
+    """The answers of the model without Ray."""
     rows = classifier.probabilities(classifier.load(), [classifier.tokens(text) for text in ray_lane.TEXTS])
-    return [[round(p, 6) for p in row] for row in rows]
-
-
-def rounded(answers: list[dict[str, float]]) -> list[list[float]]:
-    return [[round(p, 6) for p in answer.values()] for answer in answers]
+    return [{"label": classifier.LABELS[row.index(max(row))], "probability": round(max(row), 3)} for row in rows]
 
 
 def test_the_printed_config_runs_and_answers_over_http_as_plain_torch_does(seen: dict[str, Any]) -> None:
-    assert rounded([seen["one_by_one"][text] for text in ray_lane.TEXTS]) == plain()
+    assert seen["one_by_one"]["answers"] == plain()
+
+
+def test_auto_is_one_to_a_hundred_replicas_by_the_load(seen: dict[str, Any]) -> None:
+    assert seen["one_by_one"]["auto"] == {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}
+
+
+@pytest.mark.parametrize("command", ["status", "config"])
+def test_the_notebook_prints_what_the_command_line_prints(seen: dict[str, Any], command: str) -> None:
+    assert stable(seen["one_by_one"][command]) == stable(commands.printed(f"serve {command}"))
+
+
+def stable(printed: str) -> str:
+    """Without what differs from run to run: the node's id and the time."""
+    return re.sub(r"[0-9a-f]{56}|\d{10}\.\d+", "", printed)
+
+
+def test_fastapi_refuses_a_message_without_a_text(seen: dict[str, Any]) -> None:
+    assert seen["refused"]["status"] == 422
+    assert seen["refused"]["body"]["detail"][0]["msg"] == "Field required"
+
+
+def test_a_stream_comes_in_chunks_over_http_and_over_a_handle(seen: dict[str, Any]) -> None:
+    assert seen["streamed"] == {"lines": plain(), "encoding": "chunked", "by handle": plain()}
 
 
 def test_batches_form_and_change_no_answer(seen: dict[str, Any]) -> None:
-    assert rounded(seen["batches"]["answers"]) == [plain()[i % 3] for i in range(16)]
+    assert seen["batches"]["answers"] == [plain()[i % 3] for i in range(16)]
     assert max(seen["batches"]["sizes"]) > 1
+
+
+def test_a_new_user_config_reaches_the_replica_that_runs(seen: dict[str, Any]) -> None:
+    assert seen["reconfigured"]["same replica"]
+
+
+def test_a_replica_whose_health_check_fails_is_replaced(seen: dict[str, Any]) -> None:
+    assert all(map(math.isfinite, seen["healed"]["vector"]))
 
 
 def test_replicas_follow_the_load_up_and_down_and_no_request_fails(seen: dict[str, Any]) -> None:
