@@ -176,26 +176,77 @@ def as_given(obj: Manifest) -> Manifest:
     return given
 
 
+DEFAULTED: Manifest = {
+    "dnsPolicy": "ClusterFirst",
+    "enableServiceLinks": True,
+    "imagePullPolicy": "IfNotPresent",
+    "metadata": {},
+    "name": "",
+    "numOfHosts": 1,
+    "policy": "Never",
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
+    "protocol": "TCP",
+    "resources": {},
+    "restartPolicy": "Always",
+    "scaleStrategy": {},
+    "schedulerName": "default-scheduler",
+    "securityContext": {},
+    "serviceAccount": "default",
+    "serviceAccountName": "default",
+    "stopPolicy": "None",
+    "terminationGracePeriodSeconds": 30,
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "whenCanBorrow": "MayStopSearch",
+    "whenCanPreempt": "TryNextFlavor",
+    "withinClusterQueue": "Never",
+}
+"""Values that the server fills in and nobody asked for, by the last name of their path."""
+
+TOKEN = "kube-api-access-"
+"""How the names of the volumes begin in which the server puts a pod's token."""
+
+
 def unused_fields(given: Manifest, kept: Manifest) -> list[str]:
     """Paths of the leaves of one manifest that another does not have with that value; quantities are equal by amount.
 
-    Of `metadata` only the name counts, and `status` not at all: a reader's object has more of both.
+    Of `metadata` only the name counts, and `status` and the server's defaults not at all.
     """
-    head = {"metadata": {"name": given.get("metadata", {}).get("name")}, "status": None}
+    head = {"metadata": {"name": (given.get("metadata") or {}).get("name")}, "status": None}
     leaves = dict(_leaves(kept))
-    return [path for path, value in _leaves(given | head) if not _same(value, leaves.get(path))]
+    return [
+        path
+        for path, value in _leaves(given | head)
+        if not _same(value, leaves.get(path)) and not _is_default(path.rpartition(".")[2], value)
+    ]
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return name in DEFAULTED and type(value) is type(DEFAULTED[name]) and value == DEFAULTED[name]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each value that has nothing below it, with its path; null is a field that is not given."""
     if isinstance(value, Mapping) and value:
-        for name, below in value.items():
-            yield from _leaves(below, f"{path}.{name}" if path else str(name))
+        if not str(value.get("name", "")).startswith(TOKEN):
+            for name, below in value.items():
+                yield from _leaves(_document(name, below), f"{path}.{name}" if path else str(name))
     elif isinstance(value, list | tuple) and value:
         for i, below in enumerate(value):
             yield from _leaves(below, f"{path}[{i}]")
     elif value is not None:
         yield path, value
+
+
+def _document(name: Any, value: Any) -> Any:
+    """The object that stands as text in a RayService, and any other value as it is."""
+    if name != "serveConfigV2":
+        return value
+    try:
+        return parse(value)[0]
+    except (AttributeError, IndexError, ValueError):
+        return value
 
 
 def _same(value: Any, other: Any) -> bool:

@@ -107,7 +107,7 @@ def _prometheus(text: str) -> list[Series]:
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("resultType") != "matrix":
         raise ValueError("is no matrix of Prometheus: ask /api/v1/query_range for a time range")
-    if not data.get("result"):
+    if not isinstance(data.get("result"), list) or not data["result"]:
         raise ValueError("has no series: the query matched nothing in its time range")
     return [_matrix_series(each, i) for i, each in enumerate(data["result"])]
 
@@ -115,21 +115,27 @@ def _prometheus(text: str) -> list[Series]:
 def _matrix_series(result: Any, i: int) -> Series:
     try:
         labels = dict(result["metric"])
-        pairs = [(float(at_s), str(value)) for at_s, value in result["values"]]
+        pairs = [(str(at_s), str(value)) for at_s, value in result["values"]]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f'result[{i}]: must have "metric" and "values" of [time, "value"]') from None
     metric = labels.pop("__name__", "")
     name = metric + "{" + ", ".join(f'{key}="{text}"' for key, text in labels.items()) + "}"
     places = [f"result[{i}].values[{k}]" for k in range(len(pairs))]
-    points = [Point(at_s, _number(value, where), where) for (at_s, value), where in zip(pairs, places, strict=True)]
-    return Series(name, points, _moment(points[0].at_s) if points else _moment(0))
+    points = [
+        Point(_time(at_s, where).timestamp(), _number(value, where), where)
+        for (at_s, value), where in zip(pairs, places, strict=True)
+    ]
+    return Series(name, points, _moment(points[0].at_s if points else 0.0))
 
 
 def _csv(text: str) -> list[Series]:
     """One series for each column after that of the times; empty values are gaps."""
     head = text.lstrip().splitlines()[0]
     delimiter = max(",;\t", key=head.count)
-    rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    try:
+        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    except csv.Error as error:
+        raise ValueError(f"is no CSV: {error}") from None
     lines = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, 1) if any(row)]
     first = lines[0][1]
     names = [f"column {i}" for i in range(1, len(first) + 1)]
@@ -174,7 +180,9 @@ def _time(text: str, where: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f'{where}: time: "{text}": must be ISO 8601 or Unix seconds') from None
+        raise ValueError(f'{where}: time: "{text[:40]}": must be ISO 8601 or Unix seconds') from None
+    if not 1 < moment.year < 9999:  # a zone or an hour more would leave the calendar
+        raise ValueError(f'{where}: time: "{text}": must be a time of our days')
     return moment if moment.tzinfo else moment.replace(tzinfo=NO_ZONE)
 
 
@@ -186,7 +194,7 @@ def _number(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f'{where}: value: "{text}": must be a number') from None
+        raise ValueError(f'{where}: value: "{text[:40]}": must be a number') from None
     if not 0 <= value < math.inf:
         raise ValueError(f"{where}: value: {text}: must be a finite number, 0 or more")
     return value
@@ -203,7 +211,7 @@ def binned(series: Series, kind: str = "") -> RequestCounts:
         kind, why = guessed_kind(series)
         notes.append(f"its values are read as {kind}: {why}")
     step_s = _usual_step_s(points)
-    bins = round((points[-1].at_s - points[0].at_s) / step_s) + (kind != "counter")
+    bins = max(1, round((points[-1].at_s - points[0].at_s) / step_s) + (kind != "counter"))
     if bins > MOST_BINS:
         raise ValueError(f"spans {bins:,} steps of {step_s:g} s: at most {MOST_BINS:,} are read")
     if kind == "counter":

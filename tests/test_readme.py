@@ -32,6 +32,9 @@ RUN = (
     "make refresh NB=06",
     "python -m mlinfra.study.copies work",
     "python -m mlinfra.interview chain release",
+    "python -m mlinfra validate examples/hpa.yaml",
+    "python -m mlinfra explain examples/hpa.yaml --replicas 4 --metric requests_in_flight=21",
+    "python -m mlinfra replay examples/hpa.yaml --traffic examples/traffic.csv --service-time 2 --concurrency 4",
 )
 SERVE = ("make lab", "jupyter lab work/01_kserve.ipynb")
 GATE = {

@@ -113,6 +113,12 @@ HOSTILE = {
     '{"status": "success", "data": {"resultType": "vector", "result": []}}': "is no matrix of Prometheus",
     '{"status": "success", "data": {"resultType": "matrix", "result": []}}': "has no series",
     '{"status": "success", "data"': "line 1: Expecting ':' delimiter",
+    '{"data": {"resultType": "matrix", "result": 5}}': "has no series",
+    '{"data": {"resultType": "matrix", "result": [[]]}}': 'result[0]: must have "metric" and "values"',
+    '{"data": {"resultType": "matrix", "result": [{"metric": {}, "values": [[1e300, "1"]]}]}}': 'time: "1e+300": must be ISO 8601',
+    '{"data": {"resultType": "matrix", "result": [{"metric": {}, "values": []}]}}': "has fewer than two values",
+    "9999-12-31,1\n9999-12-31T01,2\n": "must be a time of our days",
+    "0,1\n10," + 200_000 * "1": "is no CSV: field larger than field limit",
 }
 
 
@@ -142,3 +148,33 @@ def test_what_is_written_is_read(counts: list[int], kind: str) -> None:
     factor = 1 if kind == "count" else 10
     rows = "".join(f"{1e9 + 10 * i:.0f},{count / factor}\n" for i, count in enumerate(counts))
     assert traffic.loads(rows, kind).counts == tuple(counts)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=6,
+)
+CELLS = st.one_of(st.integers().map(str), st.floats().map(str), st.text(max_size=8), st.datetimes().map(str))
+
+
+@given(JSON, st.lists(st.tuples(JSON, JSON), max_size=4))
+def test_a_random_answer_is_read_or_refused_in_one_sentence(metric: object, values: list[object]) -> None:
+    read_or_refused(matrix({"metric": metric, "values": values}))
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=1, max_size=5), st.sampled_from(["", *traffic.KINDS]))
+def test_a_random_table_is_read_or_refused_in_one_sentence(rows: list[list[str]], kind: str) -> None:
+    read_or_refused("\n".join(",".join(row) for row in rows), kind)
+
+
+def read_or_refused(text: str, kind: str = "") -> None:
+    try:
+        counts = traffic.loads(text, kind).counts
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        assert counts
+        return
+    assert refusal.startswith("text: ")
+    assert "\n" not in refusal

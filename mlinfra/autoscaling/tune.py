@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -166,16 +167,18 @@ def tune(
     `jobs` are processes, -1 one a core; 1 is this process alone, as in a browser or without joblib.
     """
     done: dict[Setting, Outcome] = {}
+    outcomes = _outcomes(trial, settings, jobs)
     try:
-        for outcome in _outcomes(trial, settings, jobs):
+        for outcome in outcomes:
             done[outcome.setting] = outcome
             progress(len(done))
     except KeyboardInterrupt:
-        pass
+        with warnings.catch_warnings(action="ignore"):  # joblib's, of what it has not done
+            outcomes.close()
     return [done[setting] for setting in settings if setting in done]
 
 
-def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Iterable[Outcome]:
+def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Generator[Outcome, None, None]:
     if jobs == 1 or sys.platform == "emscripten" or find_spec("joblib") is None:
         return (tried(trial, setting) for setting in settings)
     from joblib import Parallel, delayed

@@ -14,6 +14,7 @@ from mlinfra.quantity import Quantity, milli_value
 EXAMPLE = """example:
   python -m mlinfra explain hpa.yaml --replicas 4 --cpu 90%
   python -m mlinfra explain hpa.yaml --replicas 4 --metric requests_per_second=120 --unready 1"""
+RESOURCES = {"cpu": "90%% or 450m", "memory": "70%% or 1Gi"}
 PAIRS = (
     ("--metric", "NAME=VALUE", "a metric's value over all pods"),
     ("--request", "NAME=AMOUNT", "a pod's request (cpu=1, memory=1Gi)"),
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="HPA.yaml")
     parser.add_argument("--replicas", type=count(0), required=True, help="replicas that the target has now")
     parser.add_argument("--unready", type=count(0), default=0, help="how many of them are not ready (0)")
-    for resource, example in (("cpu", "90%% or 450m"), ("memory", "70%% or 1Gi")):
+    for resource, example in RESOURCES.items():
         parser.add_argument(f"--{resource}", metavar="USE", help=f"use of each ready pod, such as {example}")
     for flag, example, what in PAIRS:
         parser.add_argument(flag, action="append", type=pair, default=[], metavar=example, help=what)
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> Report:
     requests = ", ".join(f"{name} {amount}" for name, amount in amounts(arguments.request).items())
     assumed = [
         f"each pod requests {requests} (--request)",
-        "this is the first pass: no stabilization window or policy remembers anything",
+        "this is the first pass: a stabilization window knows the present count alone, and no policy a change",
     ]
     unused = unused_fields(obj, scaler.manifest())
     text = paragraphs(decision.why(), bullets("Assumed:", assumed), bullets("Not used:", unused))
@@ -58,12 +59,21 @@ def amounts(pairs: list[tuple[str, str]]) -> dict[str, Quantity]:
 
 def observe(scaler: hpa.HorizontalPodAutoscaler, arguments: argparse.Namespace) -> hpa.Observation:
     """What the controller would read: equal pods, and the values of the flags."""
+    check_metrics([metric.name for metric in scaler.metrics], arguments)
     requests = amounts(arguments.request)
     pods = hpa.running_pods(arguments.replicas, **requests)
     waiting = max(0, arguments.replicas - arguments.unready)
     pods = (*pods[:waiting], *(unready(pod) for pod in pods[waiting:]))
     readings = tuple(reading(metric, pods[:waiting], requests, arguments) for metric in scaler.metrics)
     return hpa.Observation(arguments.replicas, pods, readings)
+
+
+def check_metrics(names: list[str], arguments: argparse.Namespace) -> None:
+    """UsageError for a value that no metric reads."""
+    given = [name for name, _ in arguments.metric] + [name for name in RESOURCES if getattr(arguments, name)]
+    for name in given:
+        if name not in names:
+            raise UsageError(f"{name}: there is no such metric, but {', '.join(names)}")
 
 
 def unready(pod: hpa.ObservedPod) -> hpa.ObservedPod:

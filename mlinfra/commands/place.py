@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlinfra.commands.place_cluster import LoadedCluster, cluster_of, has_node, is_deleted
+from mlinfra.commands.place_cluster import LoadedCluster, cluster_of
 from mlinfra.commands.report import (
     FINE,
     REFUSED,
@@ -88,7 +88,7 @@ def answered(cluster: LoadedCluster, bindings: dict[str, str]) -> Placements:
         {name: reasons[name] for name in names if name not in bindings},
         [f"{name}: {message}; {again(bindings.get(name))}" for name, message in evicted],
         cluster.refused,
-        left_out(cluster.pods),
+        left_out(cluster.accepted),
     )
 
 
@@ -99,9 +99,7 @@ def again(node: str | None) -> str:
 
 def left_out(pods: Iterable[Manifest]) -> list[str]:
     """What pending pods ask for and the simulator does not know, with how many of them do."""
-    asked = Counter(
-        wish for pod in pods if not has_node(pod) and not is_deleted(pod) for wish in unknown_wishes(pod["spec"])
-    )
+    asked = Counter(wish for pod in pods for wish in unknown_wishes(pod["spec"]))
     return [f"{wish} ({plural(count, 'pod')})" for wish, count in asked.items()]
 
 

@@ -24,12 +24,13 @@ OF_CONTAINER = ("image", "name", "resources", "restartPolicy")
 
 @dataclass(frozen=True)
 class LoadedCluster:
-    """A scheduler that knows the bound pods, and the pods that it is to place; `notes` say which were left aside."""
+    """A scheduler that knows the bound pods, and the accepted pods that it is to place, as it reads them and as they
+    came; `notes` say what was left aside."""
 
     scheduler: GPUScheduler
-    pods: list[Manifest]
     bound: int
     waiting: list[GPURequest]
+    accepted: list[Manifest]
     refused: dict[str, str]
     notes: list[str]
 
@@ -45,14 +46,15 @@ def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:
     names = unique_names(pods)
     lost = bind(pods, names, scheduler, classes)
     waiting, refused = requests_of(tried(pods), names, classes)
-    notes = [*nodes_without_room(nodes), *lost, *set_aside(pods), *of_other_schedulers(pods, profile)]
-    return LoadedCluster(scheduler, pods, len(scheduler.running), waiting, refused, notes)
+    accepted_pods = [pod for pod in tried(pods) if names[full_name(pod)] not in refused]
+    notes = [*nodes_without_room(nodes), *lost, *set_aside(pods), *of_other_schedulers(accepted_pods, profile)]
+    return LoadedCluster(scheduler, len(scheduler.running), waiting, accepted_pods, refused, notes)
 
 
 def budget(obj: Manifest) -> DisruptionBudget:
     """How many of the selected pods may go now; expressions of the selector are not read."""
     known = accepted("PodDisruptionBudget", obj)
-    selected = known["spec"].get("selector", {}).get("matchLabels", {})
+    selected = known.get("spec", {}).get("selector", {}).get("matchLabels", {})
     return DisruptionBudget(selected, max(0, known.get("status", {}).get("disruptionsAllowed", 0)))
 
 
@@ -180,6 +182,6 @@ def set_aside(pods: Iterable[Manifest]) -> list[str]:
 
 def of_other_schedulers(pods: Iterable[Manifest], profile: Profile) -> list[str]:
     """Pods that ask for another scheduler, and are placed by this one all the same."""
-    asked = [pod["spec"].get("schedulerName") or "default-scheduler" for pod in tried(pods)]
-    others = sorted({str(name) for name in asked} - {profile.scheduler_name})
+    asked = {pod["spec"].get("schedulerName") or "default-scheduler" for pod in pods}
+    others = sorted(asked - {profile.scheduler_name})
     return [f"pods ask for the scheduler {name}, and {profile.scheduler_name} places them here" for name in others]

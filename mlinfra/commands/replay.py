@@ -123,10 +123,10 @@ def replayed(
 
 def decisions_that_mattered(replay: Replay) -> list[Change]:
     """The changes that moved most replica-hours until the next one, in the order of time."""
-    ends_s = [change.at_s for change in replay.changes[1:]] + [replay.run.timeline[-1][0]]
+    times_s = [*(change.at_s for change in replay.changes), replay.run.timeline[-1][0]]
     moved = {
-        change.at_s: abs(change.after - change.before) * (end_s - change.at_s)
-        for change, end_s in zip(replay.changes, ends_s, strict=True)
+        change.at_s: abs(change.after - change.before) * (until_s - change.at_s)
+        for change, until_s in zip(replay.changes, times_s[1:], strict=True)
     }
     largest = sorted(replay.changes, key=lambda change: -moved[change.at_s])[:MOST_DECISIONS]
     return sorted(largest, key=lambda change: change.at_s)
@@ -160,7 +160,7 @@ def seconds(value: float | None) -> float | None:
 
 def as_text(replays: Sequence[Replay], counts: traffic.RequestCounts, arguments: argparse.Namespace) -> str:
     columns = [figures(replay) for replay in replays]
-    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    rows = [(name, *("-" if column[name] is None else column[name] for column in columns)) for name in columns[0]]
     parts = [traffic_words(counts, arguments), table(["", *(replay.candidate.name for replay in replays)], rows)]
     for replay in replays:
         name = f" of {replay.candidate.name}" if len(replays) > 1 else ""

@@ -118,8 +118,14 @@ def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
 
 
 def of_ray_service(obj: Manifest, chosen: dict[str, str]) -> Candidate:
+    """That of the configuration in the object."""
     refuse("RayService", [each for each in validate(obj) if isinstance(each, Problem)])
-    return of_serve_config(parse(obj["spec"]["serveConfigV2"], "spec.serveConfigV2")[0], chosen)
+    text = str((obj.get("spec") or {}).get("serveConfigV2") or "")
+    try:
+        (config,) = parse(text, "spec.serveConfigV2")
+    except ValueError:
+        raise UsageError("spec.serveConfigV2: must hold one configuration of Serve") from None
+    return of_serve_config(config, chosen)
 
 
 def of_serve_config(config: Manifest, chosen: dict[str, str]) -> Candidate:

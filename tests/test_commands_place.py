@@ -1,0 +1,158 @@
+"""`mlinfra place`: pending pods and their nodes, from what kubectl prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlinfra.__main__ import main
+from mlinfra.manifest import Manifest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def placed(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, Any]:
+    code = main(["place", *map(str, argv), "--json"])
+    output, complaint = capsys.readouterr()
+    return code, json.loads(output) if code < 2 and output else complaint
+
+
+def node(name: str, cpu: str = "4", **spec: Any) -> Manifest:
+    status = {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
+
+
+def pod(name: str, cpu: str = "1", phase: str = "", namespace: str = "", metadata: Manifest | None = None, **spec: Any) -> Manifest:  # fmt: skip
+    container = {"name": "main", "image": "example.org/a:1", "resources": {"requests": {"cpu": cpu}}}
+    head: Manifest = {"name": name, **({"namespace": namespace} if namespace else {}), **(metadata or {})}
+    status = {"phase": phase or ("Running" if "nodeName" in spec else "Pending")}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": head, "spec": {"containers": [container], **spec}, "status": status}  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*objects: Any) -> tuple[int, Any]:
+        path = tmp_path / "cluster.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        return placed(capsys, path)
+
+    return call
+
+
+def test_the_example_places_three_of_four_and_evicts_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer = placed(capsys, EXAMPLES / "cluster.json")
+    assert code == 1
+    assert answer["placed"]["chat-8b-84c9f-n6vjq"] == "gpu-a100-1"
+    assert list(answer["failed"]) == ["train-mixtral-5b9cd-j7tsf"]
+    assert answer["failed"]["train-mixtral-5b9cd-j7tsf"].startswith("0/6 nodes are available: ")
+    (evicted,) = answer["preempted"]
+    assert evicted.startswith("train-llama-7d9f4-x2kqp: Preempted by pod chat-8b-84c9f-n6vjq on node gpu-a100-1; ")
+
+
+def test_another_profile_places_otherwise(place: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = [node("a"), node("b"), pod("there", nodeName="b"), pod("new")]
+    assert place(*objects)[1]["placed"] == {"new": "a"}
+    arguments = {"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu"}]}}
+    profile = {"pluginConfig": [{"name": "NodeResourcesFit", "args": arguments}]}
+    profile["plugins"] = {"score": {"disabled": [{"name": "NodeResourcesBalancedAllocation"}]}}  # type: ignore[assignment]
+    config = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    (tmp_path / "profile.json").write_text(json.dumps({**config, "profiles": [profile]}))
+    _, answer = placed(capsys, tmp_path / "cluster.json", "--profile", tmp_path / "profile.json")
+    assert answer["placed"] == {"new": "b"}
+
+
+def test_bound_pods_hold_what_they_request_and_finished_ones_nothing(place: Any) -> None:
+    full = pod("full", "4", nodeName="a")
+    done = pod("done", "4", phase="Succeeded", nodeName="a")
+    assert place(node("a"), full, pod("new"))[0] == 1
+    assert place(node("a"), done, pod("new"))[1]["placed"] == {"new": "a"}
+
+
+def test_a_pod_on_an_unknown_node_is_said_and_the_rest_goes_on(place: Any) -> None:
+    code, answer = place(node("a"), pod("lost", nodeName="z"), pod("new"))
+    assert code == 0
+    assert answer["leftAside"] == ["lost: is bound to z, which is not among these nodes"]
+
+
+def test_gated_and_deleted_pods_are_not_tried(place: Any) -> None:
+    gated = pod("gated", schedulingGates=[{"name": "example.com/wait"}])
+    deleted = pod("gone", metadata={"deletionTimestamp": "2026-03-02T08:00:00Z"})
+    leaving = pod("leaving", "4", metadata={"deletionTimestamp": "2026-03-02T08:00:00Z"}, nodeName="a")
+    code, answer = place(node("a"), leaving, gated, deleted, pod("new"))
+    assert code == 1
+    assert list(answer["failed"]) == ["new"], "what is in deletion holds its node until it is gone"
+    assert answer["leftAside"] == ["1 pod with spec.schedulingGates", "1 pod in deletion"]
+
+
+def test_a_node_without_status_has_room_for_nothing(place: Any) -> None:
+    bare = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bare"}}
+    code, answer = place(bare, pod("new"))
+    assert code == 1
+    assert answer["leftAside"] == ["bare: has no status.allocatable, so nothing fits there"]
+    assert "Too many pods" in answer["failed"]["new"]
+
+
+def test_a_cordoned_node_takes_nothing(place: Any) -> None:
+    _, answer = place(node("a", unschedulable=True), pod("new"))
+    assert answer["failed"]["new"].startswith("0/1 nodes are available: 1 node(s) were unschedulable.")
+
+
+def test_two_nodes_of_one_name_are_refused(place: Any) -> None:
+    assert place(node("a"), node("a")) == (1, 'node is invalid: name: nodes "a" already exists\n')
+
+
+def test_a_pod_that_stands_twice_is_refused(place: Any) -> None:
+    code, complaint = place(node("a"), pod("p"), pod("p"))
+    assert code == 1
+    assert 'pods "p" already exists in namespace default' in complaint
+
+
+def test_pods_of_one_name_in_two_namespaces_are_told_apart(place: Any) -> None:
+    _, answer = place(node("a"), pod("p", namespace="one"), pod("p", namespace="two"))
+    assert answer["placed"] == {"p": "a", "p.two": "a"}
+
+
+def test_a_pending_pod_that_the_server_refuses_does_not_stop_the_others(place: Any) -> None:
+    bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": {"containers": []}}
+    code, answer = place(node("a"), bare, pod("new"))
+    assert code == 1
+    assert answer["placed"] == {"new": "a"}
+    assert answer["refused"] == {"bare": "spec.containers: Required value"}
+
+
+@pytest.mark.parametrize("part", ["spec", "metadata", "status"])
+def test_a_pod_of_another_shape_is_refused_in_the_servers_words(part: str, place: Any) -> None:
+    code, complaint = place(node("a"), pod("p") | {part: "x"})
+    assert code == 1
+    assert "cannot unmarshal string" in complaint
+
+
+def test_a_pod_without_spec_is_refused(place: Any) -> None:
+    code, complaint = place(node("a"), {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}})
+    assert code == 1
+    assert "spec.containers: Required value" in complaint
+
+
+def test_a_live_pod_brings_its_priority(place: Any) -> None:
+    system = pod("dns", "4", nodeName="a", priorityClassName="system-cluster-critical", priority=2_000_000_000)
+    code, answer = place(node("a"), system, pod("new"))
+    assert code == 1
+    assert answer["preempted"] == []
+
+
+def test_what_the_simulator_does_not_know_is_named(place: Any) -> None:
+    spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
+    claim = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    _, answer = place(node("a"), pod("one", topologySpreadConstraints=spread), pod("two", volumes=claim))
+    assert answer["notUsed"] == [
+        "spec.topologySpreadConstraints (1 pod)",
+        "spec.volumes[].persistentVolumeClaim (1 pod)",
+    ]
+
+
+def test_pods_of_another_scheduler_are_said(place: Any) -> None:
+    _, answer = place(node("a"), pod("new", schedulerName="volcano"))
+    assert answer["leftAside"] == ["pods ask for the scheduler volcano, and default-scheduler places them here"]
