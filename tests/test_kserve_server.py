@@ -168,3 +168,12 @@ def test_a_pod_serves_the_file_that_storage_gave_it(tmp_path: Path) -> None:
     assert reply.body["predictions"] == classifier.probabilities(
         classifier.load(tmp_path / "model"), [classifier.tokens("slow")]
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(V1, {"instances": TEXTS}), (V2, v2("texts", "BYTES", [len(TEXTS)], TEXTS))]
+)
+def test_a_body_that_is_sent_as_a_form_is_refused(service: Endpoint, path: str, body: Any) -> None:
+    """As `curl -d` sends it without a content type."""
+    assert service.post(path, body).status == 200
+    assert service.post(path, body, "application/x-www-form-urlencoded").status == 400

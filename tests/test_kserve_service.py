@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from mlinfra.admission import validate
 from mlinfra.admission.kserve import MODE, pitfalls
 from mlinfra.admission.rules import Invalid
 from mlinfra.kserve import Canary, Container, InferenceService, Model, Predictor, Transformer
-from mlinfra.manifest import Manifest, Resources, to_yaml
+from mlinfra.manifest import Manifest, Resources, load, to_yaml
 
 
 def said(obj: Manifest) -> list[str]:
@@ -435,3 +436,12 @@ def test_any_value_anywhere_gets_a_verdict_and_no_traceback() -> None:
         for path in paths(service.manifest()):
             for value in VALUES:
                 validate(damaged(service.manifest(), path, value))
+
+
+def test_what_the_webhook_refuses_is_named_beside_what_the_deployment_would_be_refused_for() -> None:
+    """The example file has one of each."""
+    [example] = load(Path(__file__).parents[1] / "examples" / "inferenceservice.yaml")
+    assert [problem.path for problem in validate(example)] == [
+        "spec.predictor.minReplicas",
+        "spec.predictor.model.resources.limits",
+    ]

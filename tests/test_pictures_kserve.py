@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mlinfra.__main__ import main
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
-from mlinfra.course import kserve_mistakes, kserve_tables
+from mlinfra.course import kserve_mistakes, kserve_tables, measured, starts
 from mlinfra.course.exercises.kserve import STABLE, V2_FILES
 from mlinfra.course.pictures import kserve as pictures
 from mlinfra.kserve import CanaryRollout, Model, canary, runtimes
+from mlinfra.manifest import Manifest
 
 BY_REQUESTS = replace(STABLE.predictor, name="", scale_metric="concurrency", scale_target=8)
 KNATIVE = replace(STABLE, mode="Knative", predictor=BY_REQUESTS)
 assert isinstance(STABLE.predictor.model, Model)
 ROLLOUT = CanaryRollout(KNATIVE, replace(STABLE.predictor.model, storage_uri=V2_FILES), "v2")
+
+
+def changed(service: Manifest, **fields: int) -> Manifest:
+    """The service with fields of its predictor."""
+    return service | {"spec": {"predictor": service["spec"]["predictor"] | fields}}
 
 
 def test_the_tree_has_the_objects_of_the_mode_and_the_way_in() -> None:
@@ -35,6 +44,45 @@ def test_only_knatives_path_has_an_activator() -> None:
 def test_cold_starts_are_drawn_with_their_sums() -> None:
     said = pictures.cold_starts({"as it is": {"load": 30, "weights": 70}, "on the node": {"load": 30}}).description
     assert said == "as it is: 100 s; on the node: 30 s."
+
+
+def test_the_measured_starts_are_drawn_and_tabled_as_they_were_measured() -> None:
+    assert pictures.measured_starts().description.count("read weights") == len(measured.cold_start()) == 4
+    rows = dict(line.split("  ", 1) for line in starts.table().splitlines())
+    assert "219 MB at 35 to 52 MB/s" in rows["read weights"]
+    assert "60 to 64 times the second" in rows["first batch"]
+    assert 9 < starts.first_answer_s() < 10
+
+
+def test_the_outlook_is_the_verdict_and_then_what_kserve_makes() -> None:
+    refused = kserve_tables.outlook(changed(STABLE.manifest(), minReplicas=30))
+    assert "refused: spec.predictor.minReplicas" in refused
+    assert "becomes" not in refused
+    accepted = kserve_tables.outlook(STABLE.manifest())
+    assert "becomes in Standard mode: 1 Deployment, 1 Service, 1 HorizontalPodAutoscaler, 2 HTTPRoute" in accepted
+    assert "image: kserve/huggingfaceserver:v0.20.0-gpu" in accepted
+    assert "is ignored in Standard mode" in kserve_tables.outlook(changed(STABLE.manifest(), canaryTrafficPercent=5))
+
+
+@pytest.mark.parametrize(
+    ("predictor", "said"),
+    [
+        ({"containers": [{"name": "kserve-container", "image": "bert:1.0.0"}]}, "image: bert:1.0.0"),
+        ({"model": {"modelFormat": {"name": "mlflow"}, "storageUri": "s3://m/v1"}}, "image: no runtime found"),
+        (
+            {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "s3://m/v1", "runtime": "ours"}},
+            "image: that of ours, which is not one of the chart's runtimes",
+        ),
+    ],
+)
+def test_the_outlook_names_the_image_or_why_there_is_none(predictor: Manifest, said: str) -> None:
+    assert said in kserve_tables.outlook(STABLE.manifest() | {"spec": {"predictor": predictor}})
+
+
+def test_the_outlook_of_another_object_is_its_verdict() -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}}
+    assert kserve_tables.outlook(namespace).startswith("Namespace ml\n")
+    assert "refused" in kserve_tables.outlook({"metadata": {}})
 
 
 @pytest.mark.parametrize(("errors_per_1000", "low", "high"), [(5, 0, 8), (10, 70, 95), (30, 100, 100)])
@@ -107,3 +155,12 @@ def test_a_server_is_ready_before_its_model_is() -> None:
     loading = kserve_server.Endpoint(kserve_server.ClassifierModel("new"))
     assert loading.get("/v2/health/ready").status == 200
     assert loading.get("/v2/models/new/ready").status == 503
+
+
+def test_the_printed_run_of_the_command_is_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[1]
+    cells = json.loads((root / "notebooks" / "01_kserve.ipynb").read_text("utf-8"))["cells"]
+    [console] = ["".join(cell["source"]) for cell in cells if cell["id"] == "own-keyboard"]
+    path = str(root / "examples" / "inferenceservice.yaml")
+    assert main(["validate", path]) == 1
+    assert capsys.readouterr().out.replace(path, "examples/inferenceservice.yaml") in console

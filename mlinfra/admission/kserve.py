@@ -96,7 +96,6 @@ COMPONENT: Rules = [
     ("containerConcurrency", whole(0, why="parallelism cannot be less than 0")),
     ("canaryTrafficPercent", between(0, 100)),
     ("containers[].(name|image)", Needed()),
-    ("containers[].resources", resource_problems),
 ]
 _NO_RUNTIME = Needed("no runtime can be found without the format of the model")
 PREDICTOR: Rules = [
@@ -107,7 +106,6 @@ PREDICTOR: Rules = [
     ),
     ("model.(modelFormat|modelFormat.name)", _NO_RUNTIME),
     ("model.protocolVersion", one_of("v1", "v2", "grpc-v1", "grpc-v2")),
-    (f"(model|{'|'.join(FRAMEWORKS)}).resources", resource_problems),
 ]
 RULES: Rules = [
     ("spec", Needed()),
@@ -238,6 +236,12 @@ def _fixed_replicas(canary: Field, stable_min: int | None) -> Iterator[Problem]:
         yield canary["minReplicas"].invalid(f"must not exceed stable predictor minReplicas ({least})")
 
 
+_OF_THE_DEPLOYMENT: Rules = [
+    (f"spec.(predictor|canary[].predictor).(model|{'|'.join(FRAMEWORKS)}).resources", resource_problems),
+    ("spec.(predictor|transformer|explainer|canary[].predictor).containers[].resources", resource_problems),
+]
+"""What the API server refuses in the Deployment that the controller makes, after the webhook has accepted."""
+
 KIND = CustomKind(
     API_VERSION,
     "InferenceService",
@@ -246,6 +250,7 @@ KIND = CustomKind(
         ("spec.predictor", _one_implementation),
         (COMPONENTS, _replicas),
         ("spec.transformer", _one_container),
+        *_OF_THE_DEPLOYMENT,
         *kserve_storage.ACROSS,
         ("", _autoscaling),
         ("", _several_nodes),

@@ -90,5 +90,5 @@ def table(replies: dict[str, Any]) -> str:
     lines = []
     for what, reply in replies.items():
         said = reply.body.get("error") or reply.body["detail"][0]["msg"]
-        lines.append(f"{what:20} {reply.status}  {said[:76]}")
+        lines.append(f"{what:20} {reply.status}  {said[:80]}")
     return "\n".join(lines)

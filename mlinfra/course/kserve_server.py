@@ -165,6 +165,9 @@ class Reply:
     body: Any
 
 
+JSON = "application/json"
+
+
 class Endpoint:
     """A KServe REST server with these models, without a port."""
 
@@ -180,16 +183,16 @@ class Endpoint:
 
     def get(self, path: str) -> Reply:
         """The answer to a GET."""
-        return self._send("GET", path, b"")
+        return self._send("GET", path, b"", JSON)
 
-    def post(self, path: str, body: object) -> Reply:
+    def post(self, path: str, body: object, content_type: str = JSON) -> Reply:
         """The answer to a POST; a body that is not text yet goes out as JSON."""
-        return self._send("POST", path, (body if isinstance(body, str) else json.dumps(body)).encode())
+        return self._send("POST", path, (body if isinstance(body, str) else json.dumps(body)).encode(), content_type)
 
-    def _send(self, method: str, path: str, content: bytes) -> Reply:
+    def _send(self, method: str, path: str, content: bytes, content_type: str) -> Reply:
         async def call() -> httpx.Response:
             async with httpx.AsyncClient(transport=self.transport, base_url="http://in-process") as client:
-                return await client.request(method, path, content=content, headers={"content-type": "application/json"})
+                return await client.request(method, path, content=content, headers={"content-type": content_type})
 
         with start_blocking_portal() as portal:  # a notebook's own loop is running already
             response = portal.call(call)

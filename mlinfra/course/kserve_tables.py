@@ -6,11 +6,14 @@ Ages and pod suffixes are made up; everything else is what the model of the cont
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 
 from mlinfra import study
+from mlinfra.admission import Problem, validate
+from mlinfra.admission.kserve import API_VERSION, advice, mode
 from mlinfra.admission.rules import Invalid
-from mlinfra.kserve import InferenceService, reconcile, runtimes
+from mlinfra.kserve import Container, InferenceService, Predictor, reconcile, runtimes
 from mlinfra.manifest import Manifest, to_yaml
 
 DOMAIN = "example.com"
@@ -75,6 +78,37 @@ def describe_runtime(model: Manifest) -> str:
         "Events:",
     ]
     return "\n".join([*status, event])
+
+
+def outlook(service: Manifest) -> str:
+    """The verdict on an InferenceService, what is ignored in it, and the objects and image that it would get.
+
+    The way in is that of the Gateway API, and the runtimes are the chart's. Of other objects the verdict alone.
+    """
+    found = validate(service)
+    problems = [each for each in found if isinstance(each, Problem)]
+    warnings = [each for each in found if not isinstance(each, Problem)]
+    lines = [f"{service.get('kind', 'object')} {(service.get('metadata') or {}).get('name', '')}".rstrip()]
+    lines += [f"  refused: {each}" for each in problems] + [f"  warning: {each}" for each in warnings]
+    if problems or service.get("apiVersion") != API_VERSION:
+        return "\n".join(lines if found else [*lines, "  accepted"])
+    made = Counter(each.kind for each in reconcile.reconcile(service)[1:])
+    lines += [f"  accepted, but {each}" for each in advice(service)]
+    lines.append(f"  becomes in {mode(service)} mode: " + ", ".join(f"{count} {kind}" for kind, count in made.items()))
+    return "\n".join([*lines, f"  image: {predictor_image(service['spec']['predictor'])}"])
+
+
+def predictor_image(predictor: Manifest) -> str:
+    """The image that answers: of the model's runtime, or of one's own container; or why it is not known here."""
+    model = Predictor.of(predictor).model
+    if isinstance(model, Container):
+        return model.image
+    if model.runtime and model.runtime not in {each.name for each in runtimes.RUNTIMES}:
+        return f"that of {model.runtime}, which is not one of the chart's runtimes"
+    try:
+        return runtimes.image(model.manifest())
+    except Invalid as refusal:
+        return refusal.problems[0].message
 
 
 def changes(caption: str, before: Manifest, after: Manifest) -> study.Listing:

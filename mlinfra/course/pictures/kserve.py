@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlinfra import study
+from mlinfra.course import starts
 from mlinfra.kserve import CanaryRollout, InferenceService, canary, reconcile
 from mlinfra.study.figure import COLOURS, GRID, INK, LEFT, RIGHT, SOFT, WIDTH, Figure, svg, text
 
@@ -110,6 +111,13 @@ def cold_starts(ways: Mapping[str, Mapping[str, float]]) -> Figure:
     total = {way: sum(parts.values()) for way, parts in ways.items()}
     said = "; ".join(f"{way}: {seconds:.0f} s" for way, seconds in total.items()) + "."
     return study.bars("A cold start, part by part", said, ways, "s", top=max(total.values()))
+
+
+def measured_starts() -> Figure:
+    """Four measured starts of a process as bars of their parts."""
+    longest = {name: max(parts, key=lambda part: parts[part]) for name, parts in starts.starts().items()}
+    said = "The longest part: " + "; ".join(f"{name}: {part}" for name, part in longest.items()) + "."
+    return study.bars("From the import to the first answer, on one H100", said, starts.starts(), "s")
 
 
 # ----------------------------------------------------------------------------------------------------- a canary's looks
