@@ -10,7 +10,7 @@ from mlinfra.course import loads, race
 
 def test_a_shared_demand_stops_at_the_limits_of_the_pods() -> None:
     observe = loads.shared(loads.jump(5))
-    used = [sum(sample.milli for sample in observe(120, n).readings[0].values()) for n in (2, 4, 8)]  # type: ignore[union-attr]
+    used = [sum(sample.milli for sample in observe(120, n).readings[0].values()) for n in (2, 4, 8)]  # type: ignore[misc, union-attr]
     assert used == [2000, 4000, 5000]
 
 

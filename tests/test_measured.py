@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from mlinfra.autoscaling.step_time import H100, H200, StepTime
-from mlinfra.course import measured, predicted
+from mlinfra.course import measured, predicted, shared_gpu
 
 
 def test_every_table_has_numbers_and_the_cards_that_were_measured() -> None:
@@ -89,3 +89,12 @@ def test_the_other_card_is_predicted_from_its_data_sheet_before_it_is_bought() -
     errors = step_errors("h200", H200)
     assert max(map(abs, errors)) < 0.13
     assert statistics.mean(map(abs, errors)) < 0.07
+
+
+def test_the_tables_of_sharing_say_what_was_measured() -> None:
+    together = shared_gpu.together().text
+    assert "| MPS, batches of 1 | 1,666 | 2,702 | 3,697 | 4,243 | 96 % |" in together
+    assert "| time-slicing | 0.53 | 1.57 (1.55) |" in shared_gpu.neighbours().text
+    assert "| batches of 64 | -38 % | -66 % | -85 % |" in shared_gpu.caps().text
+    assert "eight take 4.8 GiB" in shared_gpu.memory().text
+    assert shared_gpu.picture().description.endswith("time-slicing 1,543, MPS 4,243.")

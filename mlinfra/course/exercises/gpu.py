@@ -12,6 +12,7 @@ from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, PriorityClass, Taint,
 from mlinfra.gpu.nodes import GPU
 from mlinfra.gpu.profile import BEST_FIT, Profile
 from mlinfra.gpu.quota import ClusterQueue, FlavorUsage
+from mlinfra.gpu.sharing import Sharing
 from mlinfra.manifest import Manifest
 from mlinfra.study import Exercise
 
@@ -216,4 +217,29 @@ hurts = Exercise(
         (0, "F does change: no GPU is whole any more."),
     ],
     praise="FGD takes the other GPU: there F falls by 100.",
+)
+
+
+# ---------------------------------------------------------------------------------------------------- sharing one card
+
+
+def technique_and_clients(configuration: Manifest) -> tuple[str, int]:
+    """What a device plugin's configuration says of a GPU."""
+    shared = Sharing.of(configuration)
+    return shared.technique, shared.replicas
+
+
+eight_services = Exercise(
+    "eight-services",
+    right=Sharing("mps", 8).manifest(),
+    effect=technique_and_clients,
+    mistakes=[
+        (Sharing("timeSlicing", 8).manifest(), "Eight take turns, and get together what two get: see the table."),
+        (
+            Sharing("mps", 2).manifest(),
+            "The node would advertise two clients for each GPU, and eight services want one.",
+        ),
+        (Sharing("timeSlicing", 2).manifest(), "Two clients a GPU, in turns. Eight services want their place on one."),
+    ],
+    praise="Small requests of one owner, side by side. A fault of one would still end all eight.",
 )
