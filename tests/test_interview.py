@@ -162,7 +162,16 @@ ANSWERS: dict[str, dict[str, object]] = {
     "gang-deadlock": {"each_holds[alpha]": 6, "each_holds[beta]": 6, "first_to_run[alpha]": 8, "then_runs[beta]": 8},
     "fair-share": {"tasks[A]": 24, "tasks[B]": 10, "share_a": 0.75, "share_b": 0.625, "free_cpus": 96},
     "slow-network": {"sent_gb": 245.0, "inside_s": 0.544444, "across_s": 4.9, "compute_s": 1.5, "slowdown": 3.13043},
-    "sharing-a-gpu": {"node_takes": 80, "promised_gib": 8.0, "survives_as": "MIG", "smallest_gib": 9.62},
+    "sharing-a-gpu": {
+        "node_takes": 80,
+        "promised_gib": 8.0,
+        "survives_as": "MIG",
+        "smallest_gib": 9.62,
+        "eight_in_turns": 1543.0,  # of the measured tables
+        "eight_under_mps": 4243.3,
+        "beside_in_turns": 2.948,
+        "beside_under_mps": 7.701,
+    },
     "pack-mig": {
         "as_asked": ["1g", "1g", "2g"],
         "from_large_to_small": ["3g", "2g", "1g", "1g"],
