@@ -54,7 +54,7 @@ RENAMED = {"reserve_full_prompt": "scheduler_reserve_full_isl"}
 
 
 def config(settings: Case) -> LLMConfig:
-    """Block managers come without the settings of a scheduler; some of them hold fewer tokens than the default."""
+    """The settings under their names in vLLM."""
     return LLMConfig(**{RENAMED.get(name, name): value for name, value in settings.items()})
 
 
@@ -150,7 +150,7 @@ class Blocks:
 
     def __init__(self, case: Case) -> None:
         self.ops = case["ops"]
-        self.config = config({"max_model_len": 10_000, "max_num_seqs": 1, **case["config"]})
+        self.config = config(case["config"])
         self.manager = KVCacheManager(self.config)
         self.states: dict[str, Request] = {}
 
@@ -186,8 +186,9 @@ class Blocks:
         for _ in range(sum(count for _, count in op["tokens"])):
             state.num_tokens += 1
             allocated = self.manager.allocate_slots(state, state.num_tokens - state.num_computed_tokens)
-            if allocated:
-                state.num_computed_tokens = state.num_tokens
+            if not allocated:
+                break
+            state.num_computed_tokens = state.num_tokens
         return self.answer(state, refused=not allocated)
 
     def free(self, index: int, op: Case) -> Case:

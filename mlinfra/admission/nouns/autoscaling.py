@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlinfra.admission.go_values import int32, number
 from mlinfra.admission.keda import RESOURCE_TRIGGERS, formula_target, reads
-from mlinfra.admission.rules import Check, Field, Problem, broken, quantity_check, real, whole
+from mlinfra.admission.rules import Check, Field, Needed, Problem, broken, quantity_check, real, whole
 
 MAX_SLOTS = 100_000
 MAX_BLOCKS = 2**21
@@ -117,8 +118,9 @@ def batching(noun: Field) -> Iterator[Problem]:
 
 
 def prompt(noun: Field) -> Iterator[Problem]:
-    """Some tokens: a count, or runs of consecutive ids."""
+    """A name, and some tokens: a count, or runs of consecutive ids."""
     tokens = noun["prompt"]
+    yield from broken(noun, [("name", Needed())])
     if isinstance(tokens.value, int):
         yield from whole(1, MAX_TOKENS)(tokens)
     elif not isinstance(tokens.value, list | tuple) or not all(map(is_run, tokens.value)):
@@ -150,6 +152,13 @@ def fits_server(request: Any, config: Any) -> Iterator[Problem]:
         )
     elif blocks > usable:
         yield Problem("max_tokens", f"{in_cache} tokens need {blocks} KV blocks, and the cache has {usable}")
+
+
+def not_before(next_step_s: float) -> Check:
+    """A server that computes, or that has nothing to compute, begins no step."""
+    if next_step_s == math.inf:
+        return lambda now: iter([now.invalid("there is no request, so there is no step")])
+    return real(next_step_s, why=f"the last step ends at {next_step_s:g}")
 
 
 RULES: dict[str, Check] = {

@@ -160,26 +160,37 @@ class LLMSimulation(Simulation):
         admitted = [request for request in self.requests if request.scheduled_s < math.inf]
         return sum(r.cached_tokens for r in admitted) / max(1, sum(r.prompt_tokens for r in admitted))
 
-    def why_step(self, number: int) -> str:
-        """What the step with this number did, in words."""
-        return f"step {number}: " + "; ".join(words(self.steps[number], self.max_num_batched_tokens))
+    def attained(self, ttft_s: float, tpot_s: float = math.inf) -> float:
+        """Share of the requests that were finished within both objectives."""
+        within = [r.finished and r.ttft_s <= ttft_s and r.tpot_s <= tpot_s for r in self.requests]
+        return sum(within) / max(1, len(within))
+
+    def why(self, step: int | None = None) -> str:
+        """What the step with this number did, in words; without a number, the events."""
+        if step is None:
+            return super().why()
+        return f"step {step}: " + "; ".join(words(self.steps[step], self.max_num_batched_tokens))
 
 
 def words(step: ServerStep, budget: int) -> Iterator[str]:
     """The sentences about one step."""
     yield f"{step.start_s:.4f} s, {1000 * (step.end_s - step.start_s):.2f} ms, {step.tokens:,} of {budget:,} tokens"
     if step.decoding:
-        yield f"{step.decoding} decode one token each and read {step.context_tokens:,} tokens of context"
+        yield f"{requests(step.decoding, 'decode')}, with {step.context_tokens:,} tokens of context"
     for name, tokens in step.prefill.items():
         cached = step.admitted.get(name)
         behind = "" if cached is None else f", admitted with {cached:,} cached"
-        yield f"{name} computes {tokens:,}{behind}"
+        yield f"{name} computes {tokens:,} tokens{behind}"
     for name in step.preempted:
         yield f"{name} is preempted: no free KV block was left; all its tokens will be computed again"
     if step.finished:
         yield f"finished: {', '.join(step.finished)}"
     if step.held:
-        yield f"{step.num_requests_waiting} wait: {WAITS_FOR[step.held]}"
+        yield f"{requests(step.num_requests_waiting, 'wait')}: {WAITS_FOR[step.held]}"
+
+
+def requests(count: int, verb: str) -> str:
+    return f"1 request {verb}s" if count == 1 else f"{count:,} requests {verb}"
 
 
 def events(steps: Sequence[ServerStep]) -> Iterator[Event]:

@@ -9,8 +9,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from mlinfra.admission import refuse
-from mlinfra.admission.nouns.autoscaling import fits_server
+from mlinfra.admission import Field, refuse
+from mlinfra.admission.nouns.autoscaling import fits_server, not_before
 from mlinfra.admission.rules import Problem, expect
 from mlinfra.autoscaling.llm.config import LLMConfig
 from mlinfra.autoscaling.llm.requests import LLMRequest, Request
@@ -37,7 +37,7 @@ class LLMServer:
         expect(LLMRequest, "request", request)
         refuse(f'LLMRequest "{request.name}"', fits_server(request, self.config))
         if request.name in self._received:
-            refuse(f'LLMRequest "{request.name}"', [Problem("name", f"Request id {request.name} already running.")])
+            refuse(f'LLMRequest "{request.name}"', [Problem("name", f"Request id {request.name} already running")])
         if not self.num_requests:
             self._free_s = max(self._free_s, now_s)
         self._received[request.name] = self.scheduler.add_request(request), now_s
@@ -73,6 +73,7 @@ class LLMServer:
 
     def step(self, now_s: float) -> ServerStep:
         """One step that begins now: schedule, compute for as long as the roofline says, update."""
+        refuse("step", not_before(self.next_step_s)(Field(now_s, "now_s")))
         output = self.scheduler.schedule()
         decoding, prefill = work_of(output)
         tokens = self.config.max_num_batched_tokens - output.token_budget
