@@ -57,6 +57,21 @@ def test_an_idle_server_begins_when_a_request_arrives() -> None:
     assert [step.start_s for step in served(request(max_tokens=1, arrival_s=5)).steps] == [5]
 
 
+def test_the_last_token_of_a_prompt_is_no_decode() -> None:
+    """A chunk of one token reads no context that counts; the token sampled after it does."""
+    run = served(request(prompt=9), max_num_batched_tokens=8, max_num_seqs=8)
+    assert [step.prefill.get("a", 0) for step in run.steps] == [8, 1, 0, 0]
+    assert [step.context_tokens for step in run.steps] == [0, 0, 10, 11]
+
+
+def test_who_was_preempted_goes_before_those_who_wait() -> None:
+    """Two blocks are missing, so c and then b have to go; b, the last one, is in front of c, and both before d."""
+    two = [request(name, 30, 20) for name in "ab"]
+    run = served(*two, request("c", arrival_s=0.005), request("d", arrival_s=0.025), num_blocks=6)
+    assert run.steps[3].preempted == ("c", "b")
+    assert [name for step in run.steps for name in step.admitted] == ["a", "b", "c", "b", "c", "d"]
+
+
 def test_users_share_a_step_for_little_more_than_one_pays() -> None:
     """The weights are read once for all of them."""
     alone, together = (simulate([request(str(i), 100, 100) for i in range(users)]).tokens_per_s for users in (1, 64))
@@ -260,10 +275,13 @@ def test_settings_that_vllm_refuses(settings: dict[str, Any], words: str) -> Non
     [
         ({"prompt": 0}, "prompt: Invalid value: 0"),
         ({"prompt": []}, "The decoder prompt cannot be empty"),
+        ({"prompt": [(-1, 9)]}, "must be a number of tokens, or runs"),
         ({"prompt": [(1, 0)]}, "must be a number of tokens, or runs"),
         ({"prompt": "hello"}, "must be a number of tokens, or runs"),
         ({"max_tokens": 0}, "max_tokens: Invalid value: 0"),
         ({"arrival_s": -1.0}, "arrival_s"),
+        ({"priority": 0.5}, "priority"),
+        ({"output_from": -1}, "output_from"),
         ({"name": ""}, "name: Required value"),
     ],
 )

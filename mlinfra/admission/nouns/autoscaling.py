@@ -130,7 +130,8 @@ def prompt(noun: Field) -> Iterator[Problem]:
 
 
 def is_run(run: Any) -> bool:
-    return isinstance(run, list | tuple) and len(run) == 2 and all(type(n) is int for n in run) and run[1] >= 1
+    """The first id, which is not negative, and a count of at least one."""
+    return isinstance(run, list | tuple) and len(run) == 2 and all(type(n) is int for n in run) and run[0] >= 0 < run[1]
 
 
 def fits_server(request: Any, config: Any) -> Iterator[Problem]:

@@ -6,8 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Annotated
 
 from mlinfra.admission import AtLeastOne, NotNegative, check
+from mlinfra.admission.nouns.autoscaling import MAX_TOKENS
+from mlinfra.admission.rules import whole
 
 Run = tuple[int, int]
 """Consecutive token ids: the first one, and how many."""
@@ -29,8 +32,8 @@ class LLMRequest:
     prompt: int | Sequence[Run]
     max_tokens: AtLeastOne = 16
     arrival_s: NotNegative = 0.0
-    priority: int = 0
-    output_from: int | None = None
+    priority: Annotated[int, whole(-(2**31))] = 0
+    output_from: Annotated[int, whole(0, MAX_TOKENS)] | None = None
 
     def __post_init__(self) -> None:
         check(self)

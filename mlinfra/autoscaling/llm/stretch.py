@@ -21,8 +21,7 @@ class DecodeStretch:
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler, self.running = scheduler, scheduler.running
         self.batch = len(self.running)
-        budget = scheduler.config.max_num_batched_tokens - self.batch
-        self.held = scheduler.closed(budget) if scheduler.waiting else ""
+        self.held = closed(scheduler) if scheduler.waiting else ""
         self.context_tokens = sum(request.num_tokens for request in self.running)
         self.steps = min(request.max_total_tokens - request.num_tokens for request in self.running) - 1
         self.taken = 0
@@ -33,9 +32,8 @@ class DecodeStretch:
     @classmethod
     def of(cls, scheduler: Scheduler) -> DecodeStretch | None:
         """The stretch that begins now, if one does."""
-        budget = scheduler.config.max_num_batched_tokens - len(scheduler.running)
         everybody_decodes = bool(scheduler.running) and all(request.decodes for request in scheduler.running)
-        if budget < 0 or not everybody_decodes or (scheduler.waiting and not scheduler.closed(budget)):
+        if not everybody_decodes or (scheduler.waiting and not closed(scheduler)):
             return None
         stretch = cls(scheduler)
         return stretch if stretch.steps > 0 else None
@@ -59,3 +57,8 @@ class DecodeStretch:
         for request in self.running:
             request.num_tokens += self.taken
             request.num_computed_tokens += self.taken
+
+
+def closed(scheduler: Scheduler) -> str:
+    """Why nobody can be admitted beside those that decode: the budget or the batch is full. Empty if one could be."""
+    return scheduler.closed(scheduler.config.max_num_batched_tokens - len(scheduler.running))
