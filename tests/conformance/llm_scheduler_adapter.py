@@ -93,7 +93,8 @@ class Trace:
 
     def step(self, step: int) -> None:
         for abort in self.case.get("aborts", ()):
-            if abort["step"] == step and self.requests[abort["id"]]["finish_reason"] is None:
+            going = abort["step"] == step and abort["id"] in self.states
+            if going and self.requests[abort["id"]]["finish_reason"] is None:
                 self.scheduler.abort(self.states[abort["id"]])
                 self.requests[abort["id"]]["finish_reason"] = "abort"
         for number, given in [entry for entry in self.waiting_to_come if entry[1]["arrival_step"] <= step]:

@@ -97,7 +97,8 @@ class KVCacheManager:
     def blocks_to_allocate(self, request: Request, num_tokens: int, hits: Sequence[int] = ()) -> int:
         """Blocks that leave the free list so that the request holds so many tokens, its hits included."""
         new = -(-num_tokens // self.block_size) - len(request.block_ids) - len(hits)
-        return max(0, new) + sum(not self.pool.ref_counts[block] for block in hits)
+        unused_hits = [block for block in hits if not self.pool.ref_counts[block]]
+        return max(0, new) + len(unused_hits)
 
     def fits(self, request: Request, num_tokens: int, hits: Sequence[int], leave_free: int) -> bool:
         """Whether there are enough free blocks for so many tokens, and so many more."""
@@ -109,16 +110,22 @@ class KVCacheManager:
         Blocks that will be full are cached at once, before they are computed.
         """
         num_tokens = request.num_computed_tokens + len(hits) * self.block_size + num_new_tokens
-        if not self.fits(request, num_tokens, hits, 0):
+        needed = self.blocks_to_allocate(request, num_tokens, hits)
+        if needed > len(self.pool.free):
             return False
+        if needed:
+            self._take(request, num_tokens, hits)
+        if self.enable_caching:
+            self.cache_blocks(request, num_tokens)
+        return True
+
+    def _take(self, request: Request, num_tokens: int, hits: Sequence[int]) -> None:
+        """The hits are shared, and new blocks hold the rest of the tokens."""
         self.pool.touch(hits)
         request.block_ids += hits
         request.num_cached_blocks += len(hits)
         while len(request.block_ids) * self.block_size < num_tokens:
             request.block_ids.append(self.pool.get_new_block())
-        if self.enable_caching:
-            self.cache_blocks(request, num_tokens)
-        return True
 
     def cache_blocks(self, request: Request, num_tokens: int) -> None:
         """Cache the full blocks among so many tokens that are not cached yet."""

@@ -156,7 +156,7 @@ class LLMServer:
         return LLMSimulation(
             latencies_s=[request.e2e_s for request in times],
             events=list(events(self.steps)),
-            steps=self.steps,
+            steps=list(self.steps),
             requests=times,
             max_num_batched_tokens=self.config.max_num_batched_tokens,
         )

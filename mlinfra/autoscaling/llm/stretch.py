@@ -32,8 +32,9 @@ class DecodeStretch:
     @classmethod
     def of(cls, scheduler: Scheduler) -> DecodeStretch | None:
         """The stretch that begins now, if one does."""
-        everybody_decodes = bool(scheduler.running) and all(request.decodes for request in scheduler.running)
-        if not everybody_decodes or (scheduler.waiting and not closed(scheduler)):
+        if not scheduler.running or (scheduler.waiting and not closed(scheduler)):
+            return None
+        if not all(request.decodes for request in scheduler.running):
             return None
         stretch = cls(scheduler)
         return stretch if stretch.steps > 0 else None
