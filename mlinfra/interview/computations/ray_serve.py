@@ -36,15 +36,17 @@ def ray_targets() -> Numbers:
 
 
 def three_stages() -> Numbers:
-    """Replicas of the second stage for 300 requests per second at 70 %."""
-    times_s = {"first": 0.005, "second": 0.040, "ingress": 0.010}
-    erlangs = {stage: 300 * seconds for stage, seconds in times_s.items()}
+    """Replicas of the second stage for 400 requests per second at 70 %."""
+    times_s = {"first": 0.006, "second": 0.050, "ingress": 0.004}
+    erlangs = {stage: 400 * seconds for stage, seconds in times_s.items()}
     sized = {stage: math.ceil(work / 0.7) for stage, work in erlangs.items()}
+    in_ingress = 400 * sum(times_s.values())
     named = {
         "erlangs": erlangs,
         "sized": sized,
-        "in_ingress": 300 * sum(times_s.values()),
+        "in_ingress": in_ingress,
         "accepted": sized["ingress"] * 5,
+        "ingress_by_places": math.ceil(in_ingress / 0.7 / 5),
     }
     return Numbers(sized["second"], named)
 
