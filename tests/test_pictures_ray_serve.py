@@ -67,7 +67,7 @@ def test_a_burst_of_ten_seconds_starts_replicas_when_it_is_over() -> None:
 
 
 def test_the_measured_gpu_is_drawn_beside_its_prediction() -> None:
-    drawn = open_loop.open_loop()
+    drawn = open_loop.measured_and_simulated()
     assert "1,200 with batches of up to 1, 5,000 with batches of up to 4, 8,000" in drawn.description
     assert drawn.svg.count("<circle") == len(measured.open_loop()) + 1  # and the one of the legend
 

@@ -35,7 +35,7 @@ def _y(ms: float) -> float:
     return TOP + HEIGHT * (1 - _share(ms, LOWEST[1], HIGHEST[1]))
 
 
-def open_loop() -> Figure:
+def measured_and_simulated() -> Figure:
     """Measured points and simulated lines, p50 and p99, for batches of up to 1, 4, 16 and 64."""
     table = predicted.open_loop_table()
     limits = sorted({row["largest_batch"] for row, *_ in table})
