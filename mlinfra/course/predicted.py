@@ -67,7 +67,7 @@ Row = tuple[measured.Row, Beside, Beside]
 
 @cache
 def open_loop_table() -> tuple[Row, ...]:
-    """Each row of the measurement with the predicted p50 and p99, in ms; it takes some 3 s."""
+    """Each row of the measurement with the predicted p50 and p99, in ms; it takes some 2 s."""
     return tuple((row, *_beside(row)) for row in measured.open_loop())
 
 
