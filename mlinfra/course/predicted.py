@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from mlinfra.gpu import side_by_side
 from mlinfra.ray_serve import router
 
 HOST_MS = 0.06
-"""What the host adds to each batch of the open loop."""
+"""What the host adds to a batch of the open loop: p50 at low rates, less the batch of 1."""
 
 SECONDS = 3.0
 
@@ -30,18 +30,21 @@ class Beside(NamedTuple):
         return self.predicted / self.measured - 1
 
 
-def open_loop(largest_batch: int, requests_per_s: int) -> router.RouterSimulation:
+def open_loop(largest_batch: int, requests_per_s: int, host_ms: float = HOST_MS) -> router.RouterSimulation:
     """The open loop of `measured.open_loop`, simulated: the same arrivals, and the batch curve as service times."""
-    server = router.Stage(
-        "bert", batch_time, max_ongoing_requests=10**9, batching=router.Batching(largest_batch, when_free=True)
-    )
+    takes_all = router.Batching(largest_batch, when_free=True)
+    server = router.Stage("bert", service_time(host_ms), max_ongoing_requests=10**9, batching=takes_all)
     return router.simulate([server], poisson(requests_per_s))
 
 
-def batch_time(size: int, draw: random.Random) -> float:
+def service_time(host_ms: float) -> router.ServiceTime:
     """Seconds for a batch, padded to a power of 2."""
-    padded = 1 << (size - 1).bit_length()
-    return (batch_times_ms()[padded] + HOST_MS) / 1000
+
+    def batch_s(size: int, draw: random.Random) -> float:
+        padded = 1 << (size - 1).bit_length()
+        return (batch_times_ms()[padded] + host_ms) / 1000
+
+    return batch_s
 
 
 @cache
@@ -59,12 +62,33 @@ def poisson(requests_per_s: int) -> list[float]:
     return times_s
 
 
-def open_loop_table() -> Iterator[tuple[dict[str, object], Beside, Beside]]:
-    """Each row of the measurement with the predicted p50 and p99, in ms."""
-    for row in measured.open_loop():
-        run = open_loop(row["largest_batch"], row["requests_per_s"])
-        p50, p99 = (1000 * (run.latency_s(share) or 0.0) for share in (0.5, 0.99))
-        yield row, Beside("p50_ms", p50, row["p50_ms"]), Beside("p99_ms", p99, row["p99_ms"])
+Row = tuple[measured.Row, Beside, Beside]
+
+
+@cache
+def open_loop_table() -> tuple[Row, ...]:
+    """Each row of the measurement with the predicted p50 and p99, in ms; it takes some 2 s."""
+    return tuple((row, *_beside(row)) for row in measured.open_loop())
+
+
+def _beside(row: measured.Row) -> tuple[Beside, Beside]:
+    run = open_loop(row["largest_batch"], row["requests_per_s"])
+    p50, p99 = (1000 * (run.latency_s(share) or 0.0) for share in (0.5, 0.99))
+    return Beside("p50_ms", p50, row["p50_ms"]), Beside("p99_ms", p99, row["p99_ms"])
+
+
+def limit_per_s(largest_batch: int) -> float:
+    """What the simulated server can do with full batches."""
+    return 1000 * largest_batch / (batch_times_ms()[largest_batch] + HOST_MS)
+
+
+def open_loop_errors() -> dict[str, list[float]]:
+    """Errors of all p50 and p99, as shares: below 80 % of the server's limit, and above."""
+    errors: dict[str, list[float]] = {"below 80 % of the limit": [], "above 80 %": []}
+    for row, *figures in open_loop_table():
+        busy = row["requests_per_s"] / limit_per_s(row["largest_batch"])
+        errors["below 80 % of the limit" if busy < 0.8 else "above 80 %"] += [figure.error for figure in figures]
+    return errors
 
 
 # ------------------------------------------------------------------------------------------------------------ sharing
