@@ -1,7 +1,8 @@
 """LLMInferenceService, serving.kserve.io/v1alpha2 and v1alpha1: what the webhook and the controller refuse.
 
 KServe main of August 2026 (aaac4e29), `pkg/apis/serving/v1alpha2/llm_inference_service_validation.go`,
-`pkg/validation`, and of the controller `pkg/controller/v1alpha2/llmisvc/workload_storage.go`. 0.20.0 has no
+`pkg/validation`, and of the controller `pkg/controller/v1alpha2/llmisvc/workload_storage.go`; scaling stands in
+`kserve_llm_scaling`. 0.20.0 has no
 `rolloutStrategy`. Not here: what may not change in an update (the size of the parallelism), and everything that needs
 other objects: base configs, gateways, routes, model names used twice. Of an inline HTTPRoute the rules are not checked.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mlinfra.admission import door, kserve_llm_scaling
 from mlinfra.admission.common import at_most_all, no_pods, percent_or_count
 from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind, Older
@@ -43,21 +45,11 @@ SCHEMES = ("hf", "oci", "oci+native", "pvc", "s3")
 
 # ------------------------------------------------------------------------------------------------ single fields
 
-KEDA: Rules = [
-    ("(cooldownPeriod|idleReplicaCount|initialCooldownPeriod)", whole(0)),
-    ("pollingInterval", whole(1)),
-]
-_COST = holds(
-    lambda cost: not cost or bool(re.fullmatch(r"\d+(\.\d+)?", cost, re.A)),
-    'variantCost must be a non-negative numeric string (e.g., "10", "10.0", "0.5")',
-)
 WORKLOAD: Rules = [
     ("replicas", whole(0)),
     ("parallelism.(data|dataLocal|pipeline|tensor)", whole(1)),
     ("parallelism.dataRPCPort", whole(1, 65535)),
-    ("scaling.(minReplicas|maxReplicas)", whole(1)),
-    *below("scaling.(keda|wva.keda)", KEDA),
-    ("scaling.wva.variantCost", _COST),
+    *below("scaling", kserve_llm_scaling.RULES),
     ("rolloutStrategy.(maxSurge|maxUnavailable)", percent_or_count, at_most_all),
     ("kvCacheOffloading.(cpu|secondary[].fileSystem.emptyDir.size)", quantity_check()),
     ("(template|worker).containers[].resources", resource_problems),
@@ -194,73 +186,6 @@ def _parallelism(workload: Field) -> Iterator[Problem]:
         yield Problem(data.path, "data must be set when dataLocal is set")
 
 
-def _scaling(workload: Field) -> Iterator[Problem]:
-    """`ValidateWorkloadScaling`: fixed replicas or one autoscaler."""
-    scaling = workload["scaling"]
-    least, most, wva, keda = (scaling[name] for name in ("minReplicas", "maxReplicas", "wva", "keda"))
-    if scaling.value is None:
-        return
-    if workload["replicas"].value is not None:
-        why = "scaling and replicas are mutually exclusive; use scaling for autoscaled deployments "
-        yield Problem(scaling.path, why + "or replicas for static deployments")
-    if least.value is not None and least.value > most.value:
-        yield least.invalid(f"minReplicas ({least.value}) cannot exceed maxReplicas ({most.value})")
-    if wva.value is not None and keda.value is not None:
-        yield Problem(scaling.path, "wva and keda are mutually exclusive; choose one scaling mechanism")
-    elif wva.value is None and keda.value is None:
-        yield scaling.required("either wva or keda must be specified when scaling is configured")
-    elif keda.value is not None:
-        yield from _direct_keda(keda, least)
-    else:
-        yield from _wva(wva, least)
-
-
-def _direct_keda(keda: Field, least: Field) -> Iterator[Problem]:
-    if not keda["triggers"].value:
-        yield keda["triggers"].required("at least one trigger is required when using direct KEDA scaling")
-    yield from _keda(keda, least)
-
-
-def _wva(wva: Field, least: Field) -> Iterator[Problem]:
-    """The workload variant autoscaler works through an HPA or through KEDA, and owns the formula."""
-    hpa, keda = wva["hpa"], wva["keda"]
-    if hpa.value is not None and keda.value is not None:
-        yield Problem(wva.path, "hpa and keda are mutually exclusive; choose one actuator backend")
-    if hpa.value is None and keda.value is None:
-        yield wva.required("either hpa or keda must be specified as the actuator backend")
-    modifiers = keda["advanced"]["scalingModifiers"]
-    if any((modifiers.value or {}).values()):
-        yield modifiers.forbidden("scalingModifiers must not be set; WVA controls the scaling metric formula and logic")
-    yield from _keda(keda, least)
-
-
-def _keda(keda: Field, least: Field) -> Iterator[Problem]:
-    name, idle = keda["advanced"]["horizontalPodAutoscalerConfig"]["name"], keda["idleReplicaCount"]
-    if name.value:
-        why = "horizontalPodAutoscalerConfig.name must not be set; the controller manages the HPA name"
-        yield name.forbidden(why)
-    if idle.value is not None and least.value is None:
-        why = f"idleReplicaCount ({idle.value}) must be less than minReplicas"
-        yield least.required(f"minReplicas is required when idleReplicaCount is set; {why}")
-    elif idle.value is not None and idle.value >= least.value:
-        yield idle.invalid(f"idleReplicaCount ({idle.value}) must be less than minReplicas ({least.value})")
-
-
-def _one_actuator(spec: Field) -> Iterator[Problem]:
-    """`ValidateActuatorConsistency`: decode and prefill are scaled in the same way."""
-    decode, prefill = spec["scaling"], spec["prefill"]["scaling"]
-    if decode.value is None or prefill.value is None:
-        return
-    modes = ["wva" if scaling["keda"].value is None else "direct keda" for scaling in (decode, prefill)]
-    backends = ["keda" if scaling["wva"]["hpa"].value is None else "hpa" for scaling in (decode, prefill)]
-    if modes[0] != modes[1]:
-        why = f"same scaling mode; decode uses {modes[0]} but prefill uses {modes[1]}"
-        yield Problem(prefill.path, f"decode and prefill must use the {why}")
-    elif "wva" in modes and backends[0] != backends[1]:
-        why = f"same actuator backend; decode uses {backends[0]} but prefill uses {backends[1]}"
-        yield Problem(prefill["wva"].path, f"decode and prefill must use the {why}")
-
-
 def _rollout(workload: Field) -> Iterator[Problem]:
     """`ValidateWorkloadRolloutFields`: a rollout that can move."""
     strategy = workload["rolloutStrategy"]
@@ -356,12 +281,21 @@ def _text(field: Field, form: TextCheck, empty: str) -> Iterator[Problem]:
 # ------------------------------------------------------------------------------------------------ the kind
 
 
+def _picker_problems(inline: Field) -> Iterator[Problem]:
+    """What the picker itself objects to in its file, which nobody reads before."""
+    for problem in door.validate(inline.value) if inline.value else ():
+        if isinstance(problem, Problem):
+            yield Problem(f"{inline.path}.{problem.path}", problem.message)
+
+
 def _warnings(service: Field) -> Iterator[ApiWarning]:
     router, model = service["spec"]["router"], service["spec"]["model"]
     route = router["route"]["http"]["spec"]
     if _both(service):
         why = f"parentRefs can be omitted when {router['gateway']['refs'].path} is set"
         yield ApiWarning(route.path, f"{why}; parentRefs will be derived automatically from gateway refs")
+    for problem in _picker_problems(router["scheduler"]["config"]["inline"]):
+        yield ApiWarning(problem.path, f"the endpoint picker will not start: {problem.message}")
     if route["rules"].value:
         yield ApiWarning(route["rules"].path, "not checked here: the rules of an HTTPRoute")
     scheme = str(model["uri"].value).partition("://")[0]
@@ -379,8 +313,8 @@ KIND = CustomKind(
         ("spec.router", _traffic),
         ("spec.router.scheduler.config", _scheduler_config),
         (WORKLOADS, _parallelism),
-        (WORKLOADS, _scaling),
-        ("spec", _one_actuator),
+        (WORKLOADS, kserve_llm_scaling.one_way_to_scale),
+        ("spec", kserve_llm_scaling.one_actuator),
         (WORKLOADS, _rollout),
         (WORKLOADS, _offloading),
         ("", _adapters),

@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from mlinfra.admission.custom import CustomKind, Older
-from mlinfra.admission.rules import ApiWarning, Field, Problem, a_map, decoded, refuse, select
+from mlinfra.admission.rules import (
+    ApiWarning,
+    Field,
+    Problem,
+    Rules,
+    a,
+    a_map,
+    broken,
+    decoded,
+    real,
+    refuse,
+    select,
+    unknown_field,
+    whole,
+)
 
 SCORERS = (
     "active-request-scorer",
@@ -91,10 +105,15 @@ def _detector(config: Field) -> Iterator[Problem]:
 
 
 def _decider(config: Field) -> Iterator[Problem]:
+    types = dict(zip(_names(config), _types(config), strict=True))
     for plugin in config["plugins"].each():
         decider = plugin["parameters"]["deciders"]["prefill"]
-        if plugin["type"].value == "disagg-profile-handler" and decider.value not in (None, "", *_names(config)):
+        if plugin["type"].value != "disagg-profile-handler" or decider.value in (None, ""):
+            continue
+        if decider.value not in types:
             yield Problem(decider.path, f"deciders.prefill plugin not found: {decider.value}")
+        elif types[decider.value] in KNOWN - {*DECIDERS}:
+            yield Problem(decider.path, f"plugin {decider.value} does not implement prefillDeciderPlugin")
 
 
 def _unknown_plugins(config: Field) -> Iterator[ApiWarning]:
@@ -107,7 +126,11 @@ LLM_D = "llm-d.ai/v1alpha1"
 KIND = CustomKind(
     "inference.networking.x-k8s.io/v1alpha1",
     "EndpointPickerConfig",
-    [("plugins[].parameters", a_map)],
+    [
+        ("plugins[].parameters", a_map),
+        ("plugins[].parameters.deciders", a_map),
+        ("plugins[].parameters.deciders.prefill", a(str)),
+    ],
     [("", _plugins), ("", _profiles), ("", _handler), ("", _detector), ("", _decider)],
     "endpointpickerconfig",
     name=None,
@@ -128,19 +151,34 @@ def profile_problems(profile: Field) -> Iterator[Problem]:
             yield name.unsupported([*FILTERS])
 
 
+PARAMETERS: dict[str, Rules] = {
+    "active-request-scorer": [("idle_threshold", whole(-(2**31))), ("max_busy_score", real())],
+    "load-aware-scorer": [("threshold", whole(-(2**31)))],
+    "token-load-scorer": [("queue_threshold_tokens", whole(-(2**63), 2**63 - 1))],
+}
+"""Of the others none is modelled."""
+
+
 def scorer_problems(scorer: Field) -> Iterator[Problem]:
-    if scorer["name"].value not in SCORERS:
+    """A scorer that is modelled, with parameters that it has."""
+    name, parameters = scorer["name"].value, scorer["parameters"]
+    if name not in SCORERS:
         yield scorer["name"].unsupported([*SCORERS])
+        return
+    rules = PARAMETERS.get(name, [])
+    known = [row[0] for row in rules]
+    yield from (unknown_field(parameters[each].path) for each in parameters.value if each not in known)
+    yield from broken(parameters, rules)
 
 
 def config_problems(config: Field) -> Iterator[Problem]:
-    """At least one profile, and a decider exactly where there is somebody to prefill."""
-    profiles = config["profiles"].value
-    if not profiles:
-        yield config["profiles"].required()
-    elif {"decode", "prefill"} <= profiles.keys() and config["decider"].value is None:
-        yield config["decider"].required("with the profiles decode and prefill")
-    elif config["decider"].value is not None and not {"decode", "prefill"} <= profiles.keys():
+    """One profile, or decode and prefill; a decider only between these."""
+    profiles = config["profiles"]
+    if not profiles.value:
+        yield profiles.required()
+    elif len(profiles.value) > 1 and profiles.value.keys() != {"decode", "prefill"}:
+        yield Problem(profiles.path, "must be one profile, or decode and prefill: others are not modelled here")
+    elif config["decider"].value is not None and len(profiles.value) == 1:
         yield config["decider"].forbidden("without the profiles decode and prefill")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlinfra.admission import Field, accepted, check, refuse
+from mlinfra.admission import Count, Field, accepted, check, refuse
 from mlinfra.admission.picker import unsupported_plugins
 from mlinfra.kserve.picker.endpoint import InferenceRequest, PoolEndpoint
 from mlinfra.kserve.picker.profile import FILTERS, PICKERS, SchedulingProfile, WeightedScorer
@@ -33,7 +33,10 @@ class PrefillDecider:
     `non_cached_tokens` is None for always; 0 means never.
     """
 
-    non_cached_tokens: int | None = None
+    non_cached_tokens: Count | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
     def plugin(self) -> str:
@@ -69,7 +72,7 @@ class EndpointPickerConfig:
     def of(cls, manifest: Manifest) -> EndpointPickerConfig:
         """The profiles of a file; a scorer without a weight has 1, a profile without a picker the max-score picker."""
         obj = accepted("EndpointPickerConfig", manifest, unsupported_plugins)
-        plugins = {plugin.get("name", plugin["type"]): plugin for plugin in obj.get("plugins", ())}
+        plugins = {plugin.get("name") or plugin["type"]: plugin for plugin in obj.get("plugins", ())}
         profiles = {profile["name"]: _profile(profile, plugins) for profile in obj.get("schedulingProfiles", ())}
         return cls(profiles or {"default": UPSTREAM_DEFAULT}, _decider(plugins), obj["apiVersion"])
 
@@ -97,8 +100,9 @@ def _declared(config: EndpointPickerConfig) -> list[Manifest]:
     if config.decider:
         tokens = config.decider.non_cached_tokens
         plugins[config.decider.plugin] = {} if tokens is None else {"nonCachedTokens": tokens}
+    if len(config.profiles) > 1:
         plugins["disagg-headers-handler"] = {}
-        plugins[HANDLER] = {"deciders": {"prefill": config.decider.plugin}}
+        plugins[HANDLER] = {"deciders": {"prefill": config.decider.plugin}} if config.decider else {}
     else:
         plugins["single-profile-handler"] = {}
     for profile in config.profiles.values():
@@ -128,7 +132,7 @@ def _decider(plugins: Mapping[str, Manifest]) -> PrefillDecider | None:
     """The decider that the profile handler names; without one prompts are never split."""
     handlers = [plugin for plugin in plugins.values() if plugin["type"] == HANDLER]
     name = handlers[0].get("parameters", {}).get("deciders", {}).get("prefill") if handlers else None
-    if name is None:
+    if not name:
         return None
     if plugins[name]["type"] == ALWAYS:
         return PrefillDecider()

@@ -29,14 +29,18 @@ class InferenceRequest(NamedTuple):
     cache_salt: str = ""
 
     @property
+    def text(self) -> bytes:
+        return self.prompt.encode(errors="surrogatepass")
+
+    @property
     def prompt_tokens(self) -> int:
         """Estimated from the length of the text, rounded down."""
-        return len(self.prompt.encode()) // CHARACTERS_PER_TOKEN
+        return len(self.text) // CHARACTERS_PER_TOKEN
 
     @property
     def estimated_tokens(self) -> int:
         """Prompt and output: 2.5 tokens for each four characters, at least one token of prompt; halves round up."""
-        prompt = max(1, int(len(self.prompt.encode()) / CHARACTERS_PER_TOKEN + 0.5))
+        prompt = max(1, int(len(self.text) / CHARACTERS_PER_TOKEN + 0.5))
         return prompt + int(prompt * OUTPUT_RATIO + 0.5)
 
 

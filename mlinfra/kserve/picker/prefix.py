@@ -29,8 +29,8 @@ def block_hashes(request: InferenceRequest, block_size: int, max_blocks: int) ->
     So two prompts share a hash only if they share everything before it, the model and the cache salt too. Before
     v0.9.0 a prompt shorter than one block had none.
     """
-    text, step = request.prompt.encode(), block_size * CHARACTERS_PER_TOKEN
-    hashes = [_hash(f"{request.model}{request.cache_salt}".encode())]
+    text, step = request.text, block_size * CHARACTERS_PER_TOKEN
+    hashes = [_hash(f"{request.model}{request.cache_salt}".encode(errors="surrogatepass"))]
     for start in range(0, min(len(text), max_blocks * step), step):
         hashes.append(_hash(text[start : start + step] + hashes[-1]))
     return hashes[1:]

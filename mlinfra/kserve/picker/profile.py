@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Annotated, Any
 
-from mlinfra.admission import NotNegative, check
+from mlinfra.admission import check
+from mlinfra.admission.rules import real, whole
 from mlinfra.kserve.picker.endpoint import InferenceRequest, PoolEndpoint
 from mlinfra.kserve.picker.saturation import ConcurrencyDetector, UtilizationDetector
 from mlinfra.kserve.picker.scorers import SCORERS
@@ -97,7 +98,7 @@ class WeightedScorer:
     """A scorer by upstream's name, its weight (weights need not sum to anything) and its parameters."""
 
     name: str
-    weight: NotNegative = 1.0
+    weight: Annotated[float, real()] = 1.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -144,7 +145,7 @@ class SchedulingProfile:
     scorers: tuple[WeightedScorer, ...] = ()
     filters: tuple[str, ...] = ()
     picker: str = "max-score-picker"
-    max_endpoints: int = 1
+    max_endpoints: Annotated[int, whole(-(2**31))] = 1
 
     def __post_init__(self) -> None:
         check(self)
