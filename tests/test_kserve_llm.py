@@ -266,6 +266,14 @@ def test_fields_of_one_version_are_unknown_in_the_other() -> None:
     assert "unknown field" in validate(new | {"apiVersion": "serving.kserve.io/v1alpha1"})[0].message
 
 
+def test_what_a_base_config_may_hold_the_noun_needs() -> None:
+    for fields in ({"model": None, "baseRefs": [{"name": "base"}]}, {"model__lora": {"adapters": [{"name": "a"}]}}):
+        obj = changed(CHAT, **fields)
+        assert validate(obj) == []
+        with pytest.raises(Invalid, match="Required value"):
+            LLMInferenceService.of(obj)
+
+
 def test_a_service_that_would_be_refused_is_not_made() -> None:
     with pytest.raises(Invalid, match="unsupported schema"):
         replace(CHAT, model_uri="gs://models/llama")

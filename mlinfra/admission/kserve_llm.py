@@ -21,12 +21,14 @@ from mlinfra.admission.rules import (
     ApiWarning,
     Check,
     Field,
+    Needed,
     Problem,
     Rules,
     TextCheck,
     a,
     a_map,
     below,
+    broken,
     dns_label,
     dns_subdomain,
     holds,
@@ -301,6 +303,12 @@ def _warnings(service: Field) -> Iterator[ApiWarning]:
     scheme = str(model["uri"].value).partition("://")[0]
     if model["confidential"]["enabled"].value and scheme in WITHOUT_EFFECT:
         yield ApiWarning(model["confidential"].path, f"confidential has no effect with {WITHOUT_EFFECT[scheme]}")
+
+
+def own_model(service: Field) -> Iterator[Problem]:
+    """Our noun's limit: the model stands in the service and not in a base config, and so do its adapters."""
+    rules: Rules = [("spec.(model|model.uri)", Needed()), ("spec.model.lora.adapters[].uri", Needed(), a(str))]
+    yield from broken(service, rules)
 
 
 KIND = CustomKind(

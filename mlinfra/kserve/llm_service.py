@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlinfra.admission import Count, accepted, check
-from mlinfra.admission.kserve_llm import API_VERSION, CONTAINER
+from mlinfra.admission.kserve_llm import API_VERSION, CONTAINER, own_model
 from mlinfra.kserve.picker.config import EndpointPickerConfig, kserve_default
 from mlinfra.manifest import RESTRICTED, Manifest, Resources
 
@@ -84,7 +84,7 @@ class LLMInferenceService:
     @classmethod
     def of(cls, manifest: Manifest) -> LLMInferenceService:
         """The object of a manifest that KServe accepts, in either version."""
-        service = accepted("LLMInferenceService", manifest)
+        service = accepted("LLMInferenceService", manifest, own_model)
         metadata, spec = service["metadata"], service["spec"]
         model, scheduler = spec["model"], spec.get("router", {}).get("scheduler")
         inline = (scheduler or {}).get("config", {}).get("inline")

@@ -57,7 +57,8 @@ class PrefixIndex:
             holders = [name for name, blocks in self._blocks.items() if block in blocks]
             if not holders:
                 break
-            matches.update(holders)
+            for name in holders:
+                matches[name] += 1
         return matches
 
     def add(self, endpoint: str, hashes: Sequence[BlockHash], capacity: int = BLOCKS_PER_ENDPOINT) -> None:
