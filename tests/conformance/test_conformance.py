@@ -13,6 +13,7 @@ import helm_adapter
 import hpa_adapter
 import knative_adapter
 import kserve_keda_adapter
+import llm_picker_adapter
 import llm_scheduler_adapter
 import manifest_adapter
 import mig_adapter
@@ -30,6 +31,7 @@ ADAPTERS = {
     "hpa_replica_calculator.json": hpa_adapter,
     "kpa.json": knative_adapter,
     "kserve_keda.json": kserve_keda_adapter,
+    "llm_picker.json": llm_picker_adapter,
     "llm_scheduler.json": llm_scheduler_adapter,
     "manifest_semantics.json": manifest_adapter,
     "mig_placements.json": mig_adapter,
@@ -44,7 +46,6 @@ ADAPTERS = {
 
 PLANNED = (
     "dra_allocation.json",
-    "llm_picker.json",
     "node_autoscaling.json",
     "tas_assignment.json",
 )
