@@ -133,14 +133,18 @@ def remembered(copy: Path, day: date) -> Path:
 
 def test_without_a_terminal_what_is_due_is_listed(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", "nowhere/progress.json"]) == 0
-    assert "Cards that are due: none. Not tried yet: 42 of 42." in capsys.readouterr().out
+    cards = len(interview.bank())
+    assert f"Cards that are due: none. Not tried yet: {cards} of {cards}." in capsys.readouterr().out
     assert main(["review", str(remembered(copy, DAY - timedelta(days=9)))]) == 0
     output = capsys.readouterr().out
     assert "Cards that are due: 2." in output
     assert "  isvc-path: You apply" in output
     assert main(["review", str(remembered(copy, date.today()))]) == 0
     tomorrow = date.today() + timedelta(days=1)
-    assert f"due: none. The next one is due on {tomorrow}. Not tried yet: 40 of 42." in capsys.readouterr().out
+    assert (
+        f"due: none. The next one is due on {tomorrow}. Not tried yet: {cards - 2} of {cards}."
+        in capsys.readouterr().out
+    )
 
 
 def test_at_a_terminal_each_card_is_asked(
