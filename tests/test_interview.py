@@ -56,6 +56,7 @@ PUBLISHED = {
     "vpa-for-models": 14.0,  # 12 GiB, the end of its 5 % bucket, and 15 %
     "headroom": 18,
     "slo-and-cost": 8.89,
+    "which-card": 0.114,  # 3.90 / 3,600 s / 9,527 tokens a second
     "chart-rejected": 6,
     "upgrade-and-rollback": 1,
     "forty-models": 43,
@@ -242,6 +243,20 @@ ANSWERS: dict[str, dict[str, object]] = {
     "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
     "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
+    "which-card": {
+        "predicted": 1.38092,
+        "gain": 1.27389,
+        "per_s": 9527.3,
+        "dollars": 0.113708,
+        "before": 0.111431,
+        "even": 3.82167,
+        "prefill": 1.02335,
+        "bert": 1.03303,
+        "long": 1.38681,
+        "many": 1.18685,
+        "room": 1.95402,
+        "bandwidth": 1.43284,
+    },
     "chart-rejected": {"refused_fields": 6, "lint_findings": 0},
     "upgrade-and-rollback": {"every_upgrade": 2, "after_client": 1, "after_server": 8},
     "forty-models": {"values_files": 43, "releases_count": 120, "combinations_of_nine": 512},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from mlinfra.autoscaling.step_time import H100, H200, StepTime
 from mlinfra.course import measured
 from mlinfra.gpu import side_by_side
 from mlinfra.ray_serve import router
@@ -134,3 +135,56 @@ def under_a_cap(thread_percent: int, batch: int) -> Beside:
     work_ms = side_by_side.work_of(alone_ms, latencies[12, batch], 0.12)
     predicted = side_by_side.capped_ms(alone_ms, work_ms, thread_percent / 100)
     return Beside(f"cap of {thread_percent} %, batch {batch}", predicted, latencies[thread_percent, batch])
+
+
+# -------------------------------------------------------------------------------------------- an H200 for an H100
+
+BERT_SHARE = 0.110 / 8.03
+"""The parameters of BERT as a share of the Llama's, and so the bytes of its weights and its operations a token."""
+
+BERT_TOKENS = 128
+
+
+def decoding_speed_up(batch: int, context_tokens: int) -> Beside:
+    """How many times as fast an H200 decodes as an H100."""
+    h100_ms, h200_ms = (decoding(card, batch, context_tokens)["step_ms"] for card in measured.CARDS)
+    predicted = H100.step_ms(batch, batch * context_tokens) / H200.step_ms(batch, batch * context_tokens)
+    return Beside(f"decoding, batch {batch}, context {context_tokens:,}", predicted, h100_ms / h200_ms)
+
+
+def prefill_speed_up(tokens: int) -> Beside:
+    """How many times as fast an H200 reads a prompt of so many tokens."""
+    h100_s, h200_s = (decoding(card, 1, tokens)["prefill_one_s"] for card in measured.CARDS)
+    return Beside(f"prefill of {tokens:,} tokens", H100.step_ms(tokens) / H200.step_ms(tokens), h100_s / h200_s)
+
+
+def bert_speed_up(batch: int) -> Beside:
+    """How many times as many requests an H200 answers."""
+    h100_per_s, h200_per_s = (
+        row["requests_per_s"] for card in measured.CARDS for row in measured.bert_batches(card) if row["batch"] == batch
+    )
+    tokens = batch * BERT_TOKENS
+    predicted = of_bert(H100).step_ms(tokens) / of_bert(H200).step_ms(tokens)
+    return Beside(f"BERT, batch {batch}", predicted, h200_per_s / h100_per_s)
+
+
+def of_bert(step: StepTime) -> StepTime:
+    """The two lines of the Llama in proportion to BERT's parameters; BERT has no cache to read."""
+    return StepTime(
+        step.weights_ms * BERT_SHARE,
+        step.token_ms * BERT_SHARE,
+        step.compute_ms * BERT_SHARE,
+        step.compute_token_ms * BERT_SHARE,
+        0,
+    )
+
+
+def decoding(card: str, batch: int, context_tokens: int) -> measured.Row:
+    """The measured row of a card."""
+    rows = {(row["batch"], row["context_tokens"]): row for row in measured.llm_decode(card)}
+    return rows[batch, context_tokens]
+
+
+def dollars_per_million(dollars_an_hour: float, per_s: float) -> float:
+    """Dollars for a million tokens on a card that is never idle."""
+    return dollars_an_hour / 3600 / per_s * 1e6
