@@ -1,13 +1,16 @@
-"""What every manifest shares: references, container resources, and YAML."""
+"""What every manifest shares: references, container resources, reading them and writing YAML."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from mlinfra.documents import name_of, parse, read_text
 from mlinfra.quantity import Quantity, quantity, shown
 
 Manifest = dict[str, Any]
@@ -100,6 +103,77 @@ def to_yaml(obj: Manifest) -> str:
         obj, Dumper=_dumper(), sort_keys=True, default_flow_style=False, width=math.inf, allow_unicode=True
     )
     return str(text)
+
+
+OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+"""Entries of `metadata` that the API server fills in."""
+
+OF_CONTROLLERS = (
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "deployment.kubernetes.io/",
+    "autoscaling.alpha.kubernetes.io/",
+    "pv.kubernetes.io/",
+    "volume.kubernetes.io/",
+    "csi.volume.kubernetes.io/",
+    "node.alpha.kubernetes.io/",
+    "volumes.kubernetes.io/",
+    "cni.projectcalico.org/",
+)
+"""Beginnings of the annotations that kubectl and controllers write."""
+
+STATUS_IS_READ = ("Node", "Pod", "PodDisruptionBudget")
+
+
+def load(source: str | Path | IO[str] | IO[bytes]) -> list[Manifest]:
+    """The objects of a file or a stream: YAML of one or more documents, JSON, lists, or what `kubectl get -o` prints.
+
+    What the server and its controllers add to an object is dropped: most of `metadata`, some annotations, and `status`
+    but for nodes, pods and disruption budgets. ValueError with one sentence for what cannot be read.
+    """
+    name = name_of(source)
+    return loads(read_text(source), name)
+
+
+def loads(text: str, name: str = "text") -> list[Manifest]:
+    """The objects of a text; the name is for messages."""
+    objects = [as_given(obj) for document in parse(text, name) for obj in _objects(document, name)]
+    if not objects:
+        raise ValueError(f"{name}: holds no object")
+    return objects
+
+
+def _objects(document: Any, name: str) -> Iterator[Manifest]:
+    """The document, or the items of a list; those of a typed list such as PodList may come without kind."""
+    if isinstance(document, list):
+        for each in document:
+            yield from _objects(each, name)
+        return
+    if not isinstance(document, Mapping):
+        raise ValueError(f"{name}: holds {json.dumps(document)[:40]} where an object must be")
+    kind = str(document.get("kind", ""))
+    if not kind.endswith("List") or not isinstance(document.get("items"), list):
+        yield dict(document)
+        return
+    head = {"apiVersion": document.get("apiVersion", "v1"), "kind": kind.removesuffix("List")}
+    for item in document["items"]:
+        yield from _objects({**head, **item} if head["kind"] and isinstance(item, Mapping) else item, name)
+
+
+def as_given(obj: Manifest) -> Manifest:
+    """The object as its author gave it, as far as that can be told: without what the cluster added."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return obj
+    kept = {name: value for name, value in metadata.items() if name not in OF_THE_SERVER}
+    annotations = kept.get("annotations")
+    if isinstance(annotations, Mapping):
+        kept["annotations"] = {k: text for k, text in annotations.items() if not str(k).startswith(OF_CONTROLLERS)}
+        if not kept["annotations"]:
+            del kept["annotations"]
+    given = obj | {"metadata": kept}
+    if obj.get("kind") not in STATUS_IS_READ:
+        given.pop("status", None)
+    return given
 
 
 def unused_fields(given: Manifest, kept: Manifest) -> list[str]:

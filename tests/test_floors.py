@@ -15,11 +15,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlinfra"
 FLOORS = (
-    {"quantity", "manifest", "simulation", "tables"},
+    {"documents", "manifest", "quantity", "simulation", "tables", "traffic"},
     {"admission"},
     {"autoscaling", "gpu", "helm", "kserve", "pipelines", "ray_serve"},
     {"course"},
-    {"interview"},
+    {"commands", "interview"},
+    {"__main__"},
 )
 ROOMS = FLOORS[2]
 BESIDE = {"study"}

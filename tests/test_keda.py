@@ -360,7 +360,7 @@ def test_a_formula_replaces_the_metrics_of_the_external_triggers() -> None:
     made = scaled(triggers=(A, B, LOAD, OWN), scaling_modifiers=half)
     composite = hpa.External("composite-metric", hpa.AverageValue("2500m"))
     assert made.hpa().metrics == (hpa.Resource("cpu", hpa.Utilization(60)), composite)
-    assert [made.active(value) for value in (1, 1.1)] == [False, True]
+    assert [made.active([value]) for value in (1, 1.1)] == [False, True]
     assert keda.ScaledObject.of(made.manifest()) == made
     assert validate(made.manifest()) == validate(made.hpa().manifest()) == []
     assert keda.ScalingModifiers("a", 3, metric_type="Value").metric().target == hpa.Value("3000m")
@@ -387,3 +387,11 @@ def test_what_is_not_modelled_of_an_object_is_named() -> None:
         "spec.fallback.failureThreshold",
         "spec.fallback.replicas",
     ]
+
+
+def test_any_external_trigger_wakes_it_and_cpu_alone_never_sleeps() -> None:
+    cpu = keda.Trigger("cpu", threshold=80, metric_type="Utilization")
+    queue = keda.Trigger("kafka", threshold=5)
+    both = keda.ScaledObject("b", BERT, (cpu, queue))
+    assert [both.active(values) for values in ([9, 0], [0, 1])] == [False, True]
+    assert keda.ScaledObject("b", BERT, (cpu,), min_replica_count=1).active([0])

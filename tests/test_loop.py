@@ -299,10 +299,14 @@ def test_keda_does_not_hurry_the_hpa() -> None:
     assert all(at_s % 15 == 0 for at_s in grown)
 
 
-def test_keda_in_the_loop_has_one_trigger() -> None:
+def test_the_loop_reads_one_measure_for_each_metric() -> None:
     two = keda.ScaledObject("b", BERT, (keda.Trigger("cron"), keda.Trigger("kafka")))
-    with pytest.raises(admission.Invalid, match="triggers: Invalid value: 2: must be one trigger"):
+    with pytest.raises(admission.Invalid, match="measure: Invalid value: 1: must be one for each of 2 metrics"):
         loop.ByKEDA(two, lambda s: s.in_flight)
+    both = loop.ByKEDA(two, (lambda s: 0.0, lambda s: s.queued))
+    assert both.decide(0.0, loop.Snapshot(0.0, 0, 3, 0, 0.0, 0.0), 0) == 3, (
+        "the second trigger wakes it, and the HPA follows"
+    )
 
 
 def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlinfra.admission import Field, Finite, Problem, accepted, check
@@ -198,11 +198,16 @@ class ScaledObject:
             return metrics
         return *(metric for metric in metrics if type(metric) is hpa.Resource), self.scaling_modifiers.metric()
 
-    def active(self, value: float) -> bool:
-        """Whether the value of the one metric wakes the workload: the formula's, or else the first trigger's."""
+    def active(self, values: Sequence[float]) -> bool:
+        """Whether the values of the metrics wake the workload: the formula's, or else that of any external trigger.
+
+        Where all triggers are cpu or memory it is always awake (`pkg/scaling/scale_handler.go`).
+        """
         if self.scaling_modifiers is not None:
-            return value > self.scaling_modifiers.activation_target
-        return self.triggers[0].active(value)
+            return values[-1] > self.scaling_modifiers.activation_target
+        pairs = zip(self.triggers, values, strict=True)
+        external = [trigger.active(value) for trigger, value in pairs if trigger.type not in RESOURCE_TRIGGERS]
+        return not external or any(external)
 
     def hpa(self) -> hpa.HorizontalPodAutoscaler:
         """The HPA that KEDA creates: it never goes below one pod, the step to zero is KEDA's own."""

@@ -36,25 +36,26 @@ class Queue:
     def serve(self, slots: list[Slot], until_s: float) -> None:
         """The head of the queue takes the first free slot, again and again, until that time."""
         arrivals_s, starts_s, ends_s = self.arrivals_s, self.starts_s, self.ends_s
-        timeout_s, count = self.service.timeout_s, len(self.arrivals_s)
-        while slots and (head := len(starts_s)) < count:
+        service_s, per_item_s, timeout_s = self.service.service_s, self.service.per_item_s, self.service.timeout_s
+        single, head, count = self.service.max_batch == 1, len(starts_s), len(arrivals_s)
+        while slots and head < count:
             (free_s, replica), arrival_s = slots[0], arrivals_s[head]
             start_s = arrival_s if arrival_s > free_s else free_s
             if start_s >= until_s:
                 return
             if start_s - arrival_s > timeout_s:
                 self.fail(1)
+                head += 1
                 continue
-            size = self.batch_size(head, start_s)
-            end_s = start_s + self.service.service_s + (size - 1) * self.service.per_item_s
+            size = 1 if single else self.batch_size(head, start_s)
+            end_s = start_s + service_s + (size - 1) * per_item_s
             heapreplace(slots, (end_s, replica))
             starts_s += [start_s] * size
             ends_s += [end_s] * size
+            head += size
 
     def batch_size(self, head: int, start_s: float) -> int:
         """Requests that the slot takes: those that have arrived, up to the largest batch."""
-        if self.service.max_batch == 1:
-            return 1
         return min(self.service.max_batch, bisect_right(self.arrivals_s, start_s, head) - head)
 
     def time_out(self, now_s: float) -> None:

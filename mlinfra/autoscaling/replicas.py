@@ -83,6 +83,8 @@ class Fleet:
 
     def started(self, until_s: float) -> list[int]:
         """Replicas that become ready by that time, the earliest first."""
+        if not self.starting:
+            return []
         by_ready = sorted(self.starting, key=lambda i: self.replicas[i].ready_s)
         return [i for i in by_ready if self.replicas[i].ready_s <= until_s]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -72,29 +72,38 @@ class Fixed:
 
 @dataclass
 class ByHPA:
-    """An HPA with one External metric that `measure` reads from the snapshot, or with one of cpu utilization."""
+    """An HPA whose metrics are read from the snapshot, by one measure each: amounts over all pods, cpu in cores."""
 
     scaler: hpa.HorizontalPodAutoscaler
-    measure: Measure
+    measure: Measure | Sequence[Measure]
     flags: hpa.ControllerFlags = field(default_factory=hpa.ControllerFlags)
 
     def __post_init__(self) -> None:
+        check(self)
         self.interval_s: float = self.flags.sync_period_s
-        self.history = hpa.ScaleHistory()
+        self.decision: hpa.Decision | None = None
+        self.measures = self.measure if isinstance(self.measure, Sequence) else (self.measure,)
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
         observation = self.observe(now_s, snapshot, replicas)
-        decision = hpa.reconcile(self.scaler, observation, self.history, now_s, self.flags)
-        self.history = decision.history
-        return decision.desired
+        history = self.decision.history if self.decision else hpa.ScaleHistory()
+        self.decision = hpa.reconcile(self.scaler, observation, history, now_s, self.flags)
+        return self.decision.desired
 
     def observe(self, now_s: float, snapshot: Snapshot, replicas: int) -> hpa.Observation:
-        """What the metrics APIs answer: the amount in milli, shared by the ready pods if the metric is per pod."""
+        """What the metrics APIs answer, with pods that request one core each."""
         pods = hpa.running_pods(snapshot.ready, cpu=1)
-        amount_milli = round(1000 * read(self.measure, snapshot))
-        per_pod = isinstance(self.scaler.metrics[0], hpa.Resource | hpa.Pods)
-        reading: hpa.Reading = hpa.evenly(amount_milli, pods, now_s) if per_pod else [amount_milli]
-        return hpa.Observation(replicas, pods, (reading,))
+        pairs = zip(self.scaler.metrics, self.measures, strict=True)
+        readings = [reading(metric, read(measure, snapshot), pods, now_s) for metric, measure in pairs]
+        return hpa.Observation(replicas, pods, tuple(readings))
+
+
+def reading(metric: hpa.Metric, amount: float, pods: Sequence[hpa.ObservedPod], now_s: float) -> hpa.Reading:
+    """The amount in milli as the metric's API gives it: shared by the ready pods, one number, or a list of series."""
+    amount_milli = round(1000 * amount)
+    if isinstance(metric, hpa.Resource | hpa.Pods):
+        return hpa.evenly(amount_milli, pods, now_s)
+    return amount_milli if isinstance(metric, hpa.Object) else [amount_milli]
 
 
 def read(measure: Measure, snapshot: Snapshot) -> float:
@@ -128,7 +137,7 @@ class ByKEDA:
     """KEDA: its own poll scales between zero and one, and the HPA that it writes scales the rest."""
 
     scaled_object: keda.ScaledObject
-    measure: Measure
+    measure: Measure | Sequence[Measure]
 
     def __post_init__(self) -> None:
         check(self)
@@ -138,7 +147,7 @@ class ByKEDA:
         self.last_active_s: float | None = None
 
     def decide(self, now_s: float, snapshot: Snapshot, replicas: int) -> int:
-        active = self.scaled_object.active(read(self.measure, snapshot))
+        active = self.scaled_object.active([read(measure, snapshot) for measure in self.hpa.measures])
         if active:
             self.last_active_s = now_s
         if self.polls.due(now_s):

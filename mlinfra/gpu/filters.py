@@ -1,8 +1,7 @@
 """Which nodes a pod may go to: kube-scheduler's filters, in its order and words, and how many nodes it looks at.
 
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, `pkg/scheduler/framework/{types.go,plugins}`. Not modelled:
-volumes, ports, inter-pod affinity and topology spread, which these pods do not use, cordons (`unschedulable`) and
-`nodeName`.
+volumes, ports, inter-pod affinity and topology spread, which these pods do not use, and `nodeName`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from mlinfra.gpu.affinity import Taint
 from mlinfra.gpu.cluster import NodeInfo
 from mlinfra.gpu.pods import GPURequest
 
@@ -20,6 +20,16 @@ class Refusal(NamedTuple):
 
     reasons: tuple[str, ...]
     resolvable: bool = False
+
+
+CORDON = Taint("node.kubernetes.io/unschedulable", effect="NoSchedule")
+
+
+def node_unschedulable(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """A cordoned node takes only pods that tolerate its taint."""
+    if info.node.unschedulable and not pod.tolerates(CORDON):
+        return Refusal(("node(s) were unschedulable",))
+    return None
 
 
 def taint_toleration(pod: GPURequest, info: NodeInfo) -> Refusal | None:
@@ -51,6 +61,7 @@ def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
 
 
 FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
+    node_unschedulable,
     taint_toleration,
     node_affinity,
     node_resources_fit,

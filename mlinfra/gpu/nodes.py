@@ -29,7 +29,8 @@ Name = Annotated[str, dns_subdomain]
 class GPUNode:
     """A node with equal GPUs; the labels are those that NVIDIA's GPU feature discovery sets, and yours.
 
-    `devices` are its other extended resources, such as {"nvidia.com/mig-1g.10gb": 7}.
+    `devices` are its other extended resources, such as {"nvidia.com/mig-1g.10gb": 7}; a cordoned node is
+    `unschedulable`.
     """
 
     name: Name
@@ -42,6 +43,7 @@ class GPUNode:
     taints: tuple[Taint, ...] = ()
     max_pods: Count = 110
     devices: Mapping[str, int] = field(default_factory=dict)
+    unschedulable: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cpu", shown(self.cpu))
@@ -65,6 +67,7 @@ class GPUNode:
             taints=tuple(Taint.of(taint) for taint in obj.get("spec", {}).get("taints", ())),
             max_pods=int(quantity(amounts.get("pods", 0))),
             devices={name: int(quantity(n)) for name, n in amounts.items() if extended(name) and name != GPU},
+            unschedulable=obj.get("spec", {}).get("unschedulable", False),
         )
         return replace(node, labels={key: text for key, text in labels.items() if node.all_labels.get(key) != text})
 
@@ -84,7 +87,9 @@ class GPUNode:
         """The node as the kubelet reports it."""
         pieces = {name: str(n) for name, n in self.allocatable.items() if name not in ("cpu", "memory")}
         amounts = {"cpu": self.cpu, "memory": self.memory} | pieces
-        spec = {"taints": [taint.manifest() for taint in self.taints]} if self.taints else {}
+        spec: Manifest = {"taints": [taint.manifest() for taint in self.taints]} if self.taints else {}
+        if self.unschedulable:
+            spec["unschedulable"] = True
         return {
             "apiVersion": "v1",
             "kind": "Node",

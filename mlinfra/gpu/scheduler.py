@@ -96,6 +96,15 @@ class GPUScheduler:
             raise already_exists("node", node.name)
         self.nodes[node.name] = NodeInfo(node)
 
+    def add_bound_pod(self, request: GPURequest, node: str) -> None:
+        """A pod that already runs on a node of the cluster, as a scheduler finds it when it starts."""
+        if node not in self.nodes:
+            raise not_found("node", node)
+        if request.name in self._names:
+            raise already_exists("pod", request.name)
+        self._names.add(request.name)
+        self.running[request.name] = Running(request, (self._reserve(request, node, 0.0),))
+
     def submit(self, request: GPURequest) -> None:
         """Put a request into the queue, behind those of its priority."""
         expect(GPURequest, "request", request)

@@ -70,11 +70,14 @@ def scaling_modifiers(noun: Field) -> Iterator[Problem]:
     yield from formula_target(Field(str(noun["target"].value), "target"))
 
 
-def one_trigger(noun: Field) -> Iterator[Problem]:
-    """The loop measures one signal."""
-    metrics = len(noun["scaled_object"].value.metrics())
-    if metrics != 1:
-        yield Field(metrics, "triggers").invalid("must be one trigger, or a formula: the loop measures one signal")
+def measure_each(noun: Field) -> Iterator[Problem]:
+    """The loop reads one measure for each metric of the HPA, or of the HPA that KEDA writes."""
+    scaler = noun["scaler"].value
+    metrics = noun["scaled_object"].value.metrics() if scaler is None else scaler.metrics
+    measure = noun["measure"].value
+    count = len(measure) if isinstance(measure, Sequence) else 1
+    if count != len(metrics):
+        yield Field(count, "measure").invalid(f"must be one for each of {len(metrics)} metrics")
 
 
 def replica_bounds(activator: bool) -> Check:
@@ -97,7 +100,8 @@ def loop_settings(settings: Field) -> Iterator[Problem]:
 
 
 RULES: dict[str, Check] = {
-    "ByKEDA": one_trigger,
+    "ByHPA": measure_each,
+    "ByKEDA": measure_each,
     "ContainerRequests": requests,
     "KPA": within_limit,
     "ObservedPod": requests,
