@@ -19,6 +19,7 @@ CUSTOM = {
     "argoproj.io": "argo",
     "autoscaling.k8s.io": "vpa",
     "keda.sh": "keda",
+    "mlinfra.example": "node_pool",
     "kubescheduler.config.k8s.io": "scheduler",
     "kueue.x-k8s.io": "kueue",
     "ray.io": "rayservice",

@@ -20,6 +20,7 @@ UPSTREAM = {
     "kpa.json": "Knative: ticks, windows, targets, defaults (`autoscaler.go`, `bucketing.go`), run through v1.23.0",
     "kserve_keda.json": "KServe: HPA, revision annotations, canary traffic; KEDA: one poll, bounds, activation",
     "mig_placements.json": "MIG: profiles and their places, documented sequences (MIG User Guide r580)",
+    "node_autoscaling.json": "cluster-autoscaler: estimate, expanders, scale-up and scale-down, drain, backoff (1.37)",
     "nodefit_scoring.json": "kube-scheduler: NodeResourcesFit's strategies, normalization, sampling (`noderesources/`)",
     "preemption.json": "kube-scheduler: victims, and the node they go from (`default_preemption_test.go`)",
     "ray_serve.json": "Ray Serve: policy, delays, factors, aggregation of the metric, run through ray 2.60.0",
