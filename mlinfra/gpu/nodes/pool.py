@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 from mlinfra.admission import AtLeastOne, Count, NotNegative, accepted, check
@@ -94,15 +95,29 @@ class NodePool:
             spec["taints"] = [taint.manifest() for taint in shape.taints]
         return {"apiVersion": API_VERSION, "kind": "NodePool", "metadata": {"name": self.name}, "spec": spec}
 
-    def node(self, name: str = "") -> GPUNode:
-        """A node of the pool, complete; without a name the template that the autoscaler reckons with."""
+    @cached_property
+    def template(self) -> GPUNode:
+        """A node of the pool, complete, as the autoscaler reckons with it."""
         ours = {POOL: self.name, CAPACITY: "spot" if self.spot else "on-demand"}
-        return replace(self.shape, name=name or f"template-of-{self.name}", labels=dict(self.shape.labels) | ours)
+        return replace(self.shape, name=f"template-of-{self.name}", labels=dict(self.shape.labels) | ours)
+
+    def node(self, name: str) -> GPUNode:
+        """A node of the pool with all that it has, its GPUs included."""
+        return replace(self.template, name=name)
+
+    def node_without_gpus(self, name: str) -> GPUNode:
+        """A node that is Ready before its device plugin is."""
+        return replace(self.template, name=name, gpu_count=0, devices={})
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a node is complete only once its device plugin is up."""
+        return bool(self.shape.gpu_count or self.shape.devices)
 
     @property
     def ready_s(self) -> float:
         """Seconds from the request for a node until a pod that wants its GPUs can be bound."""
-        return self.boot.node_s + (self.boot.gpu_s if self.shape.gpu_count or self.shape.devices else 0.0)
+        return self.boot.node_s + (self.boot.gpu_s if self.has_gpus else 0.0)
 
 
 _PARTS: Mapping[str, str] = {"nodeSeconds": "node_s", "gpuSeconds": "gpu_s", "imageSeconds": "image_s"}

@@ -130,7 +130,7 @@ def simulate_removal(
     snapshot: ClusterSnapshot,
     traits: Traits | None = None,
     flags: AutoscalerFlags = DEFAULT_FLAGS,
-    without: frozenset[str] | set[str] = frozenset(),
+    without: Iterable[str] = (),
 ) -> Removal:
     """Whether all pods of a node find a place elsewhere; if so they stay there for the next node that is tried."""
     info = snapshot.info(name)

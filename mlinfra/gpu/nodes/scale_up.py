@@ -166,7 +166,7 @@ def skip_reasons(pools: Iterable[PoolSize], nodes: Sequence[GPUNode], flags: Aut
     """Why a pool cannot grow at all."""
     skipped = {}
     for size in pools:
-        exceeded = [word for word, allowed in allowed_nodes(size.pool.node(), nodes, flags).items() if allowed < 1]
+        exceeded = [word for word, allowed in allowed_nodes(size.pool.template, nodes, flags).items() if allowed < 1]
         if size.backed_off:
             skipped[size.pool.name] = BACKED_OFF
         elif not size.room:
@@ -181,7 +181,7 @@ class Verdicts:
 
     def __init__(self, pods: PodGroup, pools: Iterable[PoolSize], skipped: Mapping[str, str]) -> None:
         self.pods = pods
-        verdicts = {size.pool.name: refusal(pods[0], NodeInfo(size.pool.node())) for size in pools}
+        verdicts = {size.pool.name: refusal(pods[0], NodeInfo(size.pool.template)) for size in pools}
         self.pools = {pool for pool, verdict in verdicts.items() if verdict is None}
         self._reasons = Counter(reason for verdict in verdicts.values() if verdict for reason in verdict.reasons)
         self._reasons.update(skipped.values())
@@ -199,8 +199,8 @@ def expansion_option(
     groups = [group for group in verdicts if pool.name in group.pools]
     room = sum(other.room for other in similar_pools(pool.name, pools, groups, flags))
     limit = min(room, flags.max_nodes_per_scaleup or room)
-    nodes, placed = estimate([group.pods for group in groups], pool.node(), limit)
-    return Option(pool.name, nodes, placed, pool.node(), pool.price_per_hour) if nodes else None
+    nodes, placed = estimate([group.pods for group in groups], pool.template, limit)
+    return Option(pool.name, nodes, placed, pool.template, pool.price_per_hour) if nodes else None
 
 
 def cropped(option: Option, nodes: Sequence[GPUNode], flags: AutoscalerFlags) -> int:
@@ -242,7 +242,7 @@ def similar_pools(
         size
         for size in pools
         if size is not chosen
-        and are_similar(chosen.pool.node(), size.pool.node())
+        and are_similar(chosen.pool.template, size.pool.template)
         and all(size.pool.name in group.pools for group in groups)
     ]
     return [chosen, *others]

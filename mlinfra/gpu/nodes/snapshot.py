@@ -15,9 +15,10 @@ FeasibleNodes = Callable[[GPURequest], Iterable[str]]
 
 @dataclass
 class ClusterSnapshot:
-    """The real nodes, those that were changed here, and those that are gone; `extra` nodes are still on their way.
+    """The real nodes, those that were changed here, and those that are gone.
 
-    With `feasible` the real nodes are not filtered again; without it each is.
+    `extra` nodes are still on their way; one may take the place of a real node that is not complete yet. With
+    `feasible` the real nodes are not filtered again; without it each is.
     """
 
     real: Mapping[str, NodeInfo]
@@ -49,13 +50,14 @@ class ClusterSnapshot:
         for name in self._candidates(pod):
             if name in self.gone or name in without:
                 continue
-            known = self.feasible is not None and name not in self.changed and name not in self.extra
-            if known or refusal(pod, self.info(name)) is None:
+            is_known = self.feasible is not None and name not in self.changed and name not in self.extra
+            if is_known or refusal(pod, self.info(name)) is None:
                 return name
         return None
 
     def _candidates(self, pod: GPURequest) -> Iterator[str]:
-        yield from self.real if self.feasible is None else self.feasible(pod)
+        real = self.real if self.feasible is None else self.feasible(pod)
+        yield from (name for name in real if name not in self.extra)
         yield from self.extra
 
     def place_all(self, pods: Sequence[GPURequest], without: Container[str] = ()) -> dict[str, str] | None:
