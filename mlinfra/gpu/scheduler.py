@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -97,14 +97,14 @@ class GPUScheduler:
         if node.name in self.nodes:
             raise already_exists("node", node.name)
         self.nodes[node.name] = NodeInfo(node)
-        self.changes.append(node.name)
+        self._changed(node.name)
 
     def update_node(self, node: GPUNode) -> None:
         """The node offers something else, such as GPUs whose device plugin is up now; its pods stay."""
         if node.name not in self.nodes:
             raise not_found("node", node.name)
         self.nodes[node.name] = NodeInfo(node, tuple(self.nodes[node.name].pods.values()))
-        self.changes.append(node.name)
+        self._changed(node.name)
 
     def remove_node(self, name: str, now_s: float = 0.0) -> None:
         """The node is gone; each of its pods leaves with the rest of its gang, and its Job queues again."""
@@ -113,7 +113,11 @@ class GPUScheduler:
         self._evict(set(self.nodes[name].pods), "ScaleDown", "deleting pod for node scale down", now_s)
         del self.nodes[name]
         self._next_start_node_index %= max(1, len(self.nodes))
-        self.changes.append(name)
+        self._changed(name)
+
+    def _changed(self, node: str) -> None:
+        """Something is different on a node."""
+        self.changes.append(node)
 
     def add_bound_pod(self, request: GPURequest, node: str) -> None:
         """A pod that already runs on a node of the cluster, as a scheduler finds it when it starts."""
@@ -140,26 +144,25 @@ class GPUScheduler:
         """The requests that wait, in the order in which they will be tried."""
         return tuple(entry.request for entry in self._queue)
 
-    def schedule(self, now_s: float = 0.0, retry: bool = True) -> list[tuple[str, str]]:
+    def schedule(self, now_s: float = 0.0, retry: Callable[[GPURequest], bool] | None = None) -> list[tuple[str, str]]:
         """The (pod, node) pairs bound by trying each request once, in order; one that does not fit blocks no other.
 
-        Victims of preemption queue again and are tried in the same call. Without `retry` only new requests are tried,
-        which is enough when nothing has become free.
+        Victims of preemption queue again and are tried in the same call. With `retry`, of the requests that failed
+        before only those are tried for which it holds: upstream's queueing hints.
         """
         bindings: list[tuple[str, str]] = []
-        waiting = [] if retry else [entry for entry in self._queue if entry.request.name in self._failed]
-        queue = self._queue if retry else [entry for entry in self._queue if entry.request.name not in self._failed]
-        self._queue = queue
+        waiting: list[QueuedRequest] = []
         while self._queue:
             entry = self._queue.pop(0)
-            pods = self._scheduling_cycle(entry.request, now_s)
+            is_hopeless = retry is not None and entry.request.name in self._failed and not retry(entry.request)
+            pods = [] if is_hopeless else self._scheduling_cycle(entry.request, now_s)
             if pods:
                 self._failed.discard(entry.request.name)
                 bindings += self._bind(entry.request, pods, now_s)
             else:
                 self._failed.add(entry.request.name)
                 waiting.append(entry)
-        self._queue = sorted(waiting)
+        self._queue = waiting
         return bindings
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
@@ -226,13 +229,13 @@ class GPUScheduler:
         """The pod on its node, which counts from now on."""
         reservation = BoundPod(pod, node, now_s)
         self.nodes[node].add(reservation)
-        self.changes.append(node)
+        self._changed(node)
         return reservation
 
     def _unreserve(self, pods: Iterable[BoundPod]) -> None:
         for pod in pods:
             self.nodes[pod.node].remove(pod.request.name)
-            self.changes.append(pod.node)
+            self._changed(pod.node)
 
     def _reject_gang(self, gang: GPURequest, scheduled: int, now_s: float) -> None:
         """The event of a gang in which one pod found no node; a single pod has had its own."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -198,7 +198,7 @@ def snapshot_of(cluster: ClusterView, overdue: Sequence[str]) -> ClusterSnapshot
             cluster.complete.add(name)
         else:
             pods = tuple(cluster.infos[name].pods.values()) if name in cluster.infos else ()
-            snapshot.add_node(NodeInfo(cluster.pools[machine.pool].node(name), pods))
+            snapshot.add_node(name, NodeInfo(cluster.pools[machine.pool].template, pods))
     if cluster.expendable:
         drop_expendable(snapshot, cluster.expendable)
     return snapshot
@@ -241,7 +241,7 @@ def unneeded_nodes(
     for name in candidates(cluster, snapshot, memory, reasons, flags):
         if len(unneeded) == limit:
             break
-        removal = simulate_removal(name, snapshot, cluster.traits, flags, snapshot.extra.keys())
+        removal = simulate_removal(name, snapshot, cluster.traits, flags)
         if removal.reason:
             reasons[name] = f"{removal.reason}: {removal.blocked_by}".rstrip(": ")
             blocked[name] = now_s + flags.unremovable_recheck_s, reasons[name]
@@ -257,28 +257,32 @@ def candidates(
     memory: AutoscalerMemory,
     reasons: dict[str, str],
     flags: AutoscalerFlags,
-) -> Iterator[str]:
-    """The nodes that are little used; why another is none is added to the reasons."""
+) -> list[str]:
+    """The nodes that are little used and that their pools can lose; why another is none is added to the reasons."""
+    verdicts = verdicts_of(cluster, snapshot, flags)
+    sizes = Counter(machine.pool for machine in cluster.machines.values())
+    at_minimum = {name for name, pool in cluster.pools.items() if sizes[name] <= pool.min_size}
     little_used = []
-    for name in cluster.machines:
-        if name in cluster.infos and name not in reasons:
-            verdict = verdict_of(name, cluster, snapshot, flags)
-            if verdict:
-                reasons[name] = verdict
-            else:
-                little_used.append(name)
-    return iter(
-        sorted(little_used, key=lambda name: (name not in memory.unneeded_since, bool(snapshot.info(name).pods)))
-    )
+    for name in cluster.infos:
+        if verdicts[name]:
+            reasons.setdefault(name, verdicts[name])
+        elif cluster.machines[name].pool in at_minimum:
+            reasons.setdefault(name, "NodeGroupMinSizeReached")
+        elif name not in reasons:
+            little_used.append(name)
+    return sorted(little_used, key=lambda name: (name not in memory.unneeded_since, bool(snapshot.info(name).pods)))
 
 
-def verdict_of(name: str, cluster: ClusterView, snapshot: ClusterSnapshot, flags: AutoscalerFlags) -> str:
-    """Why a node is no candidate; what is known of a node is still true when nothing was placed on it here."""
-    if name in snapshot.changed or name in snapshot.extra:
-        return ineligible(snapshot.info(name), cluster.state(name), cluster.traits, flags)
-    if name not in cluster.verdicts:
-        cluster.verdicts[name] = ineligible(snapshot.info(name), cluster.state(name), cluster.traits, flags)
-    return cluster.verdicts[name]
+def verdicts_of(cluster: ClusterView, snapshot: ClusterSnapshot, flags: AutoscalerFlags) -> dict[str, str]:
+    """Why each node is no candidate; what is known of one is still true when nothing was placed on it here."""
+    placed_here = {name: "" for name in (*snapshot.changed, *snapshot.extra) if name in cluster.infos}
+    for verdicts, names in (
+        (cluster.verdicts, cluster.infos.keys() - cluster.verdicts.keys() - placed_here.keys()),
+        (placed_here, placed_here.keys()),
+    ):
+        for name in names:
+            verdicts[name] = ineligible(snapshot.info(name), cluster.state(name), cluster.traits, flags)
+    return cluster.verdicts | placed_here
 
 
 def nodes_to_delete(

@@ -128,10 +128,10 @@ class PodsToMove(NamedTuple):
 
 
 def pods_to_move(names: Iterable[str], traits: Mapping[str, PodTraits], system_pod_timeout_s: float) -> PodsToMove:
-    """All pods of a node, judged in their order, until one blocks."""
+    """All pods of a node, judged in their order, until one blocks; one of which nothing is known is a Job's."""
     moves = PodsToMove([], [])
     for name in names:
-        said = verdict(traits.get(name, OF_A_JOB), system_pod_timeout_s)
+        said = verdict(traits[name], system_pod_timeout_s) if name in traits else MOVE
         if said == MOVE:
             moves.moved.append(name)
         elif said == DAEMONSET:

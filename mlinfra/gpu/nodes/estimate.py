@@ -7,12 +7,11 @@ the first that fits is taken, where upstream looks on from the one that it took 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import refusal
-from mlinfra.gpu.kinds import kind_of
 from mlinfra.gpu.nodes.node import GPUNode
 from mlinfra.gpu.pods import GPURequest
 
@@ -43,7 +42,7 @@ def equal_pods(pods: Iterable[GPURequest]) -> list[PodGroup]:
     """The pods in groups of equal ones, in the order of each group's first; a gang counts as its single pods."""
     groups: dict[object, list[GPURequest]] = {}
     for pod in pods:
-        groups.setdefault((kind_of(pod), pod.priority), []).extend(pod.pods())
+        groups.setdefault((pod.kind, pod.priority), []).extend(pod.pods())
     return [tuple(group) for group in groups.values()]
 
 
@@ -96,7 +95,7 @@ class FreshNodes:
         """Whether one more node may be opened; from the first that may not be, none is."""
         self.limit_reached = bool(self.max_nodes) and len(self.infos) >= self.max_nodes
         if not self.limit_reached:
-            self.infos.append(NodeInfo(replace(self.template, name=f"new-{len(self.infos)}")))
+            self.infos.append(NodeInfo(self.template))
         return not self.limit_reached
 
     def _place(self, pod: GPURequest, info: NodeInfo) -> None:

@@ -13,7 +13,7 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from mlinfra.admission import refuse
 from mlinfra.admission.nouns.gpu import node_loop
 from mlinfra.admission.rules import Field
+from mlinfra.gpu.batch import BatchScheduler
 from mlinfra.gpu.nodes.autoscaler import AutoscalerMemory, AutoscalerPass, ClusterView, Machine, reconcile
 from mlinfra.gpu.nodes.drain import OF_A_JOB, PodTraits
 from mlinfra.gpu.nodes.flags import DEFAULT_FLAGS, AutoscalerFlags
@@ -28,6 +29,7 @@ from mlinfra.gpu.nodes.fleet import FleetMoment, FleetSimulation, PodArrival
 from mlinfra.gpu.nodes.node import GPU
 from mlinfra.gpu.nodes.pool import NodePool
 from mlinfra.gpu.nodes.scale_up import PendingPod
+from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.simulation import Event
 
@@ -46,11 +48,11 @@ def simulate(
     """The fleet under these arrivals, from time 0, when each pool has its minimum, to `until_s`.
 
     A pool whose minimum is its maximum is a fixed fleet. A `scheduler` without nodes may be given, to have another
-    profile or the faster cycle.
+    profile or the plain cycle.
     """
     arrivals = list(arrivals)
     refuse("simulate", node_loop(Field({"arrivals": arrivals, "pools": pools, "scheduler": scheduler})))
-    fleet = Fleet(pools, flags, until_s, scheduler or GPUScheduler(), ties)
+    fleet = Fleet(pools, flags, until_s, scheduler or BatchScheduler(), ties)
     fleet.start()
     for arrival in arrivals:
         fleet.at(arrival.at_s, fleet.arrive, arrival)
@@ -201,15 +203,22 @@ class Fleet:
         if not self.pending or not (self._has_room or self._has_new):
             return False
         before = len(self.scheduler.events)
-        retry = self._has_room
-        bindings = self.scheduler.schedule(self.now_s, retry)
+        bindings = self.scheduler.schedule(self.now_s, self.may_fit())
         self._has_room = self._has_new = False
         events, self.scheduler.events[before:] = self.scheduler.events[before:], []
-        self._leave(self.owner[event.about] for event in events if event.reason == "Preempted")
+        victims = [self.owner[event.about] for event in events if event.reason == "Preempted"]
+        self._leave(victims)
         for name in dict.fromkeys(self.owner[pod] for pod, _ in bindings):
             if name in self.scheduler.running:
                 self._bind(self.runs[name], [pod.node for pod in self.scheduler.running[name].pods])
-        return self._tell(events)
+        self._has_room = bool(victims)  # what a victim leaves may be more than was wanted
+        return self._tell(events) | self.schedule()
+
+    def may_fit(self) -> Callable[[GPURequest], bool] | None:
+        """Whom it is worth trying again: nobody when nothing has become free, else who fits, if the scheduler knows."""
+        if not self._has_room:
+            return lambda request: False
+        return self.scheduler.may_fit if isinstance(self.scheduler, BatchScheduler) else None
 
     def _bind(self, run: PodRun, nodes: Sequence[str]) -> None:
         """The pods start when the last of them has its image."""
@@ -280,7 +289,7 @@ class Fleet:
             [PendingPod(run.arrival.request, run.since_s - MOMENT_S) for run in self.pending.values()],
             self.traits,
             expendable=frozenset(self.expendable),
-            feasible=getattr(self.scheduler, "feasible_nodes", None),
+            feasible=self.scheduler.feasible_nodes if isinstance(self.scheduler, BatchScheduler) else None,
             verdicts=self.verdicts,
             complete=self.complete,
         )

@@ -130,14 +130,13 @@ def simulate_removal(
     snapshot: ClusterSnapshot,
     traits: Traits | None = None,
     flags: AutoscalerFlags = DEFAULT_FLAGS,
-    without: Iterable[str] = (),
 ) -> Removal:
     """Whether all pods of a node find a place elsewhere; if so they stay there for the next node that is tried."""
     info = snapshot.info(name)
     moves = pods_to_move(list(info.pods), traits or {}, flags.system_pod_timeout_s)
     if moves.blocked_by:
         return Removal(name, {}, moves.reason, moves.blocked_by)
-    placed = snapshot.place_all([info.pods[pod].request for pod in moves.moved], {*without, name})
+    placed = snapshot.place_all([info.pods[pod].request for pod in moves.moved], name)
     if placed is None:
         return Removal(name, {}, "NoPlaceToMovePods")
     snapshot.gone.add(name)
