@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from itertools import chain
 
-from benchmarks import best_fit, fgd, imports, loop, picture, sliders, suites
+from benchmarks import best_fit, fgd, fleet, imports, loop, picture, sliders, suites
 from benchmarks.rows import Row
 from summary import ROOT
 
-SUITES = (best_fit, fgd, loop, imports, sliders, suites)
+SUITES = (best_fit, fleet, fgd, loop, imports, sliders, suites)
 
 
 def main() -> None:

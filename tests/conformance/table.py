@@ -43,6 +43,8 @@ KNOWN_DIFFERENCES = [
     "KEDA: the required metadata of single scalers, and rules that need other objects, are not known.",
     "VPA: the recommender only; the updater's evictions are not modelled; one confidence interval for both resources.",
     "Argo: order in a containerSet, a resource's manifest and the inside of inline templates are not linted.",
+    "Node autoscaler: ports, volumes, topology spread, DaemonSets on new nodes, ProvisioningRequests are not modelled.",
+    "Node autoscaler: pods go to the first node that fits; upstream goes on from the node that it took last.",
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
     "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from mlinfra.gpu.cluster import NodeInfo
@@ -260,16 +261,14 @@ def candidates(
 ) -> list[str]:
     """The nodes that are little used and that their pools can lose; why another is none is added to the reasons."""
     verdicts = verdicts_of(cluster, snapshot, flags)
-    sizes = Counter(machine.pool for machine in cluster.machines.values())
+    sizes = Counter(map(attrgetter("pool"), cluster.machines.values()))
     at_minimum = {name for name, pool in cluster.pools.items() if sizes[name] <= pool.min_size}
-    little_used = []
-    for name in cluster.infos:
-        if verdicts[name]:
-            reasons.setdefault(name, verdicts[name])
-        elif cluster.machines[name].pool in at_minimum:
-            reasons.setdefault(name, "NodeGroupMinSizeReached")
-        elif name not in reasons:
-            little_used.append(name)
+    reasons.update({name: verdict for name, verdict in verdicts.items() if verdict and name not in reasons})
+    little_used = [name for name in cluster.infos if name not in reasons]
+    if at_minimum:
+        needed = {name for name in little_used if cluster.machines[name].pool in at_minimum}
+        reasons.update(dict.fromkeys(needed, "NodeGroupMinSizeReached"))
+        little_used = [name for name in little_used if name not in needed]
     return sorted(little_used, key=lambda name: (name not in memory.unneeded_since, bool(snapshot.info(name).pods)))
 
 
@@ -292,12 +291,12 @@ def nodes_to_delete(
     if not unneeded:
         return [], {}
     leaving = Counter(machine.pool for machine in cluster.machines.values() if machine.deleting)
-    sizes = Counter(machine.pool for machine in cluster.machines.values())
+    sizes = Counter(map(attrgetter("pool"), cluster.machines.values()))
     room = PoolRoom(sizes, {name: pool.min_size for name, pool in cluster.pools.items()}, leaving)
     states = {removal.node: cluster.state(removal.node) for removal in unneeded}
     timed = [(removal, now_s - memory.unneeded_since[removal.node]) for removal in unneeded]
     going, reasons = removable(timed, states, room, flags)
-    ways = Counter(machine.deleting for machine in cluster.machines.values())
+    ways = Counter(map(attrgetter("deleting"), cluster.machines.values()))
     return within_budgets(going, ways["empty"], ways["drain"], flags), reasons
 
 

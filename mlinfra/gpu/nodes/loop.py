@@ -52,7 +52,7 @@ def simulate(
     """
     arrivals = list(arrivals)
     refuse("simulate", node_loop(Field({"arrivals": arrivals, "pools": pools, "scheduler": scheduler})))
-    fleet = Fleet(pools, flags, until_s, scheduler or BatchScheduler(), ties)
+    fleet = FleetRun(pools, flags, until_s, scheduler or BatchScheduler(), ties)
     fleet.start()
     for arrival in arrivals:
         fleet.at(arrival.at_s, fleet.arrive, arrival)
@@ -76,7 +76,7 @@ class PodRun:
 
 
 @dataclass
-class Fleet:
+class FleetRun:
     """The state of a run: what will happen (a heap by time), the machines, and the requests that are in the cluster."""
 
     pools: Sequence[NodePool]
@@ -246,20 +246,21 @@ class Fleet:
                     run.first_started_s = math.inf
                 run.started_s, run.since_s = None, self.now_s
                 self.pending[name] = run
-        self._changed = True
+                self._changed = True
 
     def _tell(self, events: Iterable[Event]) -> bool:
         """Keep what is new of the scheduler's events; whether a pod failed for the first time."""
         failed = False
         for event in events:
-            again = event.reason == "FailedScheduling" and event.about in self.failed
-            if event.reason == "FailedScheduling" and not again:
+            is_failure = event.reason in ("FailedScheduling", "Unschedulable")
+            is_new = not is_failure or event.about not in self.failed
+            if is_failure:
                 self.failed.add(event.about)
-                failed = True
             elif event.reason == "Scheduled":
                 self.failed.discard(event.about)
-            if not again:
+            if is_new:
                 self.events.append(event)
+            failed = failed or (is_failure and is_new)
         return failed
 
     # --------------------------------------------------------------------------------------------- the autoscaler
