@@ -14,7 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
-from mlinfra.gpu.filters import Refusal, Search, num_feasible_nodes_to_find, refusal, unavailable
+from mlinfra.gpu.filters import (
+    OF_ITS_PODS,
+    OF_THE_NODE,
+    Refusal,
+    Search,
+    num_feasible_nodes_to_find,
+    refusal,
+    unavailable,
+)
 from mlinfra.gpu.nodes import GPUNode
 from mlinfra.gpu.pods import GPURequest, PodKind
 from mlinfra.gpu.preemption import NO_VICTIMS, NOT_HELPFUL, DisruptionBudget
@@ -42,6 +50,7 @@ class KindTable:
         self.relative = tuple(plugin for plugin in plugins if not isinstance(plugin, OWN_POINTS))
         self.feasible: list[int] = []
         self.refused: dict[int, Refusal] = {}
+        self.of_the_node: dict[int, tuple[GPUNode, Refusal | None]] = {}
         self.reasons: Counter[str] = Counter()
         self.resolvable = 0
         self.points: dict[int, int] = {}
@@ -52,8 +61,9 @@ class KindTable:
         """The node as it is now; None when it is gone."""
         self._forget(number)
         if info is None:
+            self.of_the_node.pop(number, None)
             return
-        verdict = refusal(self.pod, info)
+        verdict = self._of_the_node(number, info) or refusal(self.pod, info, OF_ITS_PODS)
         if verdict:
             self.refused[number] = verdict
             self.reasons.update(verdict.reasons)
@@ -64,6 +74,14 @@ class KindTable:
         for plugin, raw, values in zip(self.relative, self.raw, self.values, strict=True):
             raw[number] = plugin.score(self.pod, info)
             values[raw[number]] += 1
+
+    def _of_the_node(self, number: int, info: NodeInfo) -> Refusal | None:
+        """What the filters say that look at the node alone: asked once for each node as it is."""
+        node, verdict = self.of_the_node.get(number, (None, None))
+        if node is not info.node:
+            verdict = refusal(self.pod, info, OF_THE_NODE)
+            self.of_the_node[number] = info.node, verdict
+        return verdict
 
     def _forget(self, number: int) -> None:
         if verdict := self.refused.pop(number, None):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
-from mlinfra.gpu.filters import refusal
+from mlinfra.gpu.filters import OF_ITS_PODS, refusal
 from mlinfra.gpu.pods import GPURequest, PodKind
 
 FeasibleNodes = Callable[[GPURequest], Iterable[str]]
@@ -72,8 +72,9 @@ class ClusterSnapshot:
         return None
 
     def _fits(self, pod: GPURequest, name: str) -> bool:
-        is_known = self.feasible is not None and name not in self.changed and name not in self.extra
-        return is_known or refusal(pod, self.info(name)) is None
+        if self.feasible is None or name in self.extra:
+            return refusal(pod, self.info(name)) is None
+        return name not in self.changed or refusal(pod, self.changed[name], OF_ITS_PODS) is None
 
     def _places(self, pod: GPURequest) -> Places:
         if pod.kind not in self.places:
