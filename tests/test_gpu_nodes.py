@@ -27,6 +27,7 @@ from mlinfra.gpu.nodes.loop import FleetRun, simulate
 from mlinfra.gpu.nodes.paper import scale_up_for
 from mlinfra.gpu.nodes.pool import BootTime, NodePool
 from mlinfra.gpu.nodes.scale_up import PendingPod, PoolSize, ScaleUp, scale_up
+from mlinfra.gpu.nodes.snapshot import ClusterSnapshot
 from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.scheduler import GPUScheduler
 
@@ -449,3 +450,18 @@ def test_what_it_would_do_for_the_pods_that_wait_in_a_cluster() -> None:
     ]
     with pytest.raises(Invalid, match="the file has none"):
         scale_up_for(cluster, [])
+
+
+def test_a_removal_that_fails_leaves_no_trace() -> None:
+    snapshot = ClusterSnapshot({name: NodeInfo(GPUNode(name, "A100", 2)) for name in ("a", "b")})
+    pods = [GPURequest(f"p{i}", 1) for i in range(3)]
+    assert snapshot.place_all([*pods, GPURequest("large", 8)], leaving="x") is None
+    assert snapshot.first_fit(GPURequest("next", 1)) == "a"
+    assert snapshot.place_all(pods, leaving="x") == {"p0": "a", "p1": "a", "p2": "b"}
+
+
+def test_who_is_evicted_before_its_image_is_there_has_not_started() -> None:
+    high = PodArrival(230.0, gpus("high", 8, priority_class=PriorityClass("high", 5)), 100.0)
+    run = simulate([arrival("low", 8), high], [replace(A100, max_size=1)])
+    assert run.waits_s == {"low": 370.0, "high": 40.0}
+    assert run.lost_gpu_s == 0.0
