@@ -47,7 +47,8 @@ KNOWN_DIFFERENCES = [
     "Node autoscaler: pods go to the first node that fits; upstream goes on from the node that it took last.",
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
-    "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
+    "Scheduler: a gang is placed as a whole or not at all. In the model it never preempts (upstream it can: alpha in "
+    "1.36, beta and off by default in 1.37), and no placement is preferred for it.",
     "Fragmentation: means of 3 seeds beside the study's 10; on its raw lists (`--openb DIR`) one run agrees exactly.",
     "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
     "Helm: sets are one value for server-side apply; what may not change is known for the kinds that charts have.",
