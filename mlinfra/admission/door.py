@@ -20,6 +20,7 @@ CUSTOM = {
     "autoscaling.k8s.io": "vpa",
     "inference.networking.x-k8s.io": "picker",
     "keda.sh": "keda",
+    "mlinfra.example": "node_pool",
     "kubescheduler.config.k8s.io": "scheduler",
     "kueue.x-k8s.io": "kueue",
     "llm-d.ai": "picker",

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", metavar="FILE", help="nodes and pods, bound and pending; - for standard input"
     )
     parser.add_argument("--profile", metavar="CONFIG.yaml", help="a KubeSchedulerConfiguration (the default profile)")
+    parser.add_argument("--pools", metavar="POOLS.yaml", help="NodePools: which of them cluster-autoscaler would grow")
 
 
 def run(arguments: argparse.Namespace) -> Report:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> Report:
     for request in cluster.waiting:
         cluster.scheduler.submit(request)
     bindings = dict(cluster.scheduler.schedule())
-    answer = answered(cluster, bindings)
+    answer = answered(cluster, bindings, grown(cluster, arguments.pools))
     return Report(as_text(answer, cluster), as_data(answer, cluster), FINE if answer.all_placed else REFUSED)
 
 
@@ -72,13 +73,14 @@ class Placements:
     preempted: list[str]
     refused: dict[str, str]
     not_used: list[str] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
 
     @property
     def all_placed(self) -> bool:
         return not self.failed and not self.refused
 
 
-def answered(cluster: LoadedCluster, bindings: dict[str, str]) -> Placements:
+def answered(cluster: LoadedCluster, bindings: dict[str, str], nodes: list[str]) -> Placements:
     events = cluster.scheduler.events
     reasons = {event.about: event.message for event in events if event.reason == "FailedScheduling"}
     names = [request.name for request in cluster.waiting]
@@ -89,7 +91,17 @@ def answered(cluster: LoadedCluster, bindings: dict[str, str]) -> Placements:
         [f"{name}: {message}; {again(bindings.get(name))}" for name, message in evicted],
         cluster.refused,
         left_out(cluster.accepted),
+        nodes,
     )
+
+
+def grown(cluster: LoadedCluster, path: str | None) -> list[str]:
+    """What cluster-autoscaler would do for the pods that wait: a line for each pod that it helps, or does not."""
+    if path is None:
+        return []
+    from mlinfra.gpu.nodes.paper import scale_up_for
+
+    return scale_up_for(cluster.scheduler, of_kind(read(path), "NodePool"))
 
 
 def again(node: str | None) -> str:
@@ -122,6 +134,7 @@ def as_text(answer: Placements, cluster: LoadedCluster) -> str:
         table(["POD", "NODE", "WANTS"], rows) if rows else "",
         bullets("FailedScheduling:", pairs(answer.failed)),
         bullets("Preempted:", answer.preempted),
+        bullets("Node autoscaler:", answer.nodes),
         bullets("Refused by the API server, or not read here:", pairs(answer.refused)),
         bullets("Left aside:", cluster.notes),
         bullets("Not used:", answer.not_used),
@@ -138,6 +151,7 @@ def as_data(answer: Placements, cluster: LoadedCluster) -> dict[str, Any]:
         "placed": answer.placed,
         "failed": answer.failed,
         "preempted": answer.preempted,
+        "nodeAutoscaler": answer.nodes,
         "refused": answer.refused,
         "leftAside": cluster.notes,
         "notUsed": answer.not_used,

@@ -49,7 +49,11 @@ class NodeInfo:
         self.nonzero_requested.subtract(nonzero(pod.request.requests))
 
     def copy(self) -> NodeInfo:
-        return NodeInfo(self.node, tuple(self.pods.values()))
+        """The same node with the same pods, to be changed on its own."""
+        info = NodeInfo(self.node)
+        info.pods = dict(self.pods)
+        info.requested, info.nonzero_requested = self.requested.copy(), self.nonzero_requested.copy()
+        return info
 
     @property
     def free_gpus(self) -> int:

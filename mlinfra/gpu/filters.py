@@ -60,17 +60,16 @@ def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     return Refusal(tuple(reasons), resolvable) if reasons else None
 
 
-FILTERS: tuple[Callable[[GPURequest, NodeInfo], Refusal | None], ...] = (
-    node_unschedulable,
-    taint_toleration,
-    node_affinity,
-    node_resources_fit,
-)
+Filter = Callable[[GPURequest, NodeInfo], Refusal | None]
+OF_THE_NODE: tuple[Filter, ...] = (node_unschedulable, taint_toleration, node_affinity)
+"""Filters that do not look at the pods of a node, and so say the same until the node itself is another."""
+OF_ITS_PODS: tuple[Filter, ...] = (node_resources_fit,)
+FILTERS = (*OF_THE_NODE, *OF_ITS_PODS)
 
 
-def refusal(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+def refusal(pod: GPURequest, info: NodeInfo, filters: tuple[Filter, ...] = FILTERS) -> Refusal | None:
     """The first plugin's refusal of the node; the plugins after it do not run."""
-    for plugin in FILTERS:
+    for plugin in filters:
         if verdict := plugin(pod, info):
             return verdict
     return None

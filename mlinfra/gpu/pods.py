@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Annotated
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
 
 from mlinfra.admission import Count, Invalid, Problem, accepted, check
 from mlinfra.admission.nouns.gpu import PREFERRED, REQUIRED, only_expressions
@@ -64,6 +64,19 @@ class PriorityClass:
             "globalDefault": self.global_default,
         }
         return obj | ({"description": self.description} if self.description else {})
+
+
+class PodKind:
+    """One object for all pods that are equal for the scheduler, so that comparing kinds takes no time."""
+
+    def __init__(self, key: tuple[Any, ...]) -> None:
+        self.key = key
+
+
+@lru_cache(maxsize=100_000)
+def kind_of(key: tuple[Any, ...]) -> PodKind:
+    """The same object for equal keys."""
+    return PodKind(key)
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,13 @@ class GPURequest:
             return self.preferred_terms
         wish = Requirement(PRODUCT, "In", (self.preferred_gpu_type,))
         return (PreferredSchedulingTerm(100, (wish,)), *self.preferred_terms)
+
+    @cached_property
+    def kind(self) -> PodKind:
+        """What filters and scoring plugins read of it: pods of one kind are equal for them."""
+        selector = tuple(sorted(self.node_selector.items()))
+        wishes = (selector, self.required, self.preferred, self.preferred_gpu_type)
+        return kind_of((tuple(sorted(self.requests.items())), self.gpu_count, self.tolerations, *wishes))
 
     def tolerates(self, taint: Taint) -> bool:
         return any(toleration.tolerates(taint) for toleration in self.tolerations)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -83,6 +83,8 @@ class GPUScheduler:
         self.nodes: dict[str, NodeInfo] = {}
         self.running: dict[str, Running] = {}
         self.events: list[Event] = []
+        self.changes: list[str] = []  # names of nodes, one for each change
+        self._failed: set[str] = set()
         self._queue: list[QueuedRequest] = []
         self._arrivals = count()
         self._names: set[str] = set()
@@ -95,6 +97,27 @@ class GPUScheduler:
         if node.name in self.nodes:
             raise already_exists("node", node.name)
         self.nodes[node.name] = NodeInfo(node)
+        self._changed(node.name)
+
+    def update_node(self, node: GPUNode) -> None:
+        """The node offers something else, such as GPUs whose device plugin is up now; its pods stay."""
+        if node.name not in self.nodes:
+            raise not_found("node", node.name)
+        self.nodes[node.name] = NodeInfo(node, tuple(self.nodes[node.name].pods.values()))
+        self._changed(node.name)
+
+    def remove_node(self, name: str, now_s: float = 0.0) -> None:
+        """The node is gone; each of its pods leaves with the rest of its gang, and its Job queues again."""
+        if name not in self.nodes:
+            raise not_found("node", name)
+        self._evict(set(self.nodes[name].pods), "ScaleDown", "deleting pod for node scale down", now_s)
+        del self.nodes[name]
+        self._next_start_node_index %= max(1, len(self.nodes))
+        self._changed(name)
+
+    def _changed(self, node: str) -> None:
+        """Something is different on a node."""
+        self.changes.append(node)
 
     def add_bound_pod(self, request: GPURequest, node: str) -> None:
         """A pod that already runs on a node of the cluster, as a scheduler finds it when it starts."""
@@ -121,21 +144,25 @@ class GPUScheduler:
         """The requests that wait, in the order in which they will be tried."""
         return tuple(entry.request for entry in self._queue)
 
-    def schedule(self, now_s: float = 0.0) -> list[tuple[str, str]]:
+    def schedule(self, now_s: float = 0.0, retry: Callable[[GPURequest], bool] | None = None) -> list[tuple[str, str]]:
         """The (pod, node) pairs bound by trying each request once, in order; one that does not fit blocks no other.
 
-        Victims of preemption queue again and are tried in the same call.
+        Victims of preemption queue again and are tried in the same call. With `retry`, of the requests that failed
+        before only those are tried for which it holds: upstream's queueing hints.
         """
         bindings: list[tuple[str, str]] = []
-        unschedulable: list[QueuedRequest] = []
+        waiting: list[QueuedRequest] = []
         while self._queue:
             entry = self._queue.pop(0)
-            pods = self._scheduling_cycle(entry.request, now_s)
+            is_hopeless = retry is not None and entry.request.name in self._failed and not retry(entry.request)
+            pods = [] if is_hopeless else self._scheduling_cycle(entry.request, now_s)
             if pods:
+                self._failed.discard(entry.request.name)
                 bindings += self._bind(entry.request, pods, now_s)
             else:
-                unschedulable.append(entry)
-        self._queue = unschedulable
+                self._failed.add(entry.request.name)
+                waiting.append(entry)
+        self._queue = waiting
         return bindings
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
@@ -184,30 +211,31 @@ class GPUScheduler:
         self._record_event(now_s, "FailedScheduling", pod.name, f"{search.fit_error()} {message}".rstrip())
         if victims is None:
             return None
-        self._evict(victims, pod.name, now_s)
+        names = {victim.request.name for victim in victims.pods}
+        self._evict(names, "Preempted", f"Preempted by pod {pod.name} on node {{node}}", now_s)
         return victims.node
 
-    def _evict(self, victims: preemption.Victims, preemptor: str, now_s: float) -> None:
-        """Each victim leaves with the rest of its gang, and its Job queues again."""
-        names = {victim.request.name for victim in victims.pods}
+    def _evict(self, names: set[str], reason: str, message: str, now_s: float) -> None:
+        """Each of these pods leaves with the rest of its gang, and its Job queues again; the message may say {node}."""
         for name, (request, pods) in list(self.running.items()):
             if names & {pod.request.name for pod in pods}:
                 del self.running[name]
                 self._unreserve(pods)
                 self._enqueue(request)
                 for pod in pods:
-                    message = f"Preempted by pod {preemptor} on node {pod.node}"
-                    self._record_event(now_s, "Preempted", pod.request.name, message)
+                    self._record_event(now_s, reason, pod.request.name, message.format(node=pod.node))
 
     def _reserve(self, pod: GPURequest, node: str, now_s: float) -> BoundPod:
         """The pod on its node, which counts from now on."""
         reservation = BoundPod(pod, node, now_s)
         self.nodes[node].add(reservation)
+        self._changed(node)
         return reservation
 
     def _unreserve(self, pods: Iterable[BoundPod]) -> None:
         for pod in pods:
             self.nodes[pod.node].remove(pod.request.name)
+            self._changed(pod.node)
 
     def _reject_gang(self, gang: GPURequest, scheduled: int, now_s: float) -> None:
         """The event of a gang in which one pod found no node; a single pod has had its own."""
@@ -239,6 +267,7 @@ class GPUScheduler:
             request = waiting[0].request
             self._queue.remove(waiting[0])
         self._names -= names_of(request)
+        self._failed.discard(name)
 
     def explain(self, request: GPURequest) -> Explanation:
         """The verdict of every node on a pod of the request, as things are; nothing is changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -95,6 +96,21 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
         yield milli.invalid(f"must be from 1 to {WHOLE_GPU} for 1 GPUs")
     elif gpus != 1 and milli.value != (WHOLE_GPU if gpus else 0):
         yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
+
+
+# ----------------------------------------------------------------------------------------------- a run of a fleet
+
+
+def node_loop(given: Field) -> Iterator[Problem]:
+    """Each pool and each request once, and a scheduler that has no nodes of its own."""
+    names = [arrival.request.name for arrival in given["arrivals"].value]
+    for what, each in (("pools", [pool.name for pool in given["pools"].value]), ("arrivals", names)):
+        twice = [name for name, times in Counter(each).items() if times > 1]
+        if twice:
+            yield Problem(what, f"{twice[0]}: already exists")
+    scheduler = given["scheduler"].value
+    if scheduler is not None and (scheduler.nodes or scheduler.pending):
+        yield given["scheduler"].invalid("must have no nodes and no pods: the pools bring the nodes")
 
 
 # ------------------------------------------------------------------------------------- what a noun of ours cannot hold
