@@ -1,4 +1,4 @@
-"""`mlinfra validate`: the verdict of the server, webhook or controller on every object."""
+"""`mlinfra validate`: the verdict of the server, webhook or controller on every object; pitfalls of a pipeline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,18 @@ def verdicts(path: str, values: list[str]) -> list[dict[str, Any]]:
         objects = read(path) if path == "-" or not Path(path).is_dir() else rendered(Path(path), values)
     except HelmFailed as refusal:
         return [{"file": path, "kind": "Chart", "name": Path(path).name, "problems": [str(refusal)], "warnings": []}]
-    return [{"file": path, **verdict(obj)} for obj in objects]
+    return [{"file": path, **verdict(obj)} for obj in whole_pipelines(objects)]
+
+
+def whole_pipelines(documents: list[Manifest]) -> list[Manifest]:
+    """The objects; the second document of a compiled pipeline, its `platforms`, joins the first."""
+    objects: list[Manifest] = []
+    for document in documents:
+        if objects and "pipelineInfo" in objects[-1] and document.keys() == {"platforms"}:
+            objects[-1] = {**objects[-1], **document}
+        else:
+            objects.append(document)
+    return objects
 
 
 def rendered(folder: Path, values: list[str]) -> list[Manifest]:
@@ -69,9 +80,10 @@ def overlaid(below: Manifest, above: Manifest) -> Manifest:
 def verdict(obj: Manifest) -> dict[str, Any]:
     """What is refused, and what is accepted with a word, such as that it was checked by its schema alone."""
     found = validate(obj)
-    name = str(obj.get("metadata", {}).get("name", "")) if isinstance(obj.get("metadata"), dict) else ""
+    about = obj.get("pipelineInfo" if "pipelineInfo" in obj and "kind" not in obj else "metadata")
+    name = str(about.get("name", "")) if isinstance(about, dict) else ""
     return {
-        "kind": str(obj.get("kind", "")),
+        "kind": str(obj.get("kind", "Pipeline" if "pipelineInfo" in obj else "")),
         "name": name,
         "problems": [str(each) for each in found if isinstance(each, Problem)],
         "warnings": [str(each) for each in found if isinstance(each, ApiWarning)],
