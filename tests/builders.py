@@ -11,7 +11,17 @@ from typing import Any
 import yaml
 
 from mlinfra.autoscaling import hpa, keda, knative, loop
-from mlinfra.kserve import Canary, Container, InferenceService, Model, Predictor, Transformer
+from mlinfra.kserve import (
+    Canary,
+    Container,
+    InferenceService,
+    LLMInferenceService,
+    LLMWorkload,
+    Model,
+    Predictor,
+    Transformer,
+)
+from mlinfra.kserve.picker import kserve_default
 from mlinfra.manifest import Manifest, ObjectReference, Resources
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 from mlinfra.ray_serve.kuberay import RayService, WorkerGroup
@@ -50,6 +60,23 @@ STANDARD = InferenceService(
 )
 OWN_SERVICE = InferenceService("own", Predictor(model=OWN_SERVER))
 SERVICES = [KNATIVE, STANDARD, OWN_SERVICE]
+ONE_GPU: dict[str, str | int | float] = {"cpu": 4, "memory": "32Gi", "nvidia.com/gpu": 1}
+CHAT = LLMInferenceService(
+    "chat",
+    "hf://meta-llama/Llama-3.1-8B-Instruct",
+    LLMWorkload(Resources(ONE_GPU, ONE_GPU), 3, "--max-model-len=8192"),
+    "meta-llama/Llama-3.1-8B-Instruct",
+)
+SPLIT_CHAT = LLMInferenceService(
+    "chat",
+    "hf://meta-llama/Llama-3.1-8B-Instruct",
+    LLMWorkload(Resources(ONE_GPU, ONE_GPU), 3, image="registry.example.com/vllm:0.33.0"),
+    prefill=LLMWorkload(Resources(ONE_GPU, ONE_GPU), 2, node_selector={"nvidia.com/gpu.product": "NVIDIA-H100"}),
+    adapters={"french": "hf://example/french"},
+    picker=kserve_default("0.20", prefill=True, lora=True),
+    namespace="ml-production",
+)
+LLM_SERVICES = [CHAT, SPLIT_CHAT]
 
 # ------------------------------------------------------------------- ray_serve
 

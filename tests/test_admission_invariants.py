@@ -13,13 +13,14 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from builders import BERT_APPLICATION, GOOD, RAY_SERVICE, SERVICES, paths
+from builders import BERT_APPLICATION, GOOD, LLM_SERVICES, RAY_SERVICE, SERVICES, paths
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlinfra import admission, interview, manifest, quantity, study
 from mlinfra.admission import validate
 from mlinfra.gpu import profile, quota
+from mlinfra.kserve.picker import kserve_default
 
 quick = settings(max_examples=40, derandomize=True, database=None, phases=[Phase.generate])
 ODD: list[Any] = [None, True, 0, -1, 2**63, 10**400, 0.5, math.nan, math.inf, 5e-324, 1e308, [], [5], {}, {"a": None}]
@@ -35,6 +36,8 @@ RAY, PACKING, FLAVOR = (
 )
 TARGETS: list[tuple[Judge, manifest.Manifest]] = [*[(admission.validate, obj) for obj in GOOD.values()]]
 TARGETS += [(validate, SERVICES[0].manifest()), (validate, FLAVOR), (validate, PACKING)]
+TARGETS += [(validate, service.manifest()) for service in LLM_SERVICES]
+TARGETS += [(validate, kserve_default(prefill=True).manifest())]
 TARGETS += [(validate, RAY), (validate, BERT_APPLICATION.config())]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlinfra.admission.rules import Invalid
-from mlinfra.autoscaling import hpa, keda, knative, loop, vpa
+from mlinfra.autoscaling import hpa, keda, knative, llm, loop, vpa
 from mlinfra.manifest import ObjectReference
 from mlinfra.ray_serve import AutoscalingConfig
 from mlinfra.ray_serve.autoscaling import RayAutoscaler
@@ -51,6 +51,16 @@ def triggered(kind: str, given: Given) -> hpa.HorizontalPodAutoscaler:
     return keda.ScaledObject("b", REF, (keda.Trigger(kind, **given),), 1).hpa()
 
 
+def batched(given: Given) -> bool:
+    config = llm.LLMConfig(**usual(given, max_num_seqs=1, max_model_len=64))
+    return all(one.finished for one in llm.simulate([llm.LLMRequest("a", 16)], config).requests)
+
+
+def generated(given: Given) -> bool:
+    parts = usual(given, name="a", prompt=16)
+    return all(one.output_tokens > 0 for one in llm.simulate([llm.LLMRequest(**parts)]).requests)
+
+
 # fmt: off
 TABLE: list[tuple[Callable[[Given], Any], str]] = [
     (lambda g: run(service=loop.Service(**usual(g, service_s=1))), "service_s concurrency max_batch per_item_s timeout_s"),
@@ -63,6 +73,8 @@ TABLE: list[tuple[Callable[[Given], Any], str]] = [
     (lambda g: run(by_kpa(g)), "target container_concurrency min_scale window_s target_burst_capacity"),
     (lambda g: run(by_kpa({}, **g)), "min_scale max_scale max_scale_up_rate max_scale_down_rate stable_window_s scale_down_delay_s"),
     (learned, "confidence_interval_s histogram_half_life_s target_cpu_percentile upper_bound_memory_percentile"),
+    (batched, "max_num_batched_tokens max_num_seqs max_model_len num_blocks block_size long_prefill_token_threshold watermark"),
+    (generated, "prompt max_tokens arrival_s priority output_from"),
     (lambda g: run(RayAutoscaler(AutoscalingConfig(**usual(g, max_replicas=5)))), "min_replicas max_replicas target_ongoing_requests upscaling_factor"),
 ]
 REFUSED: list[Callable[[], Any]] = [

@@ -201,23 +201,32 @@ def test_validate_says_what_was_not_checked(tmp_path: Path, said: Said) -> None:
     assert "not checked here: Widget in example.com/v1" in text
 
 
-CHART = ROOT / "mlinfra" / "helm" / "files"
-
-
-@pytest.mark.skipif(find_spec("helm_python") is None, reason="no Helm")
-def test_validate_renders_a_chart_first(tmp_path: Path, said: Said) -> None:
+@pytest.fixture
+def chart(tmp_path: Path) -> Path:
     chart = tmp_path / "hello"
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: hello\nversion: 0.1.0\n")
     (chart / "values.yaml").write_text("replicas: 1\n")
     template = yaml.safe_dump(GOOD["Deployment"]).replace("replicas: 2", "replicas: {{ .Values.replicas }}")
     (chart / "templates" / "deployment.yaml").write_text(template)
-    assert said("validate", chart)[0] == 0
+    (chart / "templates" / "nothing.yaml").write_text("# nothing by default\n")
+    (chart / "templates" / "NOTES.txt").write_text("Thank you.\n")
+    return chart
+
+
+@pytest.mark.skipif(find_spec("helm_python") is None, reason="no Helm")
+def test_validate_renders_a_chart_first(chart: Path, tmp_path: Path, said: Said) -> None:
+    assert said("validate", chart)[:2] == (0, f"accepted  Deployment/bert  ({chart})\n\n1 object, all accepted.\n")
     values = written(tmp_path, {"replicas": -1}, name="values.yaml")
     code, text, _ = said("validate", chart, "--values", values)
     assert code == 1
     assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in text
-    (chart / "templates" / "deployment.yaml").write_text("{{ .Values.replicas.none.none }}")
+
+
+@pytest.mark.skipif(find_spec("helm_python") is None, reason="no Helm")
+@pytest.mark.parametrize("template", ["{{ .Values.replicas.none.none }}", "a: 1\na: 2\n", "just text"])
+def test_a_chart_that_does_not_render_to_objects_is_refused(template: str, chart: Path, said: Said) -> None:
+    (chart / "templates" / "deployment.yaml").write_text(template)
     code, text, _ = said("validate", chart)
     assert code == 1
     assert text.startswith("refused  Chart/hello")
@@ -242,6 +251,23 @@ def test_validate_refuses_what_is_no_compiled_pipeline(broken: object, tmp_path:
     code, text, _ = said("validate", written(tmp_path, document))
     assert code == 1
     assert "pipelineInfo: the file is no compiled pipeline" in text
+
+
+@pytest.mark.skipif(find_spec("helm_python") is None, reason="no Helm")
+@pytest.mark.parametrize("values", ["[1]", "a: 1\n---\nb: 2\n", "a: {", None])
+def test_values_that_are_no_map_cannot_be_used(values: str | None, chart: Path, tmp_path: Path, said: Said) -> None:
+    if values is not None:
+        (tmp_path / "mine.yaml").write_text(values)
+    code, _, complaint = said("validate", chart, "--values", tmp_path / "mine.yaml")
+    assert (code, complaint.count("\n")) == (2, 1)
+
+
+def test_without_helm_a_chart_cannot_be_read(chart: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise ModuleNotFoundError("no Helm: pip install helm-python-sdk")
+
+    monkeypatch.setattr("mlinfra.helm.engine.engine", none)
+    assert said("validate", chart)[0] == 2
 
 
 # -------------------------------------------------------------------------------------------------------------- explain

@@ -10,11 +10,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from builders import BERT, RAY_SERVICE, SERVICES, VALUES, paths
+from builders import BERT, LLM_SERVICES, RAY_SERVICE, SERVICES, VALUES, paths
 from pipeline_steps import COURSE_WORKFLOW, source_workflow
 
 from mlinfra import manifest
-from mlinfra.admission import argo, kueue, rayservice, scheduler, validate
+from mlinfra.admission import argo, kueue, picker, rayservice, scheduler, validate
 from mlinfra.admission import keda as rules_of_keda
 from mlinfra.admission import kserve as rules_of_kserve
 from mlinfra.admission import vpa as rules_of_vpa
@@ -24,11 +24,13 @@ from mlinfra.admission.schema import QUANTITY, QUANTITY_PATTERN, Schema, definit
 from mlinfra.autoscaling import hpa, keda, vpa
 from mlinfra.gpu import profile, quota
 from mlinfra.gpu.nodes import GPU
+from mlinfra.kserve.picker import kserve_default
 
 PUBLISHED = {
     "VerticalPodAutoscaler": "github.com/kubernetes/autoscaler, vertical-pod-autoscaler/deploy/vpa-v1-crd-gen.yaml",
     "ScaledObject": "github.com/kedacore/keda, config/crd/bases",
     "InferenceService": "github.com/kserve/kserve, config/crd/full/serving.kserve.io_inferenceservices.yaml",
+    "LLMInferenceService": "github.com/kserve/kserve, config/crd/full/llmisvc",
     "Workflow": "github.com/argoproj/argo-workflows, manifests/base/crds/full",
     "RayService": "github.com/ray-project/kuberay, ray-operator/config/crd/bases",
     **dict.fromkeys(kueue.KINDS, "github.com/kubernetes-sigs/kueue, config/components/crd/bases"),
@@ -65,6 +67,7 @@ WRITTEN = [
     quota.LocalQueue("research", "ml", "a").manifest(),
     quota.ResourceFlavor("a100", {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}).manifest(),
     *[service.manifest() for service in SERVICES],
+    *[service.manifest() for service in LLM_SERVICES],
     RAY_SERVICE.manifest(),
     COURSE_WORKFLOW,
 ]
@@ -181,7 +184,8 @@ del OLD_RAY["spec"]["upgradeStrategy"]
 OLD_QUEUE = quota.ClusterQueue("a", "ml", {GPU: quota.Quota(16, 4, 8)}).manifest()
 OLD_QUEUE |= {"apiVersion": "kueue.x-k8s.io/v1beta1"}
 OLD_QUEUE["spec"]["cohort"] = OLD_QUEUE["spec"].pop("cohortName")
-WITHOUT_A_SCHEMA = [OLD_RAY, OLD_QUEUE, profile.packing().manifest()]
+OLD_LLM = LLM_SERVICES[0].manifest() | {"apiVersion": "serving.kserve.io/v1alpha1"}
+WITHOUT_A_SCHEMA = [OLD_RAY, OLD_QUEUE, OLD_LLM, kserve_default().manifest(), profile.packing().manifest()]
 
 
 def strict(shape: Any) -> Any:
@@ -199,7 +203,7 @@ def strict(shape: Any) -> Any:
 )
 def test_the_decoder_refuses_what_jsonschema_refuses_and_nothing_else(obj: manifest.Manifest) -> None:
     """The same fields, judged by another program, of the versions of old and the configuration file too."""
-    kind = {kind.kind: kind for kind in [*CUSTOM, scheduler.KIND]}[obj["kind"]]
+    kind = {kind.kind: kind for kind in [*CUSTOM, picker.KIND, scheduler.KIND]}[obj["kind"]]
     old = kind.older.get(obj["apiVersion"])
     fields = strict(of_file(old.fields if old else kind.fields))
     amounts = {QUANTITY: {"type": ["string", "integer"], "pattern": QUANTITY_PATTERN}}

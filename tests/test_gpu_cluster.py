@@ -230,6 +230,7 @@ def test_a_node_as_a_cluster_shows_it() -> None:
         {"nvidia.com/gpu.memory": "81559", "zone": "a"},
         (Taint("node.kubernetes.io/unschedulable"),),
         devices={"rdma/ib": 4},
+        unschedulable=True,
     )
     bare = GPUNode.of({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bare"}, "status": {"allocatable": {"nvidia.com/gpu": 2}}})  # fmt: skip
     assert (bare.gpu_count, bare.all_labels) == (2, {"kubernetes.io/hostname": "bare", "nvidia.com/gpu.count": "2"})

@@ -424,3 +424,31 @@ def test_an_explanation_has_the_nodes_in_their_order() -> None:
     cluster = GPUScheduler([GPUNode(f"n{i}", "Tesla-V100-SXM2-32GB", 2 - i % 2, 32) for i in range(4)])
     said = cluster.explain(GPURequest("two", 2))
     assert (list(said.points), list(said.refused)) == (["n0", "n2"], ["n1", "n3"])
+
+
+def test_a_bound_pod_holds_its_node_and_can_be_evicted_and_released() -> None:
+    cluster = GPUScheduler([GPUNode("a", gpu_count=2)])
+    cluster.add_bound_pod(GPURequest("there", 2), "a")
+    cluster.submit(GPURequest("new", 1))
+    assert cluster.schedule() == []
+    cluster.submit(GPURequest("urgent", 2, priority_class=PriorityClass("urgent", 1000)))
+    assert cluster.schedule() == [("urgent", "a")]
+    cluster.release("urgent")
+    assert dict(cluster.schedule()) == {"new": "a"}, "the evicted pod needs both"
+
+
+def test_a_bound_pod_needs_a_node_and_a_name_of_its_own() -> None:
+    cluster = GPUScheduler([GPUNode("a", gpu_count=2)])
+    with pytest.raises(admission.Invalid, match='nodes "z" not found'):
+        cluster.add_bound_pod(GPURequest("there"), "z")
+    cluster.add_bound_pod(GPURequest("there"), "a")
+    with pytest.raises(admission.Invalid, match='pods "there" already exists'):
+        cluster.add_bound_pod(GPURequest("there"), "a")
+
+
+def test_a_cordoned_node_takes_only_pods_that_tolerate_it() -> None:
+    cluster = GPUScheduler([GPUNode("a", unschedulable=True)])
+    cluster.submit(GPURequest("plain"))
+    cluster.submit(GPURequest("daemon", tolerations=(Toleration("node.kubernetes.io/unschedulable", "Exists"),)))
+    assert cluster.schedule() == [("daemon", "a")]
+    assert "1 node(s) were unschedulable" in cluster.events[0].message

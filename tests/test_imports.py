@@ -19,6 +19,7 @@ HEAVY = ("numpy", "torch", "ipywidgets", "kubernetes_validate", "jsonschema", "r
         "mlinfra.manifest",
         "mlinfra.course.data",
         "mlinfra.autoscaling.hpa",
+        "mlinfra.autoscaling.llm",
         "mlinfra.gpu.scheduler",
         "mlinfra.gpu.kueue",
         "mlinfra.kserve",

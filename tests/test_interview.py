@@ -16,7 +16,7 @@ from mlinfra.interview.computations import COMPUTATIONS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CARDS = list(interview.bank().values())
-# From the published list of questions: question 2 (4,673 a side: 15.6 min; for the pair 8.2), 3 (172 s), 4 (13), 5 (prefill 81 ms), 6 (19), 7 (84), 9 (23), 10 (18), 11 (500), 16 (15 of 105), 17 (155), 18 (4.24), 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89), 40 (11.5 minutes).
+# From the published list of questions: question 2 (4,673 a side: 15.6 min; for the pair 8.2), 3 (172 s), 4 (13), 5 (prefill 81 ms), 6 (19), 7 (84), 9 (23), 11 (500), 16 (15 of 105), 17 (155), 18 (4.24), 23 (8 packed), 24 (6 each), 25 (24 and 10), 26 (4.9 s), 27 (133 minutes), 28 (5.2 ms), 29 (third pass), 30 (415 ms at 8 servers), 31 (8 pods), 32 (10 pods), 34 (18), 35 ($8.89), 40 (11.5 minutes).
 PUBLISHED = {
     "isvc-path": 3,
     "canary-by-hand": 8.2,
@@ -29,8 +29,9 @@ PUBLISHED = {
     "multi-region": 645,  # 3 x 215: two regions carry 3,000/s at 7/s a replica
     "ray-request": 12,  # 30, less 2 x 5 accepted and 8 that wait
     "ray-targets": 23,
-    "three-stages": 18,
+    "three-stages": 29,  # 400 x 0.050 are 20 at work, at 70 %
     "dynamic-batching": 500,
+    "largest-batch": 8,  # 1,314 per second; with 4 it is 1,024, and 1,250 are needed
     "rayservice-upgrade": 16,  # twice the eight
     "which-server": 16,  # two hops, there and back
     "compiled-pipeline": 9,  # four times driver and executor, and the driver of the root
@@ -55,6 +56,7 @@ PUBLISHED = {
     "vpa-for-models": 14.0,  # 12 GiB, the end of its 5 % bucket, and 15 %
     "headroom": 18,
     "slo-and-cost": 8.89,
+    "which-card": 0.114,  # 3.90 / 3,600 s / 9,527 tokens a second
     "chart-rejected": 6,
     "upgrade-and-rollback": 1,
     "forty-models": 43,
@@ -121,14 +123,15 @@ ANSWERS: dict[str, dict[str, object]] = {
     "ray-request": {"unlimited": 0, "limited": 12},
     "ray-targets": {"without_factor": 23, "small_burst": 18.6667, "with_factor": 14},
     "three-stages": {
-        "erlangs[first]": 1.5,
-        "erlangs[second]": 12.0,
-        "erlangs[ingress]": 3.0,
-        "sized[first]": 3,
-        "sized[second]": 18,
-        "sized[ingress]": 5,
-        "in_ingress": 16.5,
-        "accepted": 25,
+        "erlangs[first]": 2.4,
+        "erlangs[second]": 20.0,
+        "erlangs[ingress]": 1.6,
+        "sized[first]": 4,
+        "sized[second]": 29,
+        "sized[ingress]": 3,
+        "in_ingress": 24.0,
+        "accepted": 15,
+        "ingress_by_places": 7,
     },
     "dynamic-batching": {
         "at_most[1]": 105,
@@ -140,6 +143,25 @@ ANSWERS: dict[str, dict[str, object]] = {
         "tails[20]": 41.5,
         "tails[40]": 69.5,
         "default_limit": 5481.5,
+    },
+    "largest-batch": {
+        "at_most[1]": 437,
+        "at_most[4]": 1024,
+        "at_most[8]": 1314,
+        "at_most[32]": 1692,
+        "needed": 1250,
+        "busy_at_4": 97.65625,
+        "tails[4]": 36.01346,
+        "tails[8]": 15.32489,
+        "tails[32]": 34.00130,
+        "quiet_batch": 1.02987,
+        "growth": 28.76712,
+        "slower": 3.10646,
+        "dial[1]": 98.8,
+        "dial[8]": 100.0,
+        "watts[1]": 375.2,
+        "watts[8]": 589.8,
+        "bfloat16_times": 7.35145,
     },
     "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 240},
     "which-server": {"added_ms": 16, "between_services": 0.8},
@@ -162,7 +184,16 @@ ANSWERS: dict[str, dict[str, object]] = {
     "gang-deadlock": {"each_holds[alpha]": 6, "each_holds[beta]": 6, "first_to_run[alpha]": 8, "then_runs[beta]": 8},
     "fair-share": {"tasks[A]": 24, "tasks[B]": 10, "share_a": 0.75, "share_b": 0.625, "free_cpus": 96},
     "slow-network": {"sent_gb": 245.0, "inside_s": 0.544444, "across_s": 4.9, "compute_s": 1.5, "slowdown": 3.13043},
-    "sharing-a-gpu": {"node_takes": 80, "promised_gib": 8.0, "survives_as": "MIG", "smallest_gib": 9.62},
+    "sharing-a-gpu": {
+        "node_takes": 80,
+        "promised_gib": 8.0,
+        "survives_as": "MIG",
+        "smallest_gib": 9.62,
+        "eight_in_turns": 1543.0,  # of the measured tables
+        "eight_under_mps": 4243.3,
+        "beside_in_turns": 2.948,
+        "beside_under_mps": 7.701,
+    },
     "pack-mig": {
         "as_asked": ["1g", "1g", "2g"],
         "from_large_to_small": ["3g", "2g", "1g", "1g"],
@@ -212,6 +243,20 @@ ANSWERS: dict[str, dict[str, object]] = {
     "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
     "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
+    "which-card": {
+        "predicted": 1.38092,
+        "gain": 1.27389,
+        "per_s": 9527.3,
+        "dollars": 0.113708,
+        "before": 0.111431,
+        "even": 3.82167,
+        "prefill": 1.02335,
+        "bert": 1.03303,
+        "long": 1.38681,
+        "many": 1.18685,
+        "room": 1.95402,
+        "bandwidth": 1.43284,
+    },
     "chart-rejected": {"refused_fields": 6, "lint_findings": 0},
     "upgrade-and-rollback": {"every_upgrade": 2, "after_client": 1, "after_server": 8},
     "forty-models": {"values_files": 43, "releases_count": 120, "combinations_of_nine": 512},
@@ -307,7 +352,8 @@ TEMPTING = [
     ("queue-workers", 5),
     ("concurrency-knobs", 9),
     ("many-small-models", 16),
-    ("three-stages", 12),
+    ("three-stages", 20),
+    ("largest-batch", 4),
     ("which-server", 8),
     ("parameter-or-artifact", 10),
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from mlinfra import traffic
 from mlinfra.autoscaling import hpa
-from mlinfra.course import data, loads, race
+from mlinfra.course import data, dial, loads, measured, predicted, race
 from mlinfra.course.exercises import autoscaling as exercises
 from mlinfra.course.pictures import autoscaling as pictures
 
@@ -84,3 +86,52 @@ def test_the_spiral_ends_at_the_maximum() -> None:
 def test_the_loops_are_drawn() -> None:
     svg = pictures.loops().svg
     assert all(name in svg for name in ("HPA controller", "KEDA operator", "queue-proxies"))
+
+
+def test_the_dial_says_what_the_card_did() -> None:
+    rows = {row["batch"]: row for row in measured.bert_batches()}
+    figure = pictures.dial()
+    assert f"{rows[1]['requests_per_s']:,.0f} to {rows[64]['requests_per_s']:,.0f} requests" in figure.description
+    assert "GPU-Util 96 to 99 %, power 277 to 692 W" in figure.description
+    assert all(f">{batch}<" in figure.svg for batch in rows)
+    table = str(dial.batches_table())
+    assert table.count("| bfloat16 |") == len(rows)
+    assert "| float32 | 16 | 1,602 |" in table
+    assert "| plain PyTorch | 64 | 14,420 |" in table
+
+
+def test_the_other_card_makes_decoding_faster_and_nothing_else() -> None:
+    measured_gains = {each.what: each.measured for each in dial.speed_ups()}
+    for what, gain in measured_gains.items():
+        assert (1.15 < gain < 1.4) if what.startswith("decoding") else (0.9 < gain < 1.05)
+
+
+def test_the_roofline_is_right_but_where_neither_memory_nor_arithmetic_is_the_limit() -> None:
+    errors = {each.what: abs(each.error) for each in dial.speed_ups()}
+    assert errors.pop("BERT, batch 1") > 0.4
+    assert max(errors.values()) < 0.11
+    assert str(dial.speed_ups_table()).count("%") == len(errors) + 1
+
+
+def test_the_speed_ups_are_drawn_with_their_range() -> None:
+    bert = [predicted.bert_speed_up(2**i).measured for i in range(9)]
+    assert f"BERT {min(bert):.2f} to {max(bert):.2f}." in pictures.which_card().description
+
+
+@pytest.mark.parametrize("work", pictures.TOKENS_PER_S)
+def test_dollars_follow_from_price_and_speed_on_a_fixed_axis(work: str) -> None:
+    column, batch, context_tokens = pictures.TOKENS_PER_S[work]
+    h100, h200 = (predicted.decoding(card, batch, context_tokens)[column] for card in measured.CARDS)
+    even = pictures.dollars(work, 3.0, 3.0 * h200 / h100)
+    left, right = re.findall(r"([\d.]+) (?:dollars per million|on the H200)", even.description)
+    assert left == right == f"{3e6 / 3600 / h100:.3f}"
+    assert f"cheaper below {3 * h200 / h100:.2f} dollars an hour" in even.description
+    assert pictures.dollars(work, pictures.DEAREST, pictures.DEAREST).svg, "the longest bar fits"
+
+
+def test_the_replay_says_what_the_closed_loop_gives() -> None:
+    counts = traffic.load(Path(__file__).parents[1] / "examples" / "traffic.csv")
+    run = race.on_code(race.by_queue(least=6), 6)
+    said = pictures.replayed(run, counts).description
+    assert f"{counts.requests:,} requests from 02 March 2026, 08:00" in said
+    assert f"p99 {run.latency_s(0.99):.1f} s" in said

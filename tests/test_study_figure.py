@@ -119,6 +119,17 @@ def test_a_timeline_is_drawn_to_scale() -> None:
     assert study.timeline("Next to nothing", "a", {"prep": [study.Span(0, 1e-141)]}).svg
 
 
+def test_the_axis_has_the_names_that_are_given() -> None:
+    names = {0.0: "one", 1.0: "ten", 9.0: "beyond the points"}
+    words = [
+        text.text
+        for text in ElementTree.fromstring(
+            study.steps("t", "d", study.Row("y", line(1, 2)), x_label="size", x_names=names).svg
+        ).findall("{*}text")
+    ]
+    assert words[-3:] == ["one", "ten", "size"]
+
+
 def test_a_fixed_end_keeps_the_axis_where_it_is() -> None:
     def numbers(drawn: study.Figure) -> list[str | None]:
         return [text.text for text in ElementTree.fromstring(drawn.svg).findall("{*}text")]

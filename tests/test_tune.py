@@ -70,6 +70,14 @@ def test_results_depend_on_neither_workers_nor_order() -> None:
     assert alone == [tune.tried(TRIAL, setting) for setting in SETTINGS]
 
 
+@pytest.mark.parametrize("backend", ["multiprocessing", "threading"])  # Ray's is made of the first
+def test_the_backend_changes_nothing(backend: str) -> None:
+    import joblib
+
+    with joblib.parallel_config(backend=backend):
+        assert tune.tune(TRIAL, SETTINGS, jobs=2) == tune.tune(TRIAL, SETTINGS, jobs=1)
+
+
 def interrupting(after: int) -> tuple[Callable[[int], None], list[int]]:
     """Progress that is interrupted when so many settings are done."""
     seen = list[int]()

@@ -22,7 +22,7 @@ from mlinfra.manifest import Manifest
 
 
 class Older(NamedTuple):
-    """A version of old that is still served: the file of its fields, and what the server says to who uses it."""
+    """Another version that is served: the file of its fields, and what the server says to who uses it, if anything."""
 
     fields: str
     warning: str
@@ -48,7 +48,8 @@ class CustomKind(NamedTuple):
         if problems := self.decode(obj).problems or self.rule_problems(obj):
             return [*problems]
         old = self.older.get(obj["apiVersion"])
-        return [*([ApiWarning("apiVersion", old.warning)] if old else []), *self.warn(Field(obj))]
+        spoken = [ApiWarning("apiVersion", old.warning)] if old and old.warning else []
+        return [*spoken, *self.warn(Field(obj))]
 
     def decode(self, obj: Manifest) -> Decoding:
         """Unknown, mistyped and missing fields of the object in its own version."""

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 CUSTOM = {
     "argoproj.io": "argo",
     "autoscaling.k8s.io": "vpa",
+    "inference.networking.x-k8s.io": "picker",
     "keda.sh": "keda",
     "kubescheduler.config.k8s.io": "scheduler",
     "kueue.x-k8s.io": "kueue",
+    "llm-d.ai": "picker",
     "ray.io": "rayservice",
     "serving.kserve.io": "kserve",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlinfra.admission import kserve_keda, kserve_storage
+from mlinfra.admission import kserve_keda, kserve_llm, kserve_storage
 from mlinfra.admission.common import pinned_image
 from mlinfra.admission.containers import resource_problems
 from mlinfra.admission.custom import CustomKind
@@ -335,4 +335,4 @@ def _images(predictor: Field) -> Iterator[Problem]:
     yield from broken(predictor, [("containers[].image", pinned_image)])
 
 
-KINDS = {KIND.kind: KIND}
+KINDS = {kind.kind: kind for kind in (KIND, kserve_llm.KIND)}

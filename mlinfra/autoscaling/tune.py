@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import random
 import sys
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlinfra.autoscaling import hpa
 from mlinfra.autoscaling.arrivals import spread
@@ -156,6 +155,9 @@ def tried(trial: Trial, setting: Setting) -> Outcome:
     return Outcome(setting, trial.figures(applied(trial.scaler, setting)))
 
 
+ROUND = 16
+
+
 def tune(
     trial: Trial,
     settings: Sequence[Setting],
@@ -166,26 +168,27 @@ def tune(
 
     `jobs` are processes, -1 one a core; 1 is this process alone, as in a browser or without joblib.
     """
-    done: dict[Setting, Outcome] = {}
-    outcomes = _outcomes(trial, settings, jobs)
+    outcomes: list[Outcome] = []
     try:
-        for outcome in outcomes:
-            done[outcome.setting] = outcome
-            progress(len(done))
+        for outcome in _outcomes(trial, settings, jobs):
+            outcomes.append(outcome)
+            progress(len(outcomes))
     except KeyboardInterrupt:
-        with warnings.catch_warnings(action="ignore"):  # joblib's, of what it has not done
-            outcomes.close()
-    return [done[setting] for setting in settings if setting in done]
+        pass
+    return outcomes
 
 
-def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Generator[Outcome, None, None]:
+def _outcomes(trial: Trial, settings: Sequence[Setting], jobs: int) -> Iterator[Outcome]:
+    """One after the other, or in rounds of a few for each worker: not every backend gives them back as they come."""
     if jobs == 1 or sys.platform == "emscripten" or find_spec("joblib") is None:
-        return (tried(trial, setting) for setting in settings)
-    from joblib import Parallel, delayed
+        yield from (tried(trial, setting) for setting in settings)
+        return
+    from joblib import Parallel, delayed, effective_n_jobs
 
-    calls = (delayed(tried)(trial, setting) for setting in settings)
-    outcomes: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    return outcomes  # type: ignore[no-any-return]
+    size = ROUND * effective_n_jobs(jobs)
+    with Parallel(n_jobs=jobs) as parallel:
+        for start in range(0, len(settings), size):
+            yield from parallel(delayed(tried)(trial, setting) for setting in settings[start : start + size])
 
 
 def pareto_front(outcomes: Iterable[Outcome]) -> list[Outcome]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlinfra.admission import ApiWarning, Problem, validate
-from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, read
+from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, plural, read
+from mlinfra.documents import parse, read_text
 from mlinfra.manifest import Manifest, loads
 
 EXAMPLE = """example:
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace) -> Report:
     """A line for each object, and below it what is refused or said with a warning."""
     rows = [row for path in arguments.files for row in verdicts(path, arguments.values)]
     refused = sum(bool(row["problems"]) for row in rows)
-    count = f"{len(rows)} object{'s' * (len(rows) != 1)}"
+    count = plural(len(rows), "object")
     end = f"{count}, {refused} refused." if refused else f"{count}, all accepted."
     text = "\n".join([*map(as_text, rows), "", end])
     return Report(text, {"objects": rows}, REFUSED if refused else FINE)
@@ -34,13 +36,15 @@ def run(arguments: argparse.Namespace) -> Report:
 
 def verdicts(path: str, values: list[str]) -> list[dict[str, Any]]:
     """One for each object of a file or chart; Helm may already refuse the chart."""
+    if path == "-" or not Path(path).is_dir():
+        return [{"file": path, **verdict(obj)} for obj in whole_pipelines(read(path))]
     from mlinfra.helm.engine import HelmFailed
 
+    chart = rendered(Path(path), values)
     try:
-        objects = read(path) if path == "-" or not Path(path).is_dir() else rendered(Path(path), values)
-    except HelmFailed as refusal:
+        return [{"file": path, **verdict(obj)} for obj in chart]
+    except (HelmFailed, ValueError) as refusal:
         return [{"file": path, "kind": "Chart", "name": Path(path).name, "problems": [str(refusal)], "warnings": []}]
-    return [{"file": path, **verdict(obj)} for obj in whole_pipelines(objects)]
 
 
 def whole_pipelines(documents: list[Manifest]) -> list[Manifest]:
@@ -54,7 +58,7 @@ def whole_pipelines(documents: list[Manifest]) -> list[Manifest]:
     return objects
 
 
-def rendered(folder: Path, values: list[str]) -> list[Manifest]:
+def rendered(folder: Path, values: list[str]) -> Iterator[Manifest]:
     """The objects that Helm renders from a chart; of several values files the later ones win."""
     from mlinfra.helm.engine import engine
 
@@ -62,10 +66,32 @@ def rendered(folder: Path, values: list[str]) -> list[Manifest]:
         raise UsageError(f"{folder}: is a folder without Chart.yaml: give files, or a chart")
     merged: Manifest = {}
     for path in values:
-        merged = overlaid(merged, read(path)[0])
-    texts = engine().render(folder, merged, release="release", namespace="default")
-    named = {name: text for name, text in sorted(texts.items()) if text.strip() and not name.endswith("NOTES.txt")}
-    return [obj for name, text in named.items() for obj in loads(text, name)]
+        merged = overlaid(merged, values_of(path))
+    try:
+        helm = engine()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{folder}: is a chart, and there is {error}") from None
+    return objects_of(lambda: helm.render(folder, merged, release="release", namespace="default"))
+
+
+def objects_of(render: Callable[[], Mapping[str, str]]) -> Iterator[Manifest]:
+    """The objects of the texts, by the names of their templates; a template may render to nothing."""
+    for name, text in sorted(render().items()):
+        if not name.endswith("NOTES.txt") and parse(text, name):
+            yield from loads(text, name)
+
+
+def values_of(path: str) -> Manifest:
+    """The map of a values file; empty for an empty file."""
+    try:
+        documents = parse(read_text(path), path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if len(documents) > 1 or not all(isinstance(document, dict) for document in documents):
+        raise UsageError(f"{path}: must hold one map of values")
+    return documents[0] if documents else {}
 
 
 def overlaid(below: Manifest, above: Manifest) -> Manifest:

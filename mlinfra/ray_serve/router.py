@@ -273,7 +273,8 @@ class RouterRun:
         """A free worker takes all that wait, up to the largest batch."""
         while replica.forming and replica.busy < router.stage.workers:
             most = router.stage.batching.max_batch_size
-            batch, replica.forming = replica.forming[:most], replica.forming[most:]
+            batch = replica.forming[:most]
+            del replica.forming[:most]
             self._start_batch(router, replica, batch)
 
     def _start_batches(self, router: Router, replica: RunningReplica) -> None:

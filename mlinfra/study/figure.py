@@ -106,9 +106,16 @@ class Row:
     top: float | None = None
 
 
-def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") -> Figure:
+def steps(
+    title: str,
+    description: str,
+    *rows: Row,
+    x_label: str = "minutes",
+    x_names: Mapping[float, str] | None = None,
+) -> Figure:
     """Bands over one time axis, drawn as steps where a value holds until the next one.
 
+    With `x_names` these stand on the axis, each at its place, instead of round numbers.
     ValueError for a line without points, for more than four lines in a row, and for what is not a finite number.
     """
     for row in rows:
@@ -120,7 +127,7 @@ def steps(title: str, description: str, *rows: Row, x_label: str = "minutes") ->
     for row in rows:
         body.append(_band(row, span, top))
         top += row.height + 26
-    body += _x_axis(span, top - 26, x_label)
+    body += _x_axis(span, top - 26, x_label, x_names)
     return Figure(svg(top + 22, title, description, "".join(body)), description)
 
 
@@ -217,9 +224,10 @@ def text_width(text: str) -> float:
     return sum(4.2 if c in "fijlrt.,:;'|/() " else 10.5 if c in "mwMW%" else 7.4 for c in text)
 
 
-def _x_axis(span: tuple[float, float], y: int, label: str) -> list[str]:
-    ticks = [t for t in axis_ticks(span[1], most=7) if span[0] <= t <= span[1]]
-    numbers = [text(_x(t, span), y + 16, tick_label(t), anchor="middle") for t in ticks]
+def _x_axis(span: tuple[float, float], y: int, label: str, names: Mapping[float, str] | None) -> list[str]:
+    named = names or {tick: tick_label(tick) for tick in axis_ticks(span[1], most=7)}
+    within = {t: name for t, name in named.items() if span[0] <= t <= span[1]}
+    numbers = [text(_x(t, span), y + 16, name, anchor="middle") for t, name in within.items()]
     return [*numbers, text((LEFT + WIDTH - RIGHT) / 2, y + 34, label, anchor="middle")]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from itertools import chain
 
-from benchmarks import best_fit, fgd, imports, loop, picture, sliders, suites, your_own
+from benchmarks import batching, best_fit, fgd, imports, loop, picture, sliders, suites, your_own
 from benchmarks.rows import Row
 from summary import ROOT
 
-SUITES = (best_fit, fgd, loop, your_own, imports, sliders, suites)
+SUITES = (best_fit, fgd, loop, batching, your_own, imports, sliders, suites)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def growth(rows: Sequence[Row]) -> Figure:
     charts = [family for family in families if len(family) > 2 and family[0].beside and family[-1].amount > 100]
     drawn = [_chart(chart, i) for i, chart in enumerate(charts)]
     said = "; ".join(f"{chart[-1].what}: {chart[-1].ratio:,.0f} times as quick at {chart[-1].size}" for chart in charts)
-    title = "Seconds by number of pods or requests"
+    title = "Seconds by number of pods, requests or tokens"
     height = TOP + math.ceil(len(charts) / 2) * (HEIGHT + GAP)
     return Figure(svg(height, title, f"{said}.", text(14, 20, title, size=14, weight="bold") + "".join(drawn)), said)
 

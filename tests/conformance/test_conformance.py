@@ -13,6 +13,8 @@ import helm_adapter
 import hpa_adapter
 import knative_adapter
 import kserve_keda_adapter
+import llm_picker_adapter
+import llm_scheduler_adapter
 import manifest_adapter
 import mig_adapter
 import pytest
@@ -29,6 +31,8 @@ ADAPTERS = {
     "hpa_replica_calculator.json": hpa_adapter,
     "kpa.json": knative_adapter,
     "kserve_keda.json": kserve_keda_adapter,
+    "llm_picker.json": llm_picker_adapter,
+    "llm_scheduler.json": llm_scheduler_adapter,
     "manifest_semantics.json": manifest_adapter,
     "mig_placements.json": mig_adapter,
     "nodefit_scoring.json": gpu_adapter,
@@ -42,8 +46,6 @@ ADAPTERS = {
 
 PLANNED = (
     "dra_allocation.json",
-    "llm_picker.json",
-    "llm_scheduler.json",
     "node_autoscaling.json",
     "tas_assignment.json",
 )

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import joblib
 import ray
 import spoilable
 from click.testing import CliRunner
@@ -33,9 +34,13 @@ from ray.serve._private import api
 from ray.serve._private.common import ReplicaState
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+from ray.util.joblib import register_ray
 from waiting import HANG_S, until
 
+from mlinfra.autoscaling import hpa, loop, tune
+from mlinfra.commands.scalers import MEASURES
 from mlinfra.course import classifier, ray_app
+from mlinfra.manifest import ObjectReference
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 
 PORT = 28_765
@@ -296,6 +301,19 @@ def slow_stages() -> dict[str, Any]:
     return figures
 
 
+def tuned() -> dict[str, Any]:
+    """Settings of an HPA tried by workers on both nodes, and by this process alone."""
+    register_ray()  # type: ignore[no-untyped-call]
+    metric = hpa.External("in_flight", hpa.AverageValue(3))
+    scaler = hpa.HorizontalPodAutoscaler("bert", ObjectReference("Deployment", "bert"), 8, 2, (metric,))
+    counts = tuple(60 if 12 <= i < 36 else 5 for i in range(60))
+    trial = tune.Trial(scaler, counts, 10.0, loop.Service(2.0, 4, activator=True), (MEASURES["in-flight"][1],))
+    settings = tune.around(scaler).settings(100)
+    with joblib.parallel_config(backend="ray"):
+        workers, on_ray = joblib.effective_n_jobs(-1), tune.tune(trial, settings)
+    return {"workers": workers, "on Ray": on_ray, "alone": tune.tune(trial, settings, jobs=1)}
+
+
 def node_lost(cluster: Cluster) -> dict[str, Any]:
     """Under load the second node is taken away, and its encoders come back on the first."""
     (second,) = cluster.worker_nodes
@@ -366,6 +384,7 @@ def main() -> None:
             "autoscaling": autoscaling,
             "upgraded": lambda: upgraded(cluster),
             "slow_stages": slow_stages,
+            "tuned": tuned,
             "node_lost": lambda: node_lost(cluster),
         }
         for name, part in parts.items():

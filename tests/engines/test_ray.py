@@ -129,6 +129,12 @@ def test_a_lost_node_costs_no_request_after_further_tries(
     record_property("a node lost under load", tries(seen["node_lost"]))
 
 
+def test_tuning_gives_the_same_on_a_cluster_of_two_nodes(seen: dict[str, Any]) -> None:
+    assert seen["tuned"]["workers"] == 6
+    assert len(seen["tuned"]["on Ray"]) == 100
+    assert seen["tuned"]["on Ray"] == seen["tuned"]["alone"]
+
+
 def test_an_upgrade_in_place_loses_nothing(seen: dict[str, Any], record_property: Callable[..., None]) -> None:
     assert seen["upgraded"]["versions"] == ["v1", "v2"]
     assert seen["upgraded"]["answered"] >= 20

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlinfra.admission.go_values import int32, number
 from mlinfra.admission.keda import RESOURCE_TRIGGERS, formula_target, reads
-from mlinfra.admission.rules import Check, Field, Problem, broken, quantity_check, real, whole
+from mlinfra.admission.rules import Check, Field, Needed, Problem, broken, quantity_check, real, whole
 
 MAX_SLOTS = 100_000
+MAX_BLOCKS = 2**21
+MAX_TOKENS = 2**31
 
 
 def requests(noun: Field) -> Iterator[Problem]:
@@ -99,11 +102,76 @@ def loop_settings(settings: Field) -> Iterator[Problem]:
     yield from broken(settings, [("until_s", real()), ("scrape_s", real(0.001)), ("lag_s", real(0))])
 
 
+def batching(noun: Field) -> Iterator[Problem]:
+    """What vLLM's SchedulerConfig says of the settings together."""
+    budget, longest = noun["max_num_batched_tokens"], noun["max_model_len"].value
+    threshold = noun["long_prefill_token_threshold"]
+    if noun["policy"].value not in ("fcfs", "priority"):
+        yield Problem("policy", f"Unknown scheduling policy: {noun['policy'].value}")
+    if budget.value < noun["max_num_seqs"].value:
+        yield budget.invalid(f"must be greater than or equal to max_num_seqs ({noun['max_num_seqs'].value})")
+    if budget.value < longest and not noun["enable_chunked_prefill"].value:
+        yield budget.invalid(
+            f"is smaller than max_model_len ({longest}). This effectively limits the maximum sequence length to "
+            "max_num_batched_tokens and makes vLLM reject longer sequences. "
+            "Please increase max_num_batched_tokens or decrease max_model_len"
+        )
+    if threshold.value > longest:
+        yield threshold.invalid(f"cannot be greater than the max_model_len ({longest})")
+
+
+def prompt(noun: Field) -> Iterator[Problem]:
+    """A name, and some tokens: a count, or runs of consecutive ids."""
+    tokens = noun["prompt"]
+    yield from broken(noun, [("name", Needed())])
+    if isinstance(tokens.value, int):
+        yield from whole(1, MAX_TOKENS)(tokens)
+    elif not isinstance(tokens.value, list | tuple) or not all(map(is_run, tokens.value)):
+        yield tokens.invalid("must be a number of tokens, or runs (first id, count) of at least one token each")
+    elif not tokens.value:
+        yield Problem(tokens.path, "The decoder prompt cannot be empty")
+
+
+def is_run(run: Any) -> bool:
+    """The first id, which is not negative, and a count of at least one."""
+    return isinstance(run, list | tuple) and len(run) == 2 and all(type(n) is int for n in run) and run[0] >= 0 < run[1]
+
+
+def fits_server(request: Any, config: Any) -> Iterator[Problem]:
+    """What vLLM's front end refuses; and a request that would wait for ever, since the cache cannot hold it."""
+    prompt_tokens, longest = request.num_prompt_tokens, config.max_model_len
+    in_cache = min(prompt_tokens + request.max_tokens, longest) - 1
+    blocks, usable = -(-in_cache // config.block_size), config.num_blocks - 1
+    if prompt_tokens > longest:
+        yield Problem(
+            "prompt",
+            f"The decoder prompt (length {prompt_tokens}) is longer than the maximum model length of {longest}. "
+            "Make sure that `max_model_len` is no smaller than the number of text tokens",
+        )
+    elif prompt_tokens == longest:
+        yield Problem(
+            "prompt",
+            f"The decoder prompt (length {prompt_tokens}) plus the number of requested output tokens (at least 1) "
+            f"is longer than the maximum model length of {longest}",
+        )
+    elif blocks > usable:
+        yield Problem("max_tokens", f"{in_cache} tokens need {blocks} KV blocks, and the cache has {usable}")
+
+
+def not_before(next_step_s: float) -> Check:
+    """A server that computes, or that has nothing to compute, begins no step."""
+    if next_step_s == math.inf:
+        return lambda now: iter([now.invalid("there is no request, so there is no step")])
+    return real(next_step_s, why=f"the last step ends at {next_step_s:g}")
+
+
 RULES: dict[str, Check] = {
     "ByHPA": measure_each,
     "ByKEDA": measure_each,
     "ContainerRequests": requests,
     "KPA": within_limit,
+    "LLMConfig": batching,
+    "LLMRequest": prompt,
     "ObservedPod": requests,
     "Revision": revision,
     "ScalingModifiers": scaling_modifiers,

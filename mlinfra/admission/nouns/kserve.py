@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mlinfra.admission import picker
 from mlinfra.admission.rules import Check, Field, Problem, real
 
 
@@ -50,4 +51,9 @@ def rate_problems(base_rate: float, bad_rate: float) -> Iterator[Problem]:
         yield Field(bad_rate, "bad_rate").invalid("must differ from base_rate: no sample tells equal rates apart")
 
 
-RULES: dict[str, Check] = {"CanaryRollout": _canary_rollout}
+RULES: dict[str, Check] = {
+    "CanaryRollout": _canary_rollout,
+    "EndpointPickerConfig": picker.config_problems,
+    "SchedulingProfile": picker.profile_problems,
+    "WeightedScorer": picker.scorer_problems,
+}

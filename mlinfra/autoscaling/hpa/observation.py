@@ -108,5 +108,6 @@ def running_pods(count: int, **requests: Quantity) -> tuple[ObservedPod, ...]:
 def evenly(total_milli: int, pods: Sequence[ObservedPod], now_s: float = 0.0) -> dict[str, Sample]:
     """The total shared by the pods, the remainder going to the first ones."""
     share, remainder = divmod(total_milli, max(len(pods), 1))
-    more, less = Sample(share + 1, now_s), Sample(share, now_s)
+    less = Sample(share, now_s)
+    more = Sample(share + 1, now_s) if remainder else less
     return {pod.name: more if i < remainder else less for i, pod in enumerate(pods)}

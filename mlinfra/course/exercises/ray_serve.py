@@ -94,34 +94,34 @@ three_stages = Exercise(
 # ------------------------------------------------------------------------------------------------------- batches
 
 
-BATCH_SLO_MS = 40
+BATCH_SLO_MS = 20
 
 
 def batching(options: dict[str, float]) -> str:
-    """What becomes of 200 requests per second: kept, or which option is wrong."""
+    """What becomes of 1,200 requests per second: kept, or which option is wrong."""
     largest, places = int(options["max_batch_size"]), int(options["max_ongoing_requests"])
     wait_s = options["batch_wait_timeout_s"]
-    if 1_000 * (ray_loads.batched(200, wait_s, largest, places).latency_s(0.99) or 0.0) <= BATCH_SLO_MS:
+    if 1_000 * (ray_loads.batched(1_200, wait_s, largest, places).latency_s(0.99) or 0.0) <= BATCH_SLO_MS:
         return "kept"
-    if places < largest:
-        return "no room for a batch"
-    return "too long" if wait_s > 0.015 else "too short"
+    if places < 2 * largest:
+        return "no room for two batches"
+    return "too long" if wait_s > 0.008 else "too short"
 
 
 batch_options = Exercise(
     "batch-options",
-    right={"max_batch_size": 16, "batch_wait_timeout_s": 0.012, "max_ongoing_requests": 32},
+    right={"max_batch_size": 16, "batch_wait_timeout_s": 0.006, "max_ongoing_requests": 32},
     mistakes=[
         (
-            {"max_batch_size": 16, "batch_wait_timeout_s": 0.012, "max_ongoing_requests": 5},
-            "A replica that may hold fewer requests than a batch has never fills one: raise `max_ongoing_requests`.",
+            {"max_batch_size": 16, "batch_wait_timeout_s": 0.006, "max_ongoing_requests": 5},
+            "A replica needs room for the batch at work and for the next one that forms: raise `max_ongoing_requests`.",
         ),
         (
-            {"max_batch_size": 16, "batch_wait_timeout_s": 0.004, "max_ongoing_requests": 32},
+            {"max_batch_size": 16, "batch_wait_timeout_s": 0.002, "max_ongoing_requests": 32},
             "The batches are too small for the rate, so they queue: a longer wait, or a larger batch.",
         ),
         (
-            {"max_batch_size": 16, "batch_wait_timeout_s": 0.04, "max_ongoing_requests": 32},
+            {"max_batch_size": 16, "batch_wait_timeout_s": 0.02, "max_ongoing_requests": 32},
             "The batches are large enough. The wait itself breaks the promise: a shorter one.",
         ),
     ],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
-from mlinfra import study
+from mlinfra import study, traffic
 from mlinfra.autoscaling import hpa, loop, vpa
-from mlinfra.course import data, loads, race
+from mlinfra.course import data, loads, measured, predicted, race
 from mlinfra.study import Arrow, Figure, Row
 
 Points = list[tuple[float, float]]
@@ -48,11 +49,11 @@ def flapping(noise: int, window: int) -> Figure:
         f"{name}: scale events {loads.scale_events(run)}, pod-hours {loads.pod_hours(run):.1f}"
         for name, run in runs.items()
     )
-    demand = in_cores(loads.noise(noise), runs["tolerance 0"])
+    each_minute = in_cores(loads.noise(noise), runs["tolerance 0"])[::4]
     return study.steps(
         "A noisy hour, with and without tolerance",
         f"Noise of {noise} % around 4 cores, down window {window} s. {costs}.",
-        Row("CPU demand, cores", {"demand": demand}, top=6, height=80),
+        Row("CPU demand each minute, cores", {"demand": each_minute}, top=6, height=80),
         *(Row(f"replicas, {name}", {name: over_time(run)}, top=20, height=100) for name, run in runs.items()),
     )
 
@@ -97,10 +98,10 @@ def cpu_or_queue() -> Figure:
 
 
 def burst(results: race.Results, cold_s: float) -> Figure:
-    """A minute of requests, the pods that serve them, and the requests in flight."""
-    ready = {name: [(float(t), float(n)) for t, _, n, _ in run.timeline] for name, run in results.items()}
-    flying = {name: [(float(t), float(n)) for t, _, _, n in run.timeline] for name, run in results.items()}
-    times = [t for t, *_ in next(iter(results.values())).timeline]
+    """A minute of requests, the pods that serve them, and the requests in flight, every 2 s."""
+    ready = {name: [(float(t), float(n)) for t, _, n, _ in run.timeline[::2]] for name, run in results.items()}
+    flying = {name: [(float(t), float(n)) for t, _, _, n in run.timeline[::2]] for name, run in results.items()}
+    times = [t for t, *_ in next(iter(results.values())).timeline[::2]]
     latencies = "; ".join(
         f"{name} p50 {run.latency_s(0.5):.1f} s, p99 {run.latency_s(0.99):.1f} s" for name, run in results.items()
     )
@@ -147,6 +148,131 @@ def tuned(target: float, least: int, window: int) -> Figure:
         f"({before.gpu_hours:.1f}), {run.errors} errors, {100 * run.attained(race.SLO_S):.1f} % within {race.SLO_S} s.",
         Row("requests per second", {"rate": rate}, top=20, height=80),
         Row("replicas that serve", {"yours": [(t / 60, n) for t, _, n, _ in run.timeline[::30]]}, top=20),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- measured GPUs
+
+
+def by_batch(values: dict[int, float]) -> Points:
+    """Points over the batch; each doubling is as wide as the one before."""
+    return [(math.log2(batch), value) for batch, value in values.items()]
+
+
+def batch_names(batches: Sequence[int]) -> dict[float, str]:
+    return {math.log2(batch): str(batch) for batch in batches}
+
+
+def dial() -> Figure:
+    """What one H100 answers by batch, and what three dials show of it."""
+    rows = {row["batch"]: row for row in measured.bert_batches()}
+
+    def line(column: str) -> Points:
+        return by_batch({batch: row[column] for batch, row in rows.items()})
+
+    first, last = rows[1], rows[64]
+    return study.steps(
+        "One H100 by batch: the work, and what its dials show",
+        f"From batches of 1 to batches of 64: {first['requests_per_s']:,.0f} to {last['requests_per_s']:,.0f} requests "
+        f"per second, GPU-Util {first['utilization_percent']:.0f} to {last['utilization_percent']:.0f} %, "
+        f"power {first['power_w']:.0f} to {last['power_w']:.0f} W.",
+        Row("requests per second", {"requests": line("requests_per_s")}, steps=False, top=20_000, height=110),
+        Row(
+            "%",
+            {"GPU-Util": line("utilization_percent"), "memory dial": line("memory_utilization_percent")},
+            steps=False,
+            top=100,
+            height=100,
+        ),
+        Row("power, W", {"power": line("power_w")}, {"limit 700 W": 700}, steps=False, top=800, height=90),
+        x_label="batch",
+        x_names=batch_names(list(rows)),
+    )
+
+
+def which_card() -> Figure:
+    """How many times as fast an H200 is as an H100, from the roofline and measured, by batch."""
+    by_work = {
+        "decoding, 512 tokens of context": {2**i: predicted.decoding_speed_up(2**i, 512) for i in range(9)},
+        "BERT": {2**i: predicted.bert_speed_up(2**i) for i in range(9)},
+    }
+    ranges = "; ".join(
+        f"{work} {min(each.measured for each in row.values()):.2f} to {max(each.measured for each in row.values()):.2f}"
+        for work, row in by_work.items()
+    )
+    return study.steps(
+        "An H200 instead of an H100: how many times as fast",
+        f"Measured, by batch: {ranges}.",
+        *(speed_up_row(work, row) for work, row in by_work.items()),
+        x_label="batch",
+        x_names=batch_names([2**i for i in range(9)]),
+    )
+
+
+def speed_up_row(work: str, row: dict[int, predicted.Beside]) -> Row:
+    lines = {
+        "roofline": by_batch({batch: each.predicted for batch, each in row.items()}),
+        "measured": by_batch({batch: each.measured for batch, each in row.items()}),
+    }
+    return Row(work, lines, steps=False, top=1.5, height=105)
+
+
+TOKENS_PER_S = {
+    "answers for 1 user": ("tokens_per_s", 1, 512),
+    "answers for 64 users": ("tokens_per_s", 64, 512),
+    "answers for 32 users with 8,192 tokens each": ("tokens_per_s", 32, 8192),
+    "reading prompts of 2,048 tokens": ("prefill_tokens_per_s", 1, 2048),
+}
+"""Kinds of work by name: the measured column, the batch and the tokens of context."""
+
+DEAREST = 8.0
+
+
+def dollars(work: str, h100: float, h200: float) -> Figure:
+    """What a million tokens of this work cost on both cards, at these prices an hour."""
+    column, batch, context_tokens = TOKENS_PER_S[work]
+    per_s = {card: predicted.decoding(card, batch, context_tokens)[column] for card in measured.CARDS}
+    cost = {
+        card: predicted.dollars_per_million(price, per_s[card])
+        for card, price in zip(measured.CARDS, (h100, h200), strict=True)
+    }
+    ratio = per_s["h200"] / per_s["h100"]
+    return study.bars(
+        f"What a million tokens cost: {work}",
+        f"{work[0].upper()}{work[1:]}: {cost['h100']:.3f} dollars per million tokens on the H100, {cost['h200']:.3f} "
+        f"on the H200. The H200 is {ratio:.2f} times as fast, cheaper below {ratio * h100:.2f} dollars an hour.",
+        {
+            f"H100, ${h100:.2f}": {"per million tokens": cost["h100"]},
+            f"H200, ${h200:.2f}": {"per million tokens": cost["h200"]},
+        },
+        "dollars",
+        top=predicted.dollars_per_million(DEAREST, min(per_s.values())),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- your own
+
+
+def stretches(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """The values in parts of so many, the last one shorter."""
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def replayed(run: loop.LoopSimulation, counts: traffic.RequestCounts) -> Figure:
+    """Traffic of the reader's own, minute by minute, and the replicas that an autoscaler starts for it."""
+    a_minute = max(1, round(60 / counts.bin_s))
+    rates = [sum(part) / (len(part) * counts.bin_s) for part in stretches(counts.counts, a_minute)]
+    rate = [(i * a_minute * counts.bin_s / 60, rate) for i, rate in enumerate(rates)]
+    desired = [(at_s / 60, wanted) for at_s, wanted, _, _ in run.timeline]
+    ready = [(at_s / 60, serving) for at_s, _, serving, _ in run.timeline]
+    flying = [(part[0][0] / 60, max(in_flight for *_, in_flight in part)) for part in stretches(run.timeline, 4)]
+    return study.steps(
+        "An HPA on recorded traffic",
+        f"{counts.requests:,} requests from {counts.start:%d %B %Y, %H:%M}. Latency p50 {run.latency_s(0.5):.1f} s, "
+        f"p99 {run.latency_s(0.99):.1f} s; {run.replica_s / 3600:.1f} pod-hours, {run.dollars:.2f} dollars.",
+        Row("requests per second", {"rate": rate}, height=70),
+        Row("replicas", {"desired": desired, "ready": ready}, height=100),
+        Row("most requests in flight", {"in flight": flying}, height=70),
     )
 
 

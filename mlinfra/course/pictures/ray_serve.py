@@ -10,8 +10,8 @@ from mlinfra.ray_serve.router import RouterSimulation, simulate
 from mlinfra.study import Arrow, Figure, Row, diagram, steps
 
 RATES = range(50, 451, 25)
-WAITS_MS = range(0, 61, 4)
-LATENCY_TOP_MS, QUEUE_TOP, REPLICAS_TOP = 300, 1_000, 12
+WAITS_MS = range(0, 21)
+LATENCY_TOP_MS, BATCH_TOP_MS, QUEUE_TOP, REPLICAS_TOP = 300, 50, 1_000, 12
 
 
 def actors() -> Figure:
@@ -79,7 +79,7 @@ def stages(ingress: int, encoders: int) -> Figure:
     return steps(
         "Latency at each arrival rate",
         text,
-        Row(f"latency, ms (cut off at {LATENCY_TOP_MS})", _quantiles(outcomes), steps=False, top=LATENCY_TOP_MS),
+        _latency(outcomes, LATENCY_TOP_MS),
         Row("encoders busy, %", {"busy": busy}, {"70 %": 70}, steps=False, height=90, top=100),
         x_label="requests per second",
     )
@@ -89,12 +89,12 @@ def _three(per_s: float, ingress: int, encoders: int) -> RouterSimulation:
     return simulate(ray_loads.three_stages(ingress, encoders=encoders), ray_loads.poisson(per_s, 2_000))
 
 
-def _quantiles(outcomes: dict[int, RouterSimulation]) -> dict[str, list[tuple[float, float]]]:
+def _latency(outcomes: dict[int, RouterSimulation], top_ms: int) -> Row:
     """p50 and p99 in milliseconds, cut off at the end of the axis."""
     lines = {}
     for name, fraction in (("p50", 0.5), ("p99", 0.99)):
-        lines[name] = [(float(at), min(_ms(outcome, fraction), LATENCY_TOP_MS)) for at, outcome in outcomes.items()]
-    return lines
+        lines[name] = [(float(at), min(_ms(outcome, fraction), top_ms)) for at, outcome in outcomes.items()]
+    return Row(f"latency, ms (cut off at {top_ms})", lines, steps=False, top=top_ms)
 
 
 def _ms(outcome: RouterSimulation, fraction: float) -> float:
@@ -121,7 +121,7 @@ def batches(per_s: int, largest: int) -> Figure:
     return steps(
         "Latency at each wait of a batch",
         text,
-        Row(f"latency, ms (cut off at {LATENCY_TOP_MS})", _quantiles(outcomes), steps=False, top=LATENCY_TOP_MS),
+        _latency(outcomes, BATCH_TOP_MS),
         Row("requests in a mean batch", {"mean": sizes}, steps=False, height=90, top=32),
         x_label="batch_wait_timeout_s, in ms",
     )

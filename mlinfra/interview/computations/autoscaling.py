@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mlinfra.autoscaling import hpa, knative, vpa
+from mlinfra.course import measured, predicted
 from mlinfra.interview.computations.computed import Numbers
 from mlinfra.manifest import ObjectReference
 
@@ -129,3 +130,29 @@ def slo_and_cost() -> Numbers:
         "saved": 0.60 * month_h * per_hour,
     }
     return Numbers(round(at_30, 2), named)
+
+
+def which_card() -> Numbers:
+    """Dollars for a million tokens on an H200 that decodes for 64 users."""
+    per_hour = {"h100": 3.0, "h200": 3.9}
+    cost = {
+        card: predicted.dollars_per_million(per_hour[card], predicted.decoding(card, 64, 512)["tokens_per_s"])
+        for card in measured.CARDS
+    }
+    decoding = predicted.decoding_speed_up(64, 512)
+    weights_gb = 16.06
+    named = {
+        "predicted": decoding.predicted,
+        "gain": decoding.measured,
+        "per_s": predicted.decoding("h200", 64, 512)["tokens_per_s"],
+        "dollars": cost["h200"],
+        "before": cost["h100"],
+        "even": per_hour["h100"] * decoding.measured,
+        "prefill": predicted.prefill_speed_up(2048).measured,
+        "bert": predicted.bert_speed_up(64).measured,
+        "long": predicted.decoding_speed_up(32, 8192).measured,
+        "many": predicted.decoding_speed_up(256, 512).measured,
+        "room": (141 - weights_gb) / (80 - weights_gb),
+        "bandwidth": 4.8 / 3.35,
+    }
+    return Numbers(round(cost["h200"], 3), named)

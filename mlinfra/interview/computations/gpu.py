@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from mlinfra.course import predicted, shared_gpu
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, mig, profile, sharing
 from mlinfra.interview.computations.computed import Numbers
 
@@ -101,6 +102,10 @@ def sharing_a_gpu() -> Numbers:
         "promised_gib": sharing.Sharing("mps", 10).memory_gib(80),
         "smallest_gib": mig.profiles("A100-80GB")["1g"].memory_gib,
         "survives_as": isolating[0].upper(),
+        "eight_in_turns": shared_gpu.throughput("time-slicing", 8, 1),
+        "eight_under_mps": shared_gpu.throughput("mps", 8, 1),
+        "beside_in_turns": predicted.beside_a_neighbour("time-slicing", 256).measured,
+        "beside_under_mps": predicted.beside_a_neighbour("mps", 256).measured,
     }
     return Numbers(node_takes, named)
 

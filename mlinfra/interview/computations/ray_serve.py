@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mlinfra.course import measured, ray_loads
 from mlinfra.interview.computations.computed import Numbers
 from mlinfra.ray_serve import autoscaling, router
 
@@ -36,15 +37,17 @@ def ray_targets() -> Numbers:
 
 
 def three_stages() -> Numbers:
-    """Replicas of the second stage for 300 requests per second at 70 %."""
-    times_s = {"first": 0.005, "second": 0.040, "ingress": 0.010}
-    erlangs = {stage: 300 * seconds for stage, seconds in times_s.items()}
+    """Replicas of the second stage for 400 requests per second at 70 %."""
+    times_s = {"first": 0.006, "second": 0.050, "ingress": 0.004}
+    erlangs = {stage: 400 * seconds for stage, seconds in times_s.items()}
     sized = {stage: math.ceil(work / 0.7) for stage, work in erlangs.items()}
+    in_ingress = 400 * sum(times_s.values())
     named = {
         "erlangs": erlangs,
         "sized": sized,
-        "in_ingress": 300 * sum(times_s.values()),
+        "in_ingress": in_ingress,
         "accepted": sized["ingress"] * 5,
+        "ingress_by_places": math.ceil(in_ingress / 0.7 / 5),
     }
     return Numbers(sized["second"], named)
 
@@ -65,6 +68,34 @@ def dynamic_batching() -> Numbers:
         "default_limit": p99_ms(0.02, max_ongoing_requests=5),
     }
     return Numbers(at_most[16], named)
+
+
+def largest_batch() -> Numbers:
+    """The smallest power of 2 as the largest batch for 1,000 requests per second at 80 %, float32 on one H100."""
+    rows = {row["batch"]: row for row in measured.bert_batches(dtype="float32")}
+    times_s = {batch: row["p50_ms"] / 1000 for batch, row in rows.items()}
+    at_most = {batch: round(batch / seconds) for batch, seconds in times_s.items()}
+    needed = round(1000 / 0.8)
+
+    def simulated(largest: int, per_s: int = 1000) -> router.RouterSimulation:
+        batching = router.Batching(largest, when_free=True)
+        model = router.Stage("m", lambda size, _: times_s[1 << (size - 1).bit_length()], 1, 10**9, batching=batching)
+        return router.simulate([model], ray_loads.poisson(per_s, 4000))
+
+    quiet = simulated(32, per_s=100).batches["m"]
+    named = {
+        "at_most": at_most,
+        "needed": needed,
+        "busy_at_4": 100 * 1000 / at_most[4],
+        "tails": {largest: 1000 * (simulated(largest).latency_s(0.99) or math.inf) for largest in (4, 8, 32)},
+        "quiet_batch": sum(quiet) / len(quiet),
+        "growth": 100 * (at_most[32] / at_most[8] - 1),
+        "slower": times_s[32] / times_s[8],
+        "dial": {batch: row["utilization_percent"] for batch, row in rows.items()},
+        "watts": {batch: row["power_w"] for batch, row in rows.items()},
+        "bfloat16_times": 1000 * times_s[8] / {row["batch"]: row["p50_ms"] for row in measured.bert_batches()}[8],
+    }
+    return Numbers(min(batch for batch, per_s in at_most.items() if per_s >= needed), named)
 
 
 def rayservice_upgrade() -> Numbers:

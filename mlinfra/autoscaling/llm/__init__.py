@@ -1,0 +1,24 @@
+"""A server of a language model that batches continuously, as vLLM's V1 scheduler decides.
+
+`config` has the settings, `requests` what is sent, `blocks` the KV cache, `scheduler` the step (the definition),
+`stretch` a fast way through many steps of decoding, `server` the time, and `results` what comes out.
+"""
+
+from mlinfra.autoscaling.llm.config import LLMConfig, batch_defaults, kv_blocks, kv_bytes_per_token, max_concurrency
+from mlinfra.autoscaling.llm.requests import LLMRequest
+from mlinfra.autoscaling.llm.results import LLMSimulation, RequestTimes, ServerStep
+from mlinfra.autoscaling.llm.server import LLMServer, simulate
+
+__all__ = [
+    "LLMConfig",
+    "LLMRequest",
+    "LLMServer",
+    "LLMSimulation",
+    "RequestTimes",
+    "ServerStep",
+    "batch_defaults",
+    "kv_blocks",
+    "kv_bytes_per_token",
+    "max_concurrency",
+    "simulate",
+]
