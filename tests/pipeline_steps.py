@@ -52,6 +52,10 @@ def fit(data: Input[Dataset], failures: int, model: Output[Model]) -> float:
     return len(Path(data.path).read_text()) / 100
 
 
+def double(number: int) -> int:
+    return 2 * number
+
+
 def die(how: str, data: Output[Dataset]) -> None:
     """Ends in the middle of its output, as the kernel, the interpreter or the program itself may end it."""
     import os
@@ -92,7 +96,7 @@ def tell(status: PipelineTaskFinalStatus) -> None:
 
 
 MAKE, READ, FIT, SIZE, TELL, DIE = (component(function) for function in (make, read, fit, size, tell, die))
-TAKE, LARGEST = component(take), component(largest)
+TAKE, LARGEST, DOUBLE = component(take), component(largest), component(double)
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
@@ -171,6 +175,30 @@ def loop(count: int = 3) -> None:
     with dsl.ParallelFor([2, 1, 3], parallelism=2) as factor:
         taken = TAKE(data=made.output, factor=factor)
     LARGEST(sizes=dsl.Collected(taken.output))
+
+
+@dsl.pipeline(name="branches")
+def branches(limit: int = 3, numbers: list[int] = [1, 2]) -> None:  # noqa: B006
+    """Conditions on a parameter, on an item of a loop and on a task; and one of three tasks."""
+    first = DOUBLE(number=1)
+    with dsl.ParallelFor(numbers) as number, dsl.If(number == limit):
+        DOUBLE(number=number)
+    with dsl.If(first.output > 2):
+        large = DOUBLE(number=2)
+    with dsl.Elif(first.output > 1):
+        small = DOUBLE(number=3)
+    with dsl.Else():
+        none = DOUBLE(number=4)
+    DOUBLE(number=dsl.OneOf(large.output, small.output, none.output))
+
+
+@dsl.pipeline(name="wide")
+def wide() -> None:
+    many = [DOUBLE(number=number) for number in range(12)]
+    DOUBLE(number=12).after(*many)
+    for each in many[:3]:
+        for number in range(8):
+            DOUBLE(number=number).after(each)
 
 
 COURSE = KubeflowPipeline.compiled(training_pipeline)

@@ -232,6 +232,27 @@ def test_a_chart_that_does_not_render_to_objects_is_refused(template: str, chart
     assert text.startswith("refused  Chart/hello")
 
 
+def test_validate_reads_both_documents_of_a_compiled_pipeline(tmp_path: Path, said: Said) -> None:
+    code, text, _ = said("validate", EXAMPLES / "pipeline.yaml")
+    assert code == 0
+    assert text.startswith("accepted  Pipeline/sales-forecast")
+    assert "tasks[fit].tolerations: not given" in text
+    ir = yaml.safe_load((EXAMPLES / "pipeline.yaml").read_text("utf-8"))
+    tolerations = {"exec-fit": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": tolerations}}}}
+    assert "tolerations" not in said("validate", written(tmp_path, ir, platform))[1]
+    ir["root"]["dag"]["tasks"]["read-sales"]["dependentTasks"] = ["read-sales"]
+    assert "a circle never starts" in said("validate", written(tmp_path, ir))[1]
+
+
+@pytest.mark.parametrize("broken", [3, {}, {"components": {"a": 3}, "root": {"dag": 4}}], ids=str)
+def test_validate_refuses_what_is_no_compiled_pipeline(broken: object, tmp_path: Path, said: Said) -> None:
+    document = {"pipelineInfo": {"name": "x"}, **(broken if isinstance(broken, dict) else {"components": broken})}
+    code, text, _ = said("validate", written(tmp_path, document))
+    assert code == 1
+    assert "pipelineInfo: the file is no compiled pipeline" in text
+
+
 @pytest.mark.skipif(find_spec("helm_python") is None, reason="no Helm")
 @pytest.mark.parametrize("values", ["[1]", "a: 1\n---\nb: 2\n", "a: {", None])
 def test_values_that_are_no_map_cannot_be_used(values: str | None, chart: Path, tmp_path: Path, said: Said) -> None:

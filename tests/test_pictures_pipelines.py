@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
-from pipeline_steps import COURSE, COURSE_WORKFLOW, loop
+from pipeline_steps import COURSE, COURSE_WORKFLOW, branches, loop, wide
 
 from mlinfra.course import compiled_file, plans
 from mlinfra.course.pictures import pipelines as pictures
@@ -29,6 +30,12 @@ def test_the_graph_has_each_task_what_it_passes_and_the_condition() -> None:
 def test_the_graph_of_a_loop_says_how_often() -> None:
     shown = texts(pictures.graph(KubeflowPipeline.compiled(loop)).svg)
     assert {"data, for each of 3 items", "Output, collected"} <= set(shown)
+
+
+@pytest.mark.parametrize("function", [branches, wide], ids=lambda each: str(each.name))
+def test_the_graph_of_a_large_pipeline_has_every_task(function: Any) -> None:
+    pipeline = KubeflowPipeline.compiled(function)
+    assert {task.name for task in pipeline.tasks} <= set(texts(pictures.graph(pipeline).svg))
 
 
 def test_the_tree_counts_the_pods_of_a_run() -> None:

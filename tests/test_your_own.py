@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import runpy
 import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -33,6 +34,8 @@ def commands() -> dict[str, str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_page_prints_what_stands_there(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "chart" in command:
+        pytest.importorskip("helm_python")
     monkeypatch.chdir(ROOT)
     assert printed(command) == commands()[command]
 
@@ -55,6 +58,15 @@ def test_every_example_is_used() -> None:
     text = PAGE.read_text("utf-8")
     unused = [path.name for path in (ROOT / "examples").iterdir() if path.name not in text]
     assert unused == ["serve_config.yaml"], "which the replay of a Ray Serve configuration reads"
+
+
+def test_the_compiled_pipeline_is_that_of_its_source(tmp_path: Path) -> None:
+    compiler = pytest.importorskip("kfp.compiler")
+    source = runpy.run_path(str(ROOT / "examples" / "pipeline.py"))
+    compiler.Compiler().compile(source["sales_forecast"], str(tmp_path / "pipeline.yaml"))
+    comment = r"(?:# .*pipeline\.py .*\n)+"
+    stored = (ROOT / "examples" / "pipeline.yaml").read_text("utf-8")
+    assert re.sub(comment, "", stored, count=1) == (tmp_path / "pipeline.yaml").read_text("utf-8")
 
 
 if __name__ == "__main__":

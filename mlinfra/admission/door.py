@@ -47,6 +47,10 @@ def validate(obj: Manifest) -> list[Problem | ApiWarning]:
         from mlinfra.admission import serve
 
         return [*serve.validate(obj)]
+    if "pipelineInfo" in obj and "kind" not in obj:  # a pipeline that KFP's SDK compiled
+        from mlinfra.admission import kfp
+
+        return [*kfp.verdict(obj)]
     if "kind" not in obj and {"mig-configs", "sharing", "flags"} & obj.keys():  # one of mig-parted or a device plugin
         from mlinfra.admission import gpu_config
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlinfra.admission.common import pinned_image
-from mlinfra.admission.nouns.pipelines import dags
-from mlinfra.admission.rules import Field, Problem
+from mlinfra.admission.nouns.pipelines import compiled_pipeline, dags
+from mlinfra.admission.rules import ApiWarning, Field, Problem
 from mlinfra.manifest import Manifest
 
 PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]")
@@ -31,6 +31,15 @@ def pitfalls(ir: Manifest, platform: Manifest | None = None) -> list[Problem]:
                 placement = placements.get(label, {})
                 problems += _task(f"tasks[{name}]", task, component, container, placement)
     return sorted(problems, key=lambda problem: problem.path)
+
+
+def verdict(pipeline: Manifest) -> list[Problem | ApiWarning]:
+    """What could never run is refused, and pitfalls are warnings; both documents of the file stand in one mapping."""
+    try:
+        problems = list(compiled_pipeline(Field({"ir": pipeline, "platform": pipeline})))
+        return [*problems, *(ApiWarning(*pitfall) for pitfall in pitfalls(pipeline, pipeline))]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return [Problem("pipelineInfo", f"the file is no compiled pipeline of KFP's SDK 2: {error!r}")]
 
 
 def _task(

@@ -1,4 +1,4 @@
-"""`mlinfra validate`: the verdict of the server, webhook or controller on every object."""
+"""`mlinfra validate`: the verdict of the server, webhook or controller on every object; pitfalls of a pipeline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Report:
 def verdicts(path: str, values: list[str]) -> list[dict[str, Any]]:
     """One for each object of a file or chart; Helm may already refuse the chart."""
     if path == "-" or not Path(path).is_dir():
-        return [{"file": path, **verdict(obj)} for obj in read(path)]
+        return [{"file": path, **verdict(obj)} for obj in whole_pipelines(read(path))]
     from mlinfra.helm.engine import HelmFailed
 
     chart = rendered(Path(path), values)
@@ -45,6 +45,17 @@ def verdicts(path: str, values: list[str]) -> list[dict[str, Any]]:
         return [{"file": path, **verdict(obj)} for obj in chart]
     except (HelmFailed, ValueError) as refusal:
         return [{"file": path, "kind": "Chart", "name": Path(path).name, "problems": [str(refusal)], "warnings": []}]
+
+
+def whole_pipelines(documents: list[Manifest]) -> list[Manifest]:
+    """The objects; the second document of a compiled pipeline, its `platforms`, joins the first."""
+    objects: list[Manifest] = []
+    for document in documents:
+        if objects and "pipelineInfo" in objects[-1] and document.keys() == {"platforms"}:
+            objects[-1] = {**objects[-1], **document}
+        else:
+            objects.append(document)
+    return objects
 
 
 def rendered(folder: Path, values: list[str]) -> Iterator[Manifest]:
@@ -95,9 +106,10 @@ def overlaid(below: Manifest, above: Manifest) -> Manifest:
 def verdict(obj: Manifest) -> dict[str, Any]:
     """What is refused, and what is accepted with a word, such as that it was checked by its schema alone."""
     found = validate(obj)
-    name = str(obj.get("metadata", {}).get("name", "")) if isinstance(obj.get("metadata"), dict) else ""
+    about = obj.get("pipelineInfo" if "pipelineInfo" in obj and "kind" not in obj else "metadata")
+    name = str(about.get("name", "")) if isinstance(about, dict) else ""
     return {
-        "kind": str(obj.get("kind", "")),
+        "kind": str(obj.get("kind", "Pipeline" if "pipelineInfo" in obj else "")),
         "name": name,
         "problems": [str(each) for each in found if isinstance(each, Problem)],
         "warnings": [str(each) for each in found if isinstance(each, ApiWarning)],

@@ -1,5 +1,6 @@
 """Where notebook 03 runs its pipelines, and the small pipeline that shows what a cache cannot see."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from mlinfra.pipelines import local
 
 _temporary = tempfile.TemporaryDirectory()  # gone when Python stops
 FOLDER = Path(_temporary.name)
+
+
+def emptied(name: str) -> Path:
+    """The folder of this name, without what an earlier run left in it."""
+    place = FOLDER / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    return place
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from dataclasses import replace
 
 from mlinfra import study
 from mlinfra.course.plans import MIN, fan_out, minutes, nine_steps
@@ -11,6 +13,7 @@ from mlinfra.pipelines import CompiledTask, KubeflowPipeline, Source, argo
 from mlinfra.pipelines.timing import Preemptible, schedule
 
 HOUR = 3600
+WIDEST_ROW = 75  # characters, with the frames of the boxes
 COMPARISON = re.compile(r"inputs\.parameter_values\['pipelinechannel--(.+?)-(\w+)'\]")
 
 
@@ -19,13 +22,15 @@ def graph(pipeline: KubeflowPipeline) -> study.Figure:
     body = [task for task in pipeline.tasks if not task.is_exit]
     depths = _depths(pipeline)
     layers = {
-        str(depth + 1): [task.name for task in body if depths[task.name] == depth] for depth in set(depths.values())
+        f"{depth + 1}{' ' * i}": row
+        for depth in sorted(set(depths.values()))
+        for i, row in enumerate(_rows([task.name for task in body if depths[task.name] == depth]))
     }
     arrows = [
         study.Arrow(source.task, task.name, _passed(source, task, pipeline))
         for task in body
         for source in dict.fromkeys(task.sources.values())
-        if source.task
+        if source.task in depths  # and not a group of tasks, as with `dsl.OneOf`
     ]
     arrows += [study.Arrow(*pair, f"if {text}", dashed=True) for pair, text in _gates(body).items()]
     exits = [task.name for task in pipeline.tasks if task.is_exit]
@@ -34,7 +39,15 @@ def graph(pipeline: KubeflowPipeline) -> study.Figure:
         arrows += [study.Arrow(body[-1].name, name, "whatever happened", dashed=True) for name in exits]
     order = ", ".join(task.name for task in pipeline.tasks)
     said = f"The tasks of {pipeline.name}, in an order in which they can run: {order}."
-    return study.diagram(f"The pipeline {pipeline.name}", said, layers, arrows)
+    return _roomiest(f"The pipeline {pipeline.name}", said, layers, arrows)
+
+
+def _roomiest(title: str, said: str, layers: dict[str, list[str]], arrows: list[study.Arrow]) -> study.Figure:
+    """The diagram; of a large pipeline without labels, or without arrows."""
+    for fewer in (arrows, [replace(arrow, label="") for arrow in arrows]):
+        with contextlib.suppress(ValueError):
+            return study.diagram(title, said, layers, fewer)
+    return study.diagram(f"{title}, too large for its arrows", said, layers, [])
 
 
 def _depths(pipeline: KubeflowPipeline) -> dict[str, int]:
@@ -46,12 +59,23 @@ def _depths(pipeline: KubeflowPipeline) -> dict[str, int]:
     return depths
 
 
+def _rows(names: list[str]) -> list[list[str]]:
+    """The names in rows that a picture is wide enough for."""
+    rows: list[list[str]] = [[]]
+    for name in names:
+        if rows[-1] and sum(max(14, len(each) + 7) for each in [*rows[-1], name]) > WIDEST_ROW:
+            rows.append([])
+        rows[-1].append(name)
+    return rows
+
+
 def _gates(tasks: list[CompiledTask]) -> dict[tuple[str, str], str]:
     """For each task under a condition the task whose output is compared, and the comparison."""
     gates = {}
+    names = {task.name for task in tasks}
     for task in tasks:
         for condition in task.conditions:
-            if compared := COMPARISON.search(condition):
+            if (compared := COMPARISON.search(condition)) and compared[1] in names:
                 gates[compared[1], task.name] = COMPARISON.sub(compared[2], condition)
     return gates
 
