@@ -415,3 +415,8 @@ def test_arguments_of_a_builder_are_read_back() -> None:
     built = replace(BERT_APPLICATION, args={"batching": True})
     assert built.manifest()["args"] == {"batching": True}
     assert Application.of(built.manifest()).args == {"batching": True}
+
+
+def test_null_in_a_deployment_is_a_field_that_is_not_given() -> None:
+    entry = {"name": "Encoder", "ray_actor_options": None, "num_replicas": None, "autoscaling_config": None}
+    assert Deployment.of(entry) == Deployment("Encoder")

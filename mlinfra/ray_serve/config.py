@@ -39,7 +39,8 @@ class Deployment:
 
     @classmethod
     def of(cls, manifest: Manifest, calls: Sequence[str] = ()) -> Deployment:
-        """An entry of the file; whom it calls stands in the code."""
+        """An entry of the file, where null is a field that is not given; whom it calls stands in the code."""
+        manifest = decoded(manifest)
         return cls(
             manifest["name"],
             manifest.get("num_replicas"),
