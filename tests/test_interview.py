@@ -189,6 +189,8 @@ ANSWERS: dict[str, dict[str, object]] = {
         "promised_gib": 8.0,
         "survives_as": "MIG",
         "smallest_gib": 9.62,
+        "context_mib": 617.5625,
+        "contexts_gib": 6.03088,
         "eight_in_turns": 1543.0,  # of the measured tables
         "eight_under_mps": 4243.3,
         "beside_in_turns": 2.948,

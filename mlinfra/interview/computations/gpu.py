@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from mlinfra.course import predicted, shared_gpu
+from mlinfra.course import measured, predicted, shared_gpu
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, mig, profile, sharing
 from mlinfra.interview.computations.computed import Numbers
 
@@ -97,11 +97,14 @@ def sharing_a_gpu() -> Numbers:
     """Pods that a node of 8 GPUs takes with 10 time-slicing replicas of each."""
     node_takes = sum(sharing.Sharing("timeSlicing", 10).devices(8).values())
     isolating = sharing.which(lambda technique: technique.faults_stay_inside)
+    context_mib = measured.cold_start()[0]["context_mib"]
     named = {
         "node_takes": node_takes,
         "promised_gib": sharing.Sharing("mps", 10).memory_gib(80),
         "smallest_gib": mig.profiles("A100-80GB")["1g"].memory_gib,
         "survives_as": isolating[0].upper(),
+        "context_mib": context_mib,
+        "contexts_gib": 10 * context_mib / 1024,
         "eight_in_turns": shared_gpu.throughput("time-slicing", 8, 1),
         "eight_under_mps": shared_gpu.throughput("mps", 8, 1),
         "beside_in_turns": predicted.beside_a_neighbour("time-slicing", 256).measured,
