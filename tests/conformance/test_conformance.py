@@ -19,6 +19,7 @@ import manifest_adapter
 import mig_adapter
 import pytest
 import ray_serve_adapter
+import tas_adapter
 import vpa_adapter
 
 Case = dict[str, Any]
@@ -39,6 +40,7 @@ ADAPTERS = {
     "preemption.json": gpu_adapter,
     "ray_serve.json": ray_serve_adapter,
     "strategic_merge.json": helm_adapter,
+    "tas_assignment.json": tas_adapter,
     "vpa_histogram.json": vpa_adapter,
     "vpa_recommender.json": vpa_adapter,
 }
@@ -47,7 +49,6 @@ ADAPTERS = {
 PLANNED = (
     "dra_allocation.json",
     "node_autoscaling.json",
-    "tas_assignment.json",
 )
 """Files whose room is not built yet: a reported skip each."""
 

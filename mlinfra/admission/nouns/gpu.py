@@ -97,6 +97,23 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
         yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
 
 
+# --------------------------------------------------------------------------------------------------------- topology
+
+
+def one_mode(request: Field) -> Iterator[Problem]:
+    """Kueue's `tas_validation.go`: the annotations exclude each other, and slices have a level."""
+    modes = [name for name in ("required", "preferred", "unconstrained") if request[name].value]
+    if len(modes) > 1:
+        yield request[modes[1]].invalid(f"must not be set beside {modes[0]}")
+    if request["slice_size"].value and not request["slice_level"].value:
+        yield request["slice_level"].required("slice_size is set")
+
+
+def amounts_of_a_pod(pod_set: Field) -> Iterator[Problem]:
+    for amount in pod_set["requests"].each():
+        yield from whole(0, 2**63 - 1)(amount)
+
+
 # ------------------------------------------------------------------------------------- what a noun of ours cannot hold
 
 REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in ("required", "preferred"))
@@ -160,4 +177,6 @@ RULES: Mapping[str, Check] = {
     "FlavorUsage": known_queues,
     "Sharing": sharing,
     "PodShape": pod_shape,
+    "PodSetTopologyRequest": one_mode,
+    "PodSet": amounts_of_a_pod,
 }
