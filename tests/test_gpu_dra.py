@@ -102,6 +102,21 @@ def test_a_pod_that_asks_for_gpus_as_always_gets_a_claim() -> None:
     assert claim_of_extended_resources("pod", {"cpu": 4}, CLASSES.values()) is None
 
 
+def test_a_taint_without_effect_keeps_nobody_away_and_one_is_not_true() -> None:
+    informed, kept = Device("a", {"numa": 1}, taints=(DeviceTaint("k", effect="None"),)), Device("b", {"numa": True})
+    pool = DevicePool("n", ANY.driver, (informed, kept, Device("c", {"numa": None})))
+    assert names(allocate([ResourceClaim("c", (DeviceRequest("r", ANY),))], [pool])) == ["a"]
+    for count in (2, 3):
+        assert allocate([ResourceClaim("c", (DeviceRequest("r", ANY, count),), ("numa",))], [pool]) is None
+    true = DeviceRequest("r", ANY, selectors=(AttributeEquals("numa", True),))
+    assert names(allocate([ResourceClaim("c", (true,))], [pool])) == ["b"]
+    large = DeviceRequest("r", ANY, selectors=(CapacityAtLeast("memory", "1Gi"),))
+    sizes = DevicePool(
+        "n", ANY.driver, (Device("a", capacity={"memory": "1G"}), Device("b", capacity={"memory": "2Gi"}))
+    )
+    assert names(allocate([ResourceClaim("c", (large,))], [sizes])) == ["b"]
+
+
 # ------------------------------------------------------------------------------------------------------- errors
 
 

@@ -199,7 +199,7 @@ def find_topology_assignment(snapshot: TASFlavorSnapshot, pod_set: PodSet) -> To
     if reason := what_is_missing(levels, pod_set.topology):
         return TopologyAssignment(reason=reason)
     slice_level = levels.index(pod_set.topology.slice_level or levels[-1])
-    search = Search(snapshot, pod_set, slice_level)
+    search = TopologySearch(snapshot, pod_set, slice_level)
     fit = find_level_with_fit_domains(search, levels.index(requested_level(levels, pod_set.topology)))
     if isinstance(fit, str):
         return TopologyAssignment(reason=fit)
@@ -231,7 +231,7 @@ def requested_level(levels: Sequence[str], request: PodSetTopologyRequest) -> st
     return request.required or request.preferred or levels[0 if request.slice_level else -1]
 
 
-class Search:
+class TopologySearch:
     """Phase 1: how many pods and whole slices fit into each domain, from the free capacity of the lowest ones up."""
 
     def __init__(self, snapshot: TASFlavorSnapshot, pod_set: PodSet, slice_level: int) -> None:
@@ -281,7 +281,7 @@ class Search:
         return sorted(domains, key=lambda domain: (sign * domain.slice_count, domain.pod_count, domain.values))
 
 
-def find_level_with_fit_domains(search: Search, level: int) -> tuple[int, list[Domain]] | str:
+def find_level_with_fit_domains(search: TopologySearch, level: int) -> tuple[int, list[Domain]] | str:
     """Phase 2a: one domain with room for all, at this level or, where it is only preferred, above; else several.
 
     The reason when one is required and none is large enough, or when all of them together are too small.
@@ -299,7 +299,7 @@ def find_level_with_fit_domains(search: Search, level: int) -> tuple[int, list[D
     return several_domains(search, level, domains)
 
 
-def several_domains(search: Search, level: int, domains: Sequence[Domain]) -> tuple[int, list[Domain]] | str:
+def several_domains(search: TopologySearch, level: int, domains: Sequence[Domain]) -> tuple[int, list[Domain]] | str:
     """One after the other until there is room for all."""
     chosen = list(portions(search, domains, search.pod_set.slice_count))
     fitting = sum(slices for _, slices in chosen)
@@ -308,7 +308,7 @@ def several_domains(search: Search, level: int, domains: Sequence[Domain]) -> tu
     return level, [domain for domain, _ in chosen]
 
 
-def portions(search: Search, domains: Sequence[Domain], slices: int) -> Iterator[tuple[Domain, int]]:
+def portions(search: TopologySearch, domains: Sequence[Domain], slices: int) -> Iterator[tuple[Domain, int]]:
     """The domains in turn with the slices that each takes; a best fit puts the last ones into the tightest domain."""
     for i, domain in enumerate(domains):
         if slices <= 0:
@@ -324,7 +324,9 @@ def find_best_fit_domain(domains: Sequence[Domain], slices: int) -> Domain:
     return min((domain for domain in domains if domain.slice_count >= slices), key=lambda domain: domain.slice_count)
 
 
-def update_counts_to_minimum(search: Search, domains: Sequence[Domain], slices: int, slice_size: int) -> list[Domain]:
+def update_counts_to_minimum(
+    search: TopologySearch, domains: Sequence[Domain], slices: int, slice_size: int
+) -> list[Domain]:
     """Phase 2b: the domains that are needed for so many slices, each with what is assigned to it."""
     chosen = list(portions(search, domains, slices))
     for domain, portion in chosen:
@@ -332,13 +334,13 @@ def update_counts_to_minimum(search: Search, domains: Sequence[Domain], slices: 
     return [domain for domain, _ in chosen]
 
 
-def choose_among_all_children(search: Search, parents: Iterable[Domain]) -> list[Domain]:
+def choose_among_all_children(search: TopologySearch, parents: Iterable[Domain]) -> list[Domain]:
     """Above the level of slices: the fewest children of all chosen domains together, whatever each parent was given."""
     children = search.sorted_domains(child for parent in parents for child in parent.children)
     return update_counts_to_minimum(search, children, search.pod_set.slice_count, search.request.pods_a_slice)
 
 
-def choose_children_for_pods(search: Search, parent: Domain) -> list[Domain]:
+def choose_children_for_pods(search: TopologySearch, parent: Domain) -> list[Domain]:
     """From the level of slices down: the fewest children for the pods of this parent, one by one."""
     children = search.sorted_domains(parent.children)
     for child in children:
@@ -353,7 +355,7 @@ def build_assignment(topology: Topology, domains: Iterable[Domain]) -> TopologyA
     return TopologyAssignment(topology.levels[first:], tuple((values[first:], pods) for values, pods in taken))
 
 
-def not_fit_message(search: Search, fitting: int) -> str:
+def not_fit_message(search: TopologySearch, fitting: int) -> str:
     """Upstream's words: how much of the request fits, and what excludes domains altogether."""
     slices, unit = search.pod_set.slice_count, "pod" if search.request.pods_a_slice == 1 else "slice"
     fits = f"allows to fit only {fitting} out of" if fitting else "doesn't allow to fit any of"
