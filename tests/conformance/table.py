@@ -53,7 +53,7 @@ KNOWN_DIFFERENCES = [
     "Argo: order in a containerSet, a resource's manifest and the inside of inline templates are not linted.",
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
-    "Scheduler: a gang is placed as a whole or not at all; it never preempts, and no placement is preferred for it.",
+    "Scheduler: a gang is placed whole or not at all; it preempts where switched on; no topology is preferred for it.",
     "Kueue: topologies without leaders, slices of several layers, preferred affinity, failed nodes, taints, selectors.",
     "DRA: one node at a time; no consumable capacity, admin access or distinctAttribute; three forms of CEL.",
     "DRA: where a selector asks for an attribute that a device lacks, upstream stops with an error; here: no match.",

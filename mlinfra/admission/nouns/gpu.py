@@ -99,6 +99,21 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
         yield milli.invalid(f"must be {WHOLE_GPU if gpus else 0} for {gpus} GPUs")
 
 
+# ------------------------------------------------------------------------------------------------------------ gangs
+
+
+def pods_of_a_group(group: Field) -> Iterator[Problem]:
+    """Single pods, each under a name of its own."""
+    names = [pod.name for pod in group["pods"].value]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("pods", f'Duplicate value: "{name}"')
+    for i, pod in enumerate(group["pods"].value):
+        if pod.gang_size != 1:
+            yield Field(pod.gang_size, f"pods[{i}].gang_size").invalid(
+                "must be 1: request.pods() are the pods of a gang"
+            )
+
+
 # --------------------------------------------------------------------------------------------------------- topology
 
 
@@ -256,6 +271,7 @@ RULES: Mapping[str, Check] = {
     "FlavorUsage": known_queues,
     "Sharing": sharing,
     "PodShape": pod_shape,
+    "PodGroup": pods_of_a_group,
     "PodSetTopologyRequest": one_mode,
     "PodSet": amounts_of_a_pod,
     "Device": counters_of_a_device,
