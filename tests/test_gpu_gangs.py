@@ -103,9 +103,9 @@ def test_a_group_is_more_important_than_a_pod_and_a_larger_one_than_a_smaller() 
 
 
 def test_a_group_that_cannot_return_as_a_whole_leaves_its_room_to_others() -> None:
-    low = group("low", 2, disruption_mode=ALL)
-    bound = dict((("a", (0, low.pods[0])), ("b", (1, low.pods[1])), on(0, "alone")))
-    assert gone(preempt(group("g", 2, priority_class=HIGH), cluster([2, 1], bound), [low])) == ["low"]
+    low, alone = group("low", 2, disruption_mode=ALL), GPURequest("alone", 1)
+    nodes = cluster([1, 2], {"a": (1, low.pods[0]), "b": (0, low.pods[1]), "c": (1, alone)})
+    assert gone(preempt(group("g", 2, priority_class=HIGH), nodes, [low])) == ["low"]
 
 
 def test_two_gangs_do_not_hold_halves_against_each_other() -> None:
