@@ -139,6 +139,11 @@ def test_more_than_32_devices_leave_a_list_only_its_smaller_request() -> None:
     assert [result.request for result in found[0]] == ["r"] * 20 + ["rank/few"] * 2
 
 
+def test_more_devices_than_there_are_is_known_at_once() -> None:
+    """Without that the search would try each of 2^28 sets."""
+    assert allocate([ResourceClaim("c", (slices("1g.5gb", 32),))], [mig_pool("n", [A100] * 4)]) is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

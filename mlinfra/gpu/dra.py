@@ -133,7 +133,8 @@ class Allocator:
         """
         if nth == option.number:
             return self.allocate_request(claim, request + 1)
-        end = start + 1 if option.request.mode == ALL else len(option.devices)
+        others = option.number - nth - 1  # which come after this one
+        end = start + 1 if option.request.mode == ALL else len(option.devices) - others
         for i in range(start, end):
             if self._may_take(claim, option, *option.devices[i]):
                 self._take(claim, option, *option.devices[i])

@@ -131,7 +131,7 @@ class GPUScheduler:
         unschedulable: list[QueuedRequest] = []
         while self._queue:
             entry = self._queue.pop(0)
-            pods = self._scheduling_cycle(entry.request, now_s)
+            pods = self._scheduling_cycle(entry.request, now_s) or self._preempt_for_gang(entry.request, now_s)
             if pods:
                 bindings += self._bind(entry.request, pods, now_s)
             else:
@@ -147,7 +147,7 @@ class GPUScheduler:
             if node is None:
                 self._unreserve(reservations)
                 self._reject_gang(request, len(reservations), now_s)
-                return self._preempt_for_gang(request, now_s)
+                return []
             reservations.append(self._reserve(pod, node, now_s))
         return reservations
 

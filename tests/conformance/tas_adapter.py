@@ -57,5 +57,5 @@ def answer(case: Case) -> Case:
     requests = {RESOURCES.get(name, name): amount for name, amount in inputs["requests"].items()}
     found = find_topology_assignment(snapshot, PodSet(inputs["count"], requests, request(inputs)))
     if found.reason:
-        return {"reason": found.reason}
+        return {"reason": found.reason.replace(HOSTNAME, "host")}  # as the case calls that level
     return {"assignment": [[list(values), pods] for values, pods in found.domains]}
