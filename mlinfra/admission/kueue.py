@@ -1,11 +1,22 @@
-"""ClusterQueue, Cohort, LocalQueue and ResourceFlavor of Kueue 0.19: the webhooks in `pkg/webhooks` and the schemas."""
+"""ClusterQueue, Cohort, LocalQueue, ResourceFlavor, Topology of Kueue 0.19: webhooks (`pkg/webhooks`) and schemas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from mlinfra.admission.custom import CustomKind, Older
-from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, dns_subdomain, labels, quantity_check, select
+from mlinfra.admission.rules import (
+    Check,
+    Field,
+    Needed,
+    Problem,
+    Rules,
+    dns_subdomain,
+    label_key,
+    labels,
+    quantity_check,
+    select,
+)
 from mlinfra.quantity import quantity
 
 API_VERSION = "kueue.x-k8s.io/v1beta2"
@@ -91,4 +102,26 @@ FLAVOR = CustomKind(
     "resourceflavor",
     older=_older("resourceflavor"),
 )
-KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE, COHORT, LOCAL_QUEUE, FLAVOR)}
+HOSTNAME = "kubernetes.io/hostname"
+
+
+def _levels(levels: Field) -> Iterator[Problem]:
+    """From 1 to 16, each once, and hosts below everything else."""
+    labels_of_nodes = [level["nodeLabel"].value for level in levels.each()]
+    if len(labels_of_nodes) > 16:
+        yield Problem(levels.path, f"Too many: {len(labels_of_nodes)}: must have at most 16 items")
+    if len(set(labels_of_nodes)) < len(labels_of_nodes):
+        yield levels.invalid("must be unique")
+    if HOSTNAME in labels_of_nodes[:-1]:
+        yield levels.invalid(f"the {HOSTNAME} label can only be used at the lowest level of topology")
+
+
+TOPOLOGY = CustomKind(
+    API_VERSION,
+    "Topology",
+    [("spec.levels", Needed()), ("spec.levels[].nodeLabel", Needed(), label_key)],
+    [("spec.levels", _levels)],
+    "topology",
+    older=_older("topology"),
+)
+KINDS = {kind.kind: kind for kind in (CLUSTER_QUEUE, COHORT, LOCAL_QUEUE, FLAVOR, TOPOLOGY)}

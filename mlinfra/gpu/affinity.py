@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from mlinfra.admission import check
 from mlinfra.admission.rules import between, one_of
@@ -26,7 +26,7 @@ class Taint:
         check(self)
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Taint:
+    def of(cls, manifest: Manifest) -> Self:
         return cls(manifest["key"], manifest.get("value", ""), manifest["effect"])
 
     def manifest(self) -> Manifest:

@@ -32,6 +32,10 @@ class MIGProfile:
     memory_gib: float | None
     sm: int | None
     sm_of_gpu: int
+    copy_engines: int | None = None
+    decoders: int | None = None
+    jpeg_engines: int | None = None
+    ofa_engines: int | None = None
 
     @property
     def resource(self) -> str:
@@ -81,6 +85,7 @@ def _table() -> dict[str, dict[str, MIGProfile]]:
             float(row["memory_gib"]) if row["memory_gib"] else None,
             int(row["sm"]) if row["sm"] else None,
             int(row["sm_of_gpu"]),
+            *(int(row[engine]) if row[engine] else None for engine in ("copy_engines", "decoders", "jpeg", "ofa")),
         )
     return by_gpu
 

@@ -2,8 +2,8 @@
 
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, in one thread: binding and eviction take no time, and the Job
 of an evicted pod makes a new one at once (of a gang, all of them). Ties, which upstream breaks at random, go to the
-first node in the order in which nodes were added, or are drawn from the generator that you pass. A gang does not
-preempt (upstream it can since 1.36, behind a gate that is off), and there is no back-off. Events name the pod that
+first node in the order in which nodes were added, or are drawn from the generator that you pass. A gang preempts with
+`gang_preemption` (upstream since 1.36, behind a gate that is off). There is no back-off. Events name the pod that
 preempts, where upstream has its UID.
 """
 
@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from mlinfra.admission.rules import expect
-from mlinfra.gpu import preemption
+from mlinfra.gpu import gangs, preemption
 from mlinfra.gpu.cluster import BoundPod, NodeInfo, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
 from mlinfra.gpu.nodes import GPUNode
@@ -78,8 +78,9 @@ class GPUScheduler:
         profile: Profile = DEFAULT_PROFILE,
         ties: random.Random | None = None,
         budgets: Sequence[preemption.DisruptionBudget] = (),
+        gang_preemption: bool = False,
     ) -> None:
-        self.profile, self.ties, self.budgets = profile, ties, budgets
+        self.profile, self.ties, self.budgets, self.gang_preemption = profile, ties, budgets, gang_preemption
         self.nodes: dict[str, NodeInfo] = {}
         self.running: dict[str, Running] = {}
         self.events: list[Event] = []
@@ -155,7 +156,7 @@ class GPUScheduler:
         while self._queue:
             entry = self._queue.pop(0)
             is_hopeless = retry is not None and entry.request.name in self._failed and not retry(entry.request)
-            pods = [] if is_hopeless else self._scheduling_cycle(entry.request, now_s)
+            pods = [] if is_hopeless else self._pods_with_nodes(entry.request, now_s)
             if pods:
                 self._failed.discard(entry.request.name)
                 bindings += self._bind(entry.request, pods, now_s)
@@ -164,6 +165,10 @@ class GPUScheduler:
                 waiting.append(entry)
         self._queue = waiting
         return bindings
+
+    def _pods_with_nodes(self, request: GPURequest, now_s: float) -> list[BoundPod]:
+        """By the cycle, or, for a gang that may evict, by preemption."""
+        return self._scheduling_cycle(request, now_s) or self._preempt_for_gang(request, now_s)
 
     def _scheduling_cycle(self, request: GPURequest, now_s: float) -> list[BoundPod]:
         """A reserved node for every pod of the request; empty if one pod finds none, and all are given back."""
@@ -211,9 +216,28 @@ class GPUScheduler:
         self._record_event(now_s, "FailedScheduling", pod.name, f"{search.fit_error()} {message}".rstrip())
         if victims is None:
             return None
-        names = {victim.request.name for victim in victims.pods}
-        self._evict(names, "Preempted", f"Preempted by pod {pod.name} on node {{node}}", now_s)
+        self._preempt(victims.pods, pod.name, now_s)
         return victims.node
+
+    def _preempt_for_gang(self, request: GPURequest, now_s: float) -> list[BoundPod]:
+        """The nodes that eviction has made free for a whole gang; empty where it may not evict, or that does not help.
+
+        Gangs are evicted whole, whatever their mode, since their Jobs start again as a whole.
+        """
+        if not self.gang_preemption or request.gang_size == 1:
+            return []
+        running = [gangs.gang(each.request, gangs.ALL) for each in self.running.values() if each.request.gang_size > 1]
+        infos = list(self.nodes.values())
+        verdict = gangs.preempt(gangs.gang(request), infos, running, self.budgets, self.profile, now_s)
+        if isinstance(verdict, str):
+            self._record_event(now_s, "FailedScheduling", request.name, verdict)
+            return []
+        self._preempt(verdict.evicted, request.name, now_s)
+        return [self._reserve(placement.request, placement.node, now_s) for placement in verdict.placements]
+
+    def _preempt(self, victims: Iterable[BoundPod], preemptor: str, now_s: float) -> None:
+        names = {victim.request.name for victim in victims}
+        self._evict(names, "Preempted", f"Preempted by pod {preemptor} on node {{node}}", now_s)
 
     def _evict(self, names: set[str], reason: str, message: str, now_s: float) -> None:
         """Each of these pods leaves with the rest of its gang, and its Job queues again; the message may say {node}."""

@@ -12,6 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
 
 UPSTREAM = {
+    "dra_allocation.json": "DRA: the allocator (`allocator_testing.go`); MIG devices by NVIDIA's names and counters",
     "fgd_expected.json": "fragmentation: the study's units, and its table for six policies within 0.5 to 0.8 points",
     "hpa_behavior.json": "HPA: policies, stabilization, defaults (`horizontal.go`, `defaults.go`)",
     "hpa_controller.json": "HPA: whole passes of the controller (`horizontal.go`)",
@@ -27,6 +28,7 @@ UPSTREAM = {
     "preemption.json": "kube-scheduler: victims, and the node they go from (`default_preemption_test.go`)",
     "ray_serve.json": "Ray Serve: policy, delays, factors, aggregation of the metric, run through ray 2.60.0",
     "strategic_merge.json": "Helm: three-way strategic merges, patch and result (`strategicpatch/patch_test.go`)",
+    "tas_assignment.json": "Kueue: topology-aware scheduling, assignments and reasons (`tas_cache_test.go`)",
     "vpa_histogram.json": "VPA: buckets and the decaying histogram (`util/`), run through VPA 1.7.1",
     "vpa_recommender.json": "VPA: samples, memory peaks, OOMs, recommendations (`model/`, `logic/`)",
     "manifest_semantics.json": "manifests: verdicts of a Kubernetes 1.36 API server, and the field that it names",
@@ -54,8 +56,11 @@ KNOWN_DIFFERENCES = [
     "Node autoscaler: pods go to the first node that fits; upstream goes on from the node that it took last.",
     "Scheduler: volumes, ports, pod affinity, topology spread, devices (DRA) and back-off are not modelled.",
     "Scheduler: ties go to the first node, or to a seeded draw; binding and eviction take no time.",
-    "Scheduler: a gang is placed as a whole or not at all. In the model it never preempts (upstream it can: alpha in "
-    "1.36, beta and off by default in 1.37), and no placement is preferred for it.",
+    "Scheduler: a gang is placed whole or not at all; it preempts where switched on (as upstream: beta and off by "
+    "default in 1.37); no topology is preferred for it.",
+    "Kueue: topologies without leaders, slices of several layers, preferred affinity, failed nodes, taints, selectors.",
+    "DRA: one node at a time; no consumable capacity, admin access or distinctAttribute; three forms of CEL.",
+    "DRA: where a selector asks for an attribute that a device lacks, upstream stops with an error; here: no match.",
     "Fragmentation: means of 3 seeds beside the study's 10; on its raw lists (`--openb DIR`) one run agrees exactly.",
     "MIG: where the driver puts an instance is inferred from sequences documented for the A100.",
     "Helm: sets are one value for server-side apply; what may not change is known for the kinds that charts have.",

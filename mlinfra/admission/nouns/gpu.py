@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from mlinfra.admission.rules import (
     label_key,
     label_value,
     labels,
+    quantity_check,
     select,
     whole,
 )
@@ -113,6 +115,115 @@ def node_loop(given: Field) -> Iterator[Problem]:
         yield given["scheduler"].invalid("must have no nodes and no pods: the pools bring the nodes")
 
 
+# ------------------------------------------------------------------------------------------------------------ gangs
+
+
+def pods_of_a_group(group: Field) -> Iterator[Problem]:
+    """Single pods, each under a name of its own."""
+    names = [pod.name for pod in group["pods"].value]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("pods", f'Duplicate value: "{name}"')
+    for i, pod in enumerate(group["pods"].value):
+        if pod.gang_size != 1:
+            yield Field(pod.gang_size, f"pods[{i}].gang_size").invalid(
+                "must be 1: request.pods() are the pods of a gang"
+            )
+
+
+# --------------------------------------------------------------------------------------------------------- topology
+
+
+def one_mode(request: Field) -> Iterator[Problem]:
+    """Kueue's `tas_validation.go`: the annotations exclude each other, and slices have a level."""
+    modes = [name for name in ("required", "preferred", "unconstrained") if request[name].value]
+    if len(modes) > 1:
+        yield request[modes[1]].invalid(f"must not be set beside {modes[0]}")
+    if request["slice_size"].value and not request["slice_level"].value:
+        yield request["slice_level"].required("slice_size is set")
+
+
+def amounts_of_a_pod(pod_set: Field) -> Iterator[Problem]:
+    for amount in pod_set["requests"].each():
+        yield from whole(0, 2**63 - 1)(amount)
+
+
+# --------------------------------------------------------------------------------------------------------- devices
+
+_PLACE = r"""device\.%s\[['"]([a-z0-9.-]+)['"]\]\.([A-Za-z_][A-Za-z0-9_]*)"""
+FROM_DRIVER = re.compile(r"""device\.driver == ['"]([a-z0-9.-]+)['"]""")
+EQUALS = re.compile(_PLACE % "attributes" + r""" == ('[^']*'|"[^"]*"|-?[0-9]+|true|false)""")
+AT_LEAST = re.compile(_PLACE % "capacity" + r"""\.compareTo\(quantity\(['"]([^'"]+)['"]\)\) >= 0""")
+"""The three forms of CEL that are read; in the last two the domain, the name and the value."""
+
+
+def cel_terms(expressions: Iterable[str]) -> list[str]:
+    """What must all hold."""
+    return [term.strip() for expression in expressions for term in expression.split("&&")]
+
+
+def plain_cel(expression: Field) -> Iterator[Problem]:
+    for term in cel_terms([expression.value]):
+        if not any(form.fullmatch(term) for form in (FROM_DRIVER, EQUALS, AT_LEAST)):
+            yield expression.invalid("only a driver, an attribute == a value, and a capacity's compareTo >= 0 are read")
+
+
+def class_in_plain_words(device_class: Field) -> Iterator[Problem]:
+    """A class of one driver's devices."""
+    expressions = list(select(device_class, "spec.selectors[].cel.expression"))
+    for expression in expressions:
+        yield from plain_cel(expression)
+    drivers = {m[1] for term in cel_terms([e.value for e in expressions]) if (m := FROM_DRIVER.fullmatch(term))}
+    if len(drivers) != 1:
+        yield device_class["spec"]["selectors"].forbidden("only classes of one device.driver are read")
+
+
+def claim_in_plain_words(claim: Field) -> Iterator[Problem]:
+    """A claim without what the allocator of this course does not know."""
+    devices = claim["spec"]["devices"]
+    requests = [*select(devices, "requests[].exactly"), *select(devices, "requests[].firstAvailable[]")]
+    for request in requests:
+        for selector in select(request, "selectors[].cel.expression"):
+            yield from plain_cel(selector)
+        for name in ("adminAccess", "capacity"):
+            if request[name].value:
+                yield request[name].forbidden("not read")
+    names = [request["name"].value for request in devices["requests"].each()]
+    for constraint in devices["constraints"].each():
+        if not constraint["matchAttribute"].value:
+            yield constraint.forbidden("only matchAttribute is read")
+        elif set(constraint["requests"].value or names) != set(names):
+            yield constraint["requests"].forbidden("only constraints on all requests are read")
+
+
+def pool_of_devices(pool: Field) -> Iterator[Problem]:
+    """Each device once, and no counters but those of the pool."""
+    names = [device.name for device in pool["devices"].value]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("devices", f'Duplicate value: "{name}"')
+    for device in pool["devices"].value:
+        for name, counters in device.consumes.items():
+            for counter in counters:
+                if counter not in pool["counters"].value.get(name, {}):
+                    yield Problem("devices", f"{device.name}: counters {name}/{counter} not found in the pool")
+
+
+def some_requests(noun: Field) -> Iterator[Problem]:
+    """At least one, each under a name of its own."""
+    names = [request.name for request in noun["requests"].value]
+    if not names:
+        yield noun["requests"].required()
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("requests", f'Duplicate value: "{name}"')
+
+
+def counters_of_a_device(device: Field) -> Iterator[Problem]:
+    for counters in device["consumes"].each():
+        for amount in counters.each():
+            yield from whole(0, 2**63 - 1)(amount)
+    for amount in device["capacity"].each():
+        yield from quantity_check()(amount)
+
+
 # ------------------------------------------------------------------------------------- what a noun of ours cannot hold
 
 REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in ("required", "preferred"))
@@ -176,4 +287,12 @@ RULES: Mapping[str, Check] = {
     "FlavorUsage": known_queues,
     "Sharing": sharing,
     "PodShape": pod_shape,
+    "PodGroup": pods_of_a_group,
+    "PodSetTopologyRequest": one_mode,
+    "PodSet": amounts_of_a_pod,
+    "Device": counters_of_a_device,
+    "DevicePool": pool_of_devices,
+    "DeviceTaint": table(TAINT),
+    "FirstAvailable": some_requests,
+    "ResourceClaim": some_requests,
 }
