@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated
 
-from mlinfra.admission import AtLeastOne, Count, Invalid, Share, check
+from mlinfra.admission import AtLeastOne, Count, Invalid, NotNegative, Share, check
 from mlinfra.admission.rules import Problem, real
 from mlinfra.autoscaling.llm.pool import PoolRequest
 from mlinfra.autoscaling.llm.requests import LLMRequest, Run
-
-PAUSE_S = 5.0
-"""A user's next turn comes so long after the one before, at least."""
 
 MOST_IDS = 2**24
 """Three bytes."""
@@ -26,8 +23,9 @@ class Mix:
     """Poisson arrivals, `per_s` a second. Lengths are tokens, and vary by half of the mean both ways.
 
     A share of the arrivals are turns of conversations. Each turn sends all that was said before and a new message; the
-    first message has `document` tokens. A share of the others are long prompts. Every prompt begins with the same
-    `system` tokens.
+    first message has `document` tokens more. The next turn comes `pause_s` later or more. A conversation ends after
+    `turns`, or before the next prompt could have `longest` tokens. Of the other arrivals a share are long prompts.
+    Every prompt begins with the same `system` tokens.
     """
 
     per_s: Annotated[float, real(0.001)] = 20.0
@@ -37,9 +35,11 @@ class Mix:
     system: Count = 0
     document: AtLeastOne = 2000
     message: AtLeastOne = 200
-    long_prompt: AtLeastOne = 5000
+    long_prompt: AtLeastOne = 4000
     answer: AtLeastOne = 100
     turns: AtLeastOne = 6
+    pause_s: NotNegative = 2.0
+    longest: AtLeastOne = 8192
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class Draws:
 
     def conversation(self, now_s: float, system: list[Run]) -> Conversation:
         """One that has paused, or a new one."""
-        paused = [each for each in self.open if each.last_s + PAUSE_S <= now_s]
+        paused = [each for each in self.open if each.last_s + self.mix.pause_s <= now_s]
         if not paused:
             self.open.append(Conversation([*system, self.ids.run(self.tokens(self.mix.document))], now_s))
             return self.open[-1]
@@ -100,10 +100,11 @@ class Draws:
         return [*system, self.ids.run(self.tokens(self.mix.long_prompt if long else self.mix.message))], None
 
     def close(self, conversation: Conversation, answer: Run, now_s: float) -> None:
-        """The answer is part of the next turn; after its last turn the conversation is over."""
+        """The answer is part of the next turn, unless the conversation is over."""
         conversation.runs.append(answer)
         conversation.last_s, conversation.turns = now_s, conversation.turns + 1
-        if conversation.turns == self.mix.turns:
+        next_turn = sum(count for _, count in conversation.runs) + 2 * (self.mix.message + self.mix.answer)
+        if conversation.turns == self.mix.turns or next_turn > self.mix.longest:
             self.open.remove(conversation)
 
 
