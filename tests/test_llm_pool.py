@@ -97,6 +97,8 @@ def test_a_mix_has_the_shares_that_it_says() -> None:
     assert max(each.request.num_prompt_tokens for each in all_single) <= 300
     all_long = requests(Mix(count=50, conversations=0, long=1))
     assert min(each.request.num_prompt_tokens for each in all_long) >= 2500
+    answers = requests(Mix(count=100, long_answers=1))
+    assert min(each.request.max_tokens for each in answers) >= 400
     turns = requests(Mix(count=200, conversations=1, document=500))
     assert len({each.request.prompt[0] for each in turns if not isinstance(each.request.prompt, int)}) < 200
 

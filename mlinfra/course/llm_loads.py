@@ -41,6 +41,9 @@ CHATS = Mix(per_s=40, count=600, conversations=0.9, long=0.2)
 HOT = Mix(per_s=60, count=400, conversations=0, long=0, system=2000)
 """Short questions behind one system prompt."""
 
+ANSWERS = Mix(per_s=62, count=900, conversations=0, long=0, answer=20, long_answers=0.25)
+"""Short prompts with nothing in common. One answer in four is forty times as long as the others; batches are full."""
+
 IN_FLIGHT_WEIGHT = 3.0
 """As much as a prefix hit: an idle replica then beats the busiest one, unless that has the whole prompt."""
 

@@ -25,7 +25,7 @@ class Mix:
     A share of the arrivals are turns of conversations. Each turn sends all that was said before and a new message; the
     first message has `document` tokens more. The next turn comes `pause_s` later or more. A conversation ends after
     `turns`, or before the next prompt could have `longest` tokens. Of the other arrivals a share are long prompts.
-    Every prompt begins with the same `system` tokens.
+    Every prompt begins with the same `system` tokens, and a share of all answers are long.
     """
 
     per_s: Annotated[float, real(0.001)] = 20.0
@@ -37,6 +37,8 @@ class Mix:
     message: AtLeastOne = 200
     long_prompt: AtLeastOne = 4000
     answer: AtLeastOne = 100
+    long_answers: Share = 0.0
+    long_answer: AtLeastOne = 800
     turns: AtLeastOne = 6
     pause_s: NotNegative = 2.0
     longest: AtLeastOne = 8192
@@ -82,6 +84,11 @@ class Draws:
         """A length from half of the mean to one and a half."""
         return self.chance.randint(mean - mean // 2, mean + mean // 2)
 
+    def answer(self) -> int:
+        """Tokens of an answer."""
+        long = self.mix.long_answers and self.chance.random() < self.mix.long_answers
+        return self.tokens(self.mix.long_answer if long else self.mix.answer)
+
     def conversation(self, now_s: float, system: list[Run]) -> Conversation:
         """One that has paused, or a new one."""
         paused = [each for each in self.open if each.last_s + self.mix.pause_s <= now_s]
@@ -103,7 +110,9 @@ class Draws:
         """The answer is part of the next turn, unless the conversation is over."""
         conversation.runs.append(answer)
         conversation.last_s, conversation.turns = now_s, conversation.turns + 1
-        next_turn = sum(count for _, count in conversation.runs) + 2 * (self.mix.message + self.mix.answer)
+        next_turn = sum(count for _, count in conversation.runs) + 2 * (
+            self.mix.message + max(self.mix.answer, self.mix.long_answer * (self.mix.long_answers > 0))
+        )
         if conversation.turns == self.mix.turns or next_turn > self.mix.longest:
             self.open.remove(conversation)
 
@@ -115,7 +124,7 @@ def requests(mix: Mix) -> list[PoolRequest]:
     for number in range(mix.count):
         now_s += draws.chance.expovariate(mix.per_s)
         prompt, conversation = draws.prompt(now_s, system)
-        answer = draws.ids.run(draws.tokens(mix.answer))
+        answer = draws.ids.run(draws.answer())
         drawn.append(pool_request(f"r{number}", prompt, answer, now_s))
         if conversation:
             draws.close(conversation, answer, now_s)
