@@ -109,12 +109,10 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LLMSimulation(Simulation):
-    """A run of one server: its steps, and the times of every request in the order of arrival."""
+class ServedRequests(Simulation):
+    """The times of every request of a run, in the order of arrival."""
 
-    steps: Sequence[ServerStep]
     requests: Sequence[RequestTimes]
-    max_num_batched_tokens: int = field(repr=False)
 
     def ttft_s(self, fraction: float) -> float | None:
         """The time to first token that this share of the requests did not exceed."""
@@ -141,16 +139,6 @@ class LLMSimulation(Simulation):
         return sum(request.output_tokens for request in self.requests)
 
     @property
-    def end_s(self) -> float:
-        """When the last step ended."""
-        return self.steps[-1].end_s if self.steps else 0.0
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Output tokens a second, from the start of the first step to the end of the last."""
-        return self.output_tokens / (self.end_s - self.steps[0].start_s) if self.steps else 0.0
-
-    @property
     def preemptions(self) -> int:
         return sum(request.preemptions for request in self.requests)
 
@@ -164,6 +152,24 @@ class LLMSimulation(Simulation):
         """Share of the requests that were finished within both objectives."""
         within = [r.finished and r.ttft_s <= ttft_s and r.tpot_s <= tpot_s for r in self.requests]
         return sum(within) / max(1, len(within))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMSimulation(ServedRequests):
+    """A run of one server: its steps, and the times of every request."""
+
+    steps: Sequence[ServerStep]
+    max_num_batched_tokens: int = field(repr=False)
+
+    @property
+    def end_s(self) -> float:
+        """When the last step ended."""
+        return self.steps[-1].end_s if self.steps else 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens a second, from the start of the first step to the end of the last."""
+        return self.output_tokens / (self.end_s - self.steps[0].start_s) if self.steps else 0.0
 
     def why(self, step: int | None = None) -> str:
         """What the step with this number did, in words; without a number, the events."""

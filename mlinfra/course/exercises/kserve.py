@@ -10,6 +10,7 @@ from typing import Any
 from mlinfra import study
 from mlinfra.admission import validate
 from mlinfra.admission.kserve import pitfalls
+from mlinfra.course.exercises.llm import spread_the_prompt as spread_the_prompt
 from mlinfra.kserve import InferenceService, Model, Predictor, canary, reconcile, runtimes
 from mlinfra.manifest import Manifest, Resources
 

@@ -5,6 +5,7 @@ from mlinfra.kserve.picker.endpoint import InferenceRequest, MetricsCache, PoolE
 from mlinfra.kserve.picker.epp import EndpointPicker, SchedulingResult
 from mlinfra.kserve.picker.prefix import PrefixIndex, block_hashes
 from mlinfra.kserve.picker.profile import PickExplanation, PickFailed, SchedulingProfile, WeightedScorer
+from mlinfra.kserve.picker.router import PickerRouter
 from mlinfra.kserve.picker.saturation import ConcurrencyDetector, UtilizationDetector, admitted
 from mlinfra.kserve.picker.simple import Picker, at_random, least_requests, round_robin, two_choices
 
@@ -17,6 +18,7 @@ __all__ = [
     "PickExplanation",
     "PickFailed",
     "Picker",
+    "PickerRouter",
     "PoolEndpoint",
     "PrefillDecider",
     "PrefixIndex",
