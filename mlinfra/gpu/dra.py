@@ -30,7 +30,7 @@ class AllocationFailed(ValueError):
     """The allocator stops with an error, which is not the same as a node without room."""
 
 
-class Option(NamedTuple):
+class DeviceSelection(NamedTuple):
     """A request, or one of a list, under its full name, and the devices that it selects, in published order."""
 
     name: str
@@ -92,7 +92,7 @@ class Allocator:
                         left[key] -= amount
         return left
 
-    def _validated(self, claim: ResourceClaim) -> list[list[Option]]:
+    def _validated(self, claim: ResourceClaim) -> list[list[DeviceSelection]]:
         """The options of each request, in order; fails when the fewest devices are too many for one claim."""
         options = [[self._option(claim, *each) for each in alternatives(request)] for request in claim.requests]
         fewest = sum(min(option.number for option in each) for each in options)
@@ -101,14 +101,14 @@ class Allocator:
             raise AllocationFailed(f"claim {claim.name}: {limit}")
         return options
 
-    def _option(self, claim: ResourceClaim, name: str, request: DeviceRequest) -> Option:
+    def _option(self, claim: ResourceClaim, name: str, request: DeviceRequest) -> DeviceSelection:
         """An incomplete pool is passed over, but what is all of it cannot be known."""
         incomplete = [pool for pool in self.pools if not pool.complete]
         if request.mode == ALL and incomplete:
             updated = f"asks for all devices, but resource pool {incomplete[0].id} is currently being updated"
             raise AllocationFailed(f"claim {claim.name}, request {request.name}: {updated}")
         devices = [(pool, device) for pool in self.pools if pool.complete for device in pool.devices]
-        return Option(name, request, [each for each in devices if request.selects(*each)])
+        return DeviceSelection(name, request, [each for each in devices if request.selects(*each)])
 
     # -------------------------------------------------------------------------------------------------- the search
 
@@ -121,12 +121,12 @@ class Allocator:
         options = [option for option in self.options[claim][request] if self._fits_claim(claim, option)]
         return any(self.allocate_devices(claim, request, option, 0, 0) for option in options)
 
-    def _fits_claim(self, claim: int, option: Option) -> bool:
+    def _fits_claim(self, claim: int, option: DeviceSelection) -> bool:
         """All is at least one device, and a claim holds no more than 32."""
         least = 1 if option.request.mode == ALL else 0
         return option.number >= least and len(self.taken[claim]) + option.number <= MOST_DEVICES_OF_A_CLAIM
 
-    def allocate_devices(self, claim: int, request: int, option: Option, nth: int, start: int) -> bool:
+    def allocate_devices(self, claim: int, request: int, option: DeviceSelection, nth: int, start: int) -> bool:
         """Whether the nth device of the request, found at `start` or later, and all that follows can be allocated.
 
         When one choice leads nowhere the next is tried. With All there is no choice.
@@ -143,7 +143,7 @@ class Allocator:
                 self._give_back(claim)
         return False
 
-    def _may_take(self, claim: int, option: Option, pool: DevicePool, device: Device) -> bool:
+    def _may_take(self, claim: int, option: DeviceSelection, pool: DevicePool, device: Device) -> bool:
         """Whether nobody has it, its counters are left, its taints are tolerated, and the constraints hold."""
         if device_id(pool, device) in self.in_use:
             return False
@@ -166,7 +166,7 @@ class Allocator:
             for name in self.claims[claim].match_attribute
         )
 
-    def _take(self, claim: int, option: Option, pool: DevicePool, device: Device) -> None:
+    def _take(self, claim: int, option: DeviceSelection, pool: DevicePool, device: Device) -> None:
         self.in_use.add(device_id(pool, device))
         for key, amount in consumption(pool, device):
             self.counters_left[key] -= amount
