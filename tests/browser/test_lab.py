@@ -71,6 +71,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     tracker = folder / "settings" / "@jupyterlab" / "notebook-extension"
     tracker.mkdir(parents=True)
     (tracker / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells stay where they are
+    shutil.copytree(ROOT / "examples", folder / "examples")  # which the notebooks read
     (folder / "notebooks").mkdir()
     for path in NOTEBOOKS:
         nbformat.write(_without_outputs(path), folder / "notebooks" / path.name)

@@ -45,7 +45,7 @@ class Gauges(NamedTuple):
     num_blocks: int
 
 
-class RequestRouter(Protocol):
+class ReplicaRouter(Protocol):
     """What the loop asks of a picker: a replica for each request. It is told of replicas, scrapes and ends."""
 
     def add(self, replica: str) -> None: ...
@@ -139,7 +139,13 @@ class Pool:
     """The replicas of a run, and the router in front of them. Everything is driven by `advance`."""
 
     def __init__(
-        self, router: RequestRouter, replicas: int, config: LLMConfig, step_time: StepTime, scrape_s: float, start_s: float
+        self,
+        router: ReplicaRouter,
+        replicas: int,
+        config: LLMConfig,
+        step_time: StepTime,
+        scrape_s: float,
+        start_s: float,
     ) -> None:
         self.router, self.config, self.step_time = router, config, step_time
         self.scrape_s, self.start_s = scrape_s, start_s
@@ -239,7 +245,7 @@ class Pool:
 
 def simulate_pool(
     requests: Sequence[PoolRequest],
-    router: RequestRouter,
+    router: ReplicaRouter,
     replicas: int = 1,
     config: LLMConfig | None = None,
     step_time: StepTime = H100,
