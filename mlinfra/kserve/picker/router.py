@@ -9,7 +9,7 @@ from mlinfra.kserve.picker.endpoint import InferenceRequest, MetricsCache, Serve
 from mlinfra.kserve.picker.simple import Picker
 
 
-class Gauges(Protocol):
+class ScrapedGauges(Protocol):
     """What a server reports at a scrape."""
 
     @property
@@ -43,7 +43,7 @@ class PickerRouter:
         if forget := getattr(self.picker, "forget", None):
             forget(replica)
 
-    def scrape(self, now_s: float, gauges: Mapping[str, Gauges]) -> None:
+    def scrape(self, now_s: float, gauges: Mapping[str, ScrapedGauges]) -> None:
         readings = {name: metrics(reading) for name, reading in gauges.items()}
         self.metrics.scrape(now_s, readings)
 
@@ -54,7 +54,7 @@ class PickerRouter:
         self.picker.finish(name)
 
 
-def metrics(gauges: Gauges) -> ServerMetrics:
+def metrics(gauges: ScrapedGauges) -> ServerMetrics:
     """The picker's record of a scrape."""
     return ServerMetrics(
         gauges.waiting, gauges.running, gauges.kv_usage, block_size=gauges.block_size, num_blocks=gauges.num_blocks
