@@ -209,6 +209,11 @@ def handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "manifests"
 
 
+def test_a_configuration_without_a_name_is_handed_over_by_its_kind(handed_over: Path) -> None:
+    study.show({"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"})
+    assert [path.name for path in handed_over.iterdir()] == ["kubeschedulerconfiguration.yaml"]
+
+
 def test_only_accepted_manifests_are_handed_over(handed_over: Path) -> None:
     study.show(ACCOUNT)
     study.show(ACCOUNT | {"metadata": {"name": "My"}})

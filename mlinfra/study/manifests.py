@@ -45,12 +45,12 @@ def _free_path(folder: Path, name: str, text: str) -> Path:
 
 
 def _name(document: Manifest) -> str:
-    """An object's kind and name; of a compiled pipeline, which has neither, the pipeline's name."""
+    """An object's kind and name; a configuration has no name, and a compiled pipeline neither, but one of its own."""
     if "pipelineInfo" in document:
         return f"pipeline-{document['pipelineInfo']['name']}"
-    metadata = document["metadata"]
-    name = metadata.get("name") or metadata["generateName"].rstrip("-")
-    return f"{document['kind'].lower()}-{name}"
+    metadata = document.get("metadata", {})
+    name = metadata.get("name") or metadata.get("generateName", "").rstrip("-")
+    return "-".join(filter(None, [document["kind"].lower(), name]))
 
 
 def run(notebook: Path, folder: Path) -> str:
