@@ -100,4 +100,4 @@ def test_the_tables_of_sharing_say_what_was_measured() -> None:
     assert "| time-slicing | 0.53 | 1.57 (1.55) |" in shared_gpu.neighbours().text
     assert "| batches of 64 | -38 % | -66 % | -85 % |" in shared_gpu.caps().text
     assert "eight take 4.8 GiB" in shared_gpu.memory().text
-    assert shared_gpu.picture().description.endswith("time-slicing 1,543, MPS 4,243.")
+    assert "time-slicing 1,543, time-slicing, model 1,479, MPS 4,243, MPS, model" in shared_gpu.picture().description

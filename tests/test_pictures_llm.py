@@ -20,7 +20,7 @@ def test_the_steps_are_the_measured_ones() -> None:
 
 
 def test_the_picker_is_beside_the_path() -> None:
-    assert "no request passes through it" in pictures.path().description
+    assert "does not forward the request" in pictures.path().description
 
 
 def test_the_panel_says_what_the_simulator_computes() -> None:

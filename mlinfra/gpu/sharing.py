@@ -40,7 +40,7 @@ TECHNIQUES = {
             False,
             "one fault domain: the plugin promises no isolation",
             False,
-            "equal turns, one client at a time; more replicas give nobody a larger share",
+            "equal turns, one client at a time; a pod with two replicas gets no larger share",
             "MIG instances, not MPS",
             None,
         ),

@@ -51,7 +51,7 @@ KNOWN_DIFFERENCES = [
     "VPA: the recommender only; the updater's evictions are not modelled; one confidence interval for both resources.",
     "LLM server: asynchronous scheduling, speculative decoding, adapters, images and KV transfer are not modelled.",
     "LLM server: requests end at `max_tokens` or the model's length; a step's time is a roofline with 8 % error.",
-    "LLM pool: requests arrive whether or not earlier ones are answered; no prefill on pods of its own, no flow control.",
+    "LLM pool: requests arrive whether or not earlier ones are answered; no pods for prefill alone, no flow control.",
     "Argo: order in a containerSet, a resource's manifest and the inside of inline templates are not linted.",
     "Node autoscaler: ports, volumes, topology spread, DaemonSets on new nodes, ProvisioningRequests are not modelled.",
     "Node autoscaler: pods go to the first node that fits; upstream goes on from the node that it took last.",

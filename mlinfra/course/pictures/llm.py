@@ -54,8 +54,8 @@ def path() -> Figure:
     }
     said = (
         "A client sends a request to the gateway. The gateway asks the endpoint picker which pod of the InferencePool "
-        "gets it, and sends it there. The picker reads the metrics of every pod each 50 ms; no request passes through "
-        "it."
+        "gets it, and forwards the request to that pod. The picker reads the metrics of every pod each 50 ms. It sees "
+        "the prompt, and does not forward the request."
     )
     frame = {"InferencePool": ["vLLM, pod 1", "vLLM, pod 2"]}
     return diagram("The path of a request to an LLMInferenceService", said, layers, arrows, frame)
