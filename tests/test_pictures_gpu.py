@@ -53,8 +53,11 @@ def test_a_colour_is_a_profile_and_a_box_an_instance() -> None:
 
 
 def test_two_orders_count_their_instances() -> None:
-    assert pictures.two_orders(2, 1, 1).description == "3 instances small first, 4 instances best."
-    assert pictures.two_orders(0, 0, 0).description == "0 instances small first, 0 instances best."
+    assert (
+        pictures.two_orders(2, 1, 1).description
+        == "Requested: 2 x 1g, 1 x 2g, 1 x 3g. 3 instances small first, 4 instances best."
+    )
+    assert pictures.two_orders(0, 0, 0).description.endswith("0 instances small first, 0 instances best.")
 
 
 def test_the_race_shows_the_last_fifth() -> None:

@@ -123,12 +123,12 @@ def _alpha_or_beta(info: NodeInfo) -> study.Boxes:
 COLOURS = {"1g": 0, "2g": 1, "3g": 2, "4g": 3, "7g": 4}
 
 
-def memory_slices(layouts: Mapping[str, mig.Layout], gpu: str = "A100-40GB") -> study.Figure:
+def memory_slices(layouts: Mapping[str, mig.Layout], gpu: str = "A100-40GB", requested: str = "") -> study.Figure:
     """One box an instance, as wide as its memory slices; the colour is the profile."""
     counts = ", ".join(f"{len(layout)} instances {name}" for name, layout in layouts.items())
     rows = {name: [_instance(gpu, each) for each in sorted(layout)] for name, layout in layouts.items()}
     title = f"The 8 memory slices of an {gpu.partition('-')[0]}"
-    return study.timeline(title, f"{counts}.", rows, x_label="memory slices", end=8)
+    return study.timeline(title, f"{requested}{counts}.", rows, x_label="memory slices", end=8)
 
 
 def _instance(gpu: str, instance: mig.Instance) -> study.Span:
@@ -140,7 +140,7 @@ def two_orders(ones: int, twos: int, threes: int) -> study.Figure:
     """What the driver makes of requests from small to large, and the layout with the most compute slices."""
     keys = ["1g"] * ones + ["2g"] * twos + ["3g"] * threes
     layouts = {"small first": mig.in_order("A100-40GB", keys), "best": mig.best_packing("A100-40GB", keys)}
-    return memory_slices(layouts)
+    return memory_slices(layouts, requested=f"Requested: {ones} x 1g, {twos} x 2g, {threes} x 3g. ")
 
 
 # ------------------------------------------------------------------------------------------------------- fragmentation
