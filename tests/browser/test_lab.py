@@ -219,12 +219,13 @@ def choose(box: Locator, option: str) -> None:
 
 
 def check_choices(panel: Locator) -> None:
-    """Each dropdown has a name for a screen reader, and its other option changes the picture."""
+    """Each dropdown has a name for a screen reader, and its other option changes the picture, there and back."""
     for row in panel.locator(".widget-dropdown").all():
         box = row.get_by_role("combobox", name=row.locator("label").text_content() or "", exact=True)
         options, before = box.locator("option").all_text_contents(), box.input_value()
         other = next(option for option in options if option != before)
         assert moved(panel, partial(choose, box, other)), "by choice"
+        assert moved(panel, partial(choose, box, before)), "and back"
 
 
 def check_narrow(page: Page, panel: Locator) -> None:
