@@ -288,9 +288,9 @@ def _increases(points: Sequence[Point], step_s: float, bins: int, notes: list[st
 
 def whole(amounts: Sequence[float]) -> list[int]:
     """Whole numbers with the same sum, to less than one: what is cut off is carried to the next."""
-    counts, total, given = [], 0.0, 0
+    counts, total, counted = [], 0.0, 0
     for amount in amounts:
         total += amount
-        counts.append(int(total + 1e-9) - given)
-        given += counts[-1]
+        counts.append(int(total + 1e-9) - counted)
+        counted += counts[-1]
     return counts

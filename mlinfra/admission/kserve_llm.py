@@ -218,10 +218,10 @@ def _offloading(workload: Field) -> Iterator[Problem]:
 
 
 def _one_of(field: Field, one: str, other: str) -> Iterator[Problem]:
-    given = [name for name in (one, other) if field[name].value is not None]
-    if not given:
+    fields = [name for name in (one, other) if field[name].value is not None]
+    if not fields:
         yield field.required(f"exactly one of {one} or {other} must be set")
-    elif len(given) > 1:
+    elif len(fields) > 1:
         yield Problem(field.path, f"exactly one of {one} or {other} must be set; multiple are set")
 
 
@@ -260,12 +260,12 @@ DRA = "serving.kserve.io/exp-dra-"
 def _devices(annotations: Field) -> Iterator[Problem]:
     """`ValidateManagedDRAAnnotations`: a device class, and what may be said of it."""
     values = annotations.value or {}
-    given = {name.removeprefix(DRA): value.strip() for name, value in values.items() if name.startswith(DRA)}
-    if given and "device-class" not in given:
+    requests = {name.removeprefix(DRA): value.strip() for name, value in values.items() if name.startswith(DRA)}
+    if requests and "device-class" not in requests:
         yield annotations[f"{DRA}device-class"].required(f"{DRA}device-class is required to enable managed DRA")
     for name, check in DRA_CHECKS.items():
-        if name in given:
-            yield from check(Field(given[name], annotations[DRA + name].path))
+        if name in requests:
+            yield from check(Field(requests[name], annotations[DRA + name].path))
 
 
 DRA_CHECKS: dict[str, Check] = {

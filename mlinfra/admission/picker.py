@@ -64,14 +64,14 @@ def _plugins(config: Field) -> Iterator[Problem]:
 
 
 def _profiles(config: Field) -> Iterator[Problem]:
-    seen: list[str] = []
+    names: list[str] = []
     for i, profile in enumerate(config["schedulingProfiles"].each()):
         name = profile["name"].value
         if not name:
             yield Problem(profile["name"].path, f"schedulingProfiles[{i}] is missing a name")
-        elif name in seen:
+        elif name in names:
             yield Problem(profile["name"].path, f"schedulingProfiles[{i}] has duplicate name '{name}'")
-        seen.append(name)
+        names.append(name)
         yield from _references(profile, _names(config))
 
 

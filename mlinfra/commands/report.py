@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra.manifest import Manifest, load
+from mlinfra.tables import columns
 
 FINE, REFUSED, USAGE = 0, 1, 2
 
@@ -79,9 +80,7 @@ def write(path: str, text: str) -> None:
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as wide as their longest cell, as kubectl prints them; a short row ends with empty ones."""
     cells = [[*map(str, row), *[""] * (len(head) - len(row))] for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = ["   ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(columns(cells))
 
 
 def bullets(title: str, lines: Sequence[str]) -> str:

@@ -60,13 +60,12 @@ def whole_pipelines(documents: list[Manifest]) -> list[Manifest]:
 
 def rendered(folder: Path, values: list[str]) -> Iterator[Manifest]:
     """The objects that Helm renders from a chart; of several values files the later ones win."""
+    from mlinfra.helm.chart import layered
     from mlinfra.helm.engine import engine
 
     if not (folder / "Chart.yaml").is_file():
         raise UsageError(f"{folder}: is a folder without Chart.yaml: give files, or a chart")
-    merged: Manifest = {}
-    for path in values:
-        merged = overlaid(merged, values_of(path))
+    merged = layered(*map(values_of, values))
     try:
         helm = engine()
     except ModuleNotFoundError as error:
@@ -92,15 +91,6 @@ def values_of(path: str) -> Manifest:
     if len(documents) > 1 or not all(isinstance(document, dict) for document in documents):
         raise UsageError(f"{path}: must hold one map of values")
     return documents[0] if documents else {}
-
-
-def overlaid(below: Manifest, above: Manifest) -> Manifest:
-    """Values as Helm lays one file over another: maps are merged, everything else is replaced."""
-    merged = dict(below)
-    for name, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = overlaid(merged[name], value) if both else value
-    return merged
 
 
 def verdict(obj: Manifest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from mlinfra import tables
 from mlinfra.autoscaling import hpa, keda, vpa
 from mlinfra.quantity import canonical
 from mlinfra.study import Listing
@@ -17,10 +18,8 @@ FROM = "horizontal-pod-autoscaler"
 
 
 def columns(rows: Lines, indent: str = "", gap: int = 2) -> list[str]:
-    """Rows of cells in columns as wide as the widest cell, as kubectl's tab writer sets them."""
-    widths = [max(len(cell) for cell in column) + gap for column in zip(*rows, strict=True)]
-    lines = ("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return [indent + line.rstrip() for line in lines]
+    """Rows of cells in columns, indented, with so many spaces between them."""
+    return [indent + line for line in tables.columns(rows, " " * gap)]
 
 
 def describe_hpa(scaler: hpa.HorizontalPodAutoscaler, decision: hpa.Decision) -> Listing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from mlinfra import tables
 from mlinfra.gpu import GPURequest, GPUScheduler
 from mlinfra.gpu.cluster import NodeInfo
 from mlinfra.gpu.kueue import Kueue
@@ -21,10 +22,7 @@ PROFILE_IDS = {"1g": 19, "1g.2x": 15, "2g": 14, "3g": 9, "4g": 5, "7g": 0}
 
 def columns(rows: Iterable[Sequence[str]], gap: int = 2, indent: str = "") -> str:
     """The rows with every column as wide as its longest text; lines that are too long go on in the next one."""
-    table = [list(map(str, row)) for row in rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [(" " * gap).join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in table]
-    return "\n".join(_wrapped(indent + line.rstrip()) for line in lines)
+    return "\n".join(_wrapped(indent + line) for line in tables.columns(rows, " " * gap))
 
 
 def _wrapped(line: str) -> str:

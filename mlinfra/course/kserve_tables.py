@@ -9,7 +9,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 
-from mlinfra import study
+from mlinfra import study, tables
 from mlinfra.admission import Problem, validate
 from mlinfra.admission.kserve import API_VERSION, advice, mode
 from mlinfra.admission.rules import Invalid
@@ -23,9 +23,7 @@ RUNTIME_COLUMNS = ("NAME", "DISABLED", "MODELTYPE", "CONTAINERS", "AGE")
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], gap: int = 3) -> str:
     """Columns as wide as their longest entry, three spaces between them (in events two), as kubectl prints them."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    padded = [[entry.ljust(width) for entry, width in zip(row, widths, strict=True)] for row in (columns, *rows)]
-    return "\n".join((" " * gap).join(row).rstrip() for row in padded)
+    return "\n".join(tables.columns([columns, *rows], " " * gap))
 
 
 def host(service: InferenceService) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mlinfra.helm import Chart
 from mlinfra.helm.deployment import Moment, Rollout
 from mlinfra.helm.upgrade import Conflict, ReleaseHistory
+from mlinfra.tables import columns
 
 
 def helm_template(chart: Chart, template: str, values: Mapping[str, object] | None = None) -> str:
@@ -25,8 +26,7 @@ def helm_history(history: ReleaseHistory, chart: str, app_version: str, updated:
     rows = [("REVISION", "UPDATED", "STATUS", "CHART", "APP VERSION", "DESCRIPTION")]
     for release, time in zip(history.releases, updated, strict=True):
         rows.append((str(release.revision), time, release.status, chart, app_version, release.description))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("\t".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(columns(rows, between="\t"))
 
 
 def rollout_status(rollout: Rollout) -> str:

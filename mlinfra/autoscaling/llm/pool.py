@@ -300,8 +300,8 @@ class Control:
     def _decide(self, now_s: float, snapshot: PoolSnapshot) -> None:
         desired = self.scaler.decide(now_s, snapshot, self.desired)
         if desired != self.desired:
-            said = f"New size: {desired}, from {self.desired}"
-            self.events.append(Event(now_s, "SuccessfulRescale", "autoscaler", said))
+            message = f"New size: {desired}, from {self.desired}"
+            self.events.append(Event(now_s, "SuccessfulRescale", "autoscaler", message))
             self.pool.scale(desired, now_s)
             self.desired = desired
 

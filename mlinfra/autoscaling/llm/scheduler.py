@@ -167,8 +167,8 @@ class Scheduler:
                     self.kv.free(request)
                     finished.append(request)
         if finished:
-            gone = set(finished)
-            self.running = [request for request in self.running if request not in gone]
+            leaving = set(finished)
+            self.running = [request for request in self.running if request not in leaving]
         return sampled, finished
 
     def abort(self, request: Request) -> None:
