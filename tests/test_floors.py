@@ -119,8 +119,9 @@ def printed_sources() -> set[str]:
     for path in (PACKAGE.parent / "notebooks").glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", ()):
-                if "From `mlinfra." in output.get("data", {}).get("text/markdown", ""):
-                    sources.add(output.data["text/plain"])
+                _, caption, listing = output.get("data", {}).get("text/markdown", "").partition("From `mlinfra.")
+                if caption:
+                    sources.add(listing.partition("```python\n")[2].partition("\n```")[0])
     return sources
 
 

@@ -13,7 +13,7 @@ ODDITIES: list[Any] = [float("inf"), float("nan"), None, [5], {}, "", "five", 5j
 
 def test_without_a_guess_the_answer_is_folded() -> None:
     bundle = study.reveal(..., 6, "pods")._repr_mimebundle_()
-    assert bundle["text/markdown"] == bundle["text/plain"]
+    assert bundle["text/plain"] == "No guess yet: replace the dots by your guess and run both cells."
     before, _, folded = bundle["text/markdown"].partition("<details><summary>The answer</summary>")
     assert before.strip() == "No guess yet: replace the dots by your guess and run both cells."
     assert folded == "\n\n6 pods.\n\n</details>"

@@ -16,7 +16,10 @@ REFUSED = "# refused: "
 
 @dataclass(frozen=True)
 class Listing:
-    """Text in a language, under a line that says what it is; a long one is folded."""
+    """Text in a language, under a line that says what it is; a long one is folded.
+
+    A notebook stores it once, as Markdown; its plain form there is the line above it.
+    """
 
     caption: str
     language: str
@@ -28,7 +31,7 @@ class Listing:
         shown = f"{self.caption}\n\n{fenced}"
         if self.folded:
             shown = f"<details><summary>{self.caption}</summary>\n\n{fenced}\n\n</details>"
-        return {"text/plain": self.text, "text/markdown": shown}
+        return {"text/plain": self.caption, "text/markdown": shown}
 
 
 def source(*things: Callable[..., Any] | type) -> Listing:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Text:
-    """Markdown that reads well as plain text too; it looks the same in every notebook."""
+    """Markdown that reads well as plain text too; it looks the same in every notebook.
+
+    A notebook stores it once, as Markdown; its plain form there is the first line.
+    """
 
     text: str
 
@@ -15,7 +18,7 @@ class Text:
         return self.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": self.text, "text/markdown": self.text}
+        return {"text/plain": self.text.partition("\n")[0], "text/markdown": self.text}
 
 
 def folded(summary: str, markdown: str) -> str:
