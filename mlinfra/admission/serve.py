@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from mlinfra.admission.rules import ApiWarning, Field, Problem, select, whole
@@ -26,6 +27,8 @@ DEPRECATED = {
     "downscale_smoothing_factor": "its name is downscaling_factor now",
 }
 """Names of old in `autoscaling_config` that Ray still reads, the factors where no new one is given."""
+
+NOT_CHECKED = 'not checked here: Ray\'s own schema does that, and Ray is not installed: pip install "ray[serve]"'
 
 BOTH = "Manually setting num_replicas is not allowed when autoscaling_config is provided."
 
@@ -90,8 +93,15 @@ def _actor(options: Field) -> Iterator[Problem]:
 
 def validate(config: Manifest) -> list[Problem | ApiWarning]:
     """Why Serve would refuse the config file, or ignore a part of it; names that are deprecated are warnings."""
+    if not is_ray_here():
+        return [ApiWarning("applications", NOT_CHECKED)]
     problems = refusals(config)
     return [*problems] if problems else [*deprecations(config)]
+
+
+def is_ray_here() -> bool:
+    """Whether Ray is installed, whose schema decides."""
+    return find_spec("ray") is not None
 
 
 def refusals(config: Manifest) -> list[Problem]:
