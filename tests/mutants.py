@@ -130,9 +130,10 @@ def changed(node: ast.AST) -> ast.AST | None:
 
 
 def behaviour(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that decide: no docstrings, annotations or texts for the reader."""
+    """The nodes that decide: no decorators, annotations or texts for the reader."""
+    aside = [*getattr(tree, "decorator_list", ()), getattr(tree, "annotation", None), getattr(tree, "returns", None)]
     for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.JoinedStr) or child in (getattr(tree, "annotation", 0), getattr(tree, "returns", 0)):
+        if isinstance(child, ast.JoinedStr) or child in aside:
             continue
         yield child
         yield from behaviour(child)
