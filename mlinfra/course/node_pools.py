@@ -165,6 +165,7 @@ def day(way: str, profile: str, unneeded_min: int = 10) -> FleetSimulation:
     return simulate(arrivals_of_a_day(JOBS), pools, flags, scheduler=BatchScheduler(profile=PROFILES[profile]))
 
 
+@lru_cache
 def demand() -> list[tuple[float, float]]:
     """Hours, and the GPUs of all jobs that would run if each started when it arrives."""
     changes = [(job.at_s, job.request.gpu_count) for job in arrivals_of_a_day(JOBS)]

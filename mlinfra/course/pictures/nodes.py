@@ -12,6 +12,7 @@ from mlinfra.gpu.nodes.loop import DAY_S
 from mlinfra.gpu.topology import TopologyAssignment
 
 VM, DRIVER, IMAGE, RUNS, IDLE = range(5)
+Points = list[tuple[float, float]]
 
 
 def boots() -> study.Figure:
@@ -50,19 +51,21 @@ def _life(run: FleetSimulation, name: str, created_s: float, gone_s: float) -> l
 
 
 def twenty_jobs(cluster_by_name: Mapping[str, GPUScheduler]) -> study.Figure:
-    """The GPUs of each node, and what cluster-autoscaler says of it after ten minutes."""
-    rows: list[study.Boxes] = []
-    said = {}
+    """The jobs of each node, and what cluster-autoscaler says of it after ten minutes."""
+    rows: dict[str, list[study.Span]] = {}
+    paid = {}
     for name, cluster in cluster_by_name.items():
         outcome = node_pools.pass_after_ten_minutes(cluster)
-        gone = [removal.node for removal in outcome.removals]
-        said[name] = len(cluster.nodes) - len(gone)
-        rows.append(study.Boxes(f"{name}: {said[name]} nodes are paid for"))
+        gone = {removal.node for removal in outcome.removals}
+        paid[name] = len(cluster.nodes) - len(gone)
         for node, info in cluster.nodes.items():
-            cells = [study.Cell(fill=0) if pod else study.Cell(struck=node in gone) for pod in info.gpus()]
-            rows.append(study.Boxes(node, cells, "removed" if node in gone else outcome.staying[node]))
-    counts = ", ".join(f"{nodes} when {name}" for name, nodes in said.items())
-    return study.grid("20 jobs of one GPU on four nodes of 8", f"Nodes that stay: {counts}.", *rows)
+            label, jobs = f"{name} {node[-1]}", len(info.pods)
+            stays = study.Span(0, jobs, f"{jobs} jobs: {outcome.staying.get(node)}", 0)
+            rows[label] = [study.Span(0, 8, "removed", IDLE)] if node in gone else [stays]
+    counts = ", ".join(f"{nodes} when {name}" for name, nodes in paid.items())
+    return study.timeline(
+        "20 jobs of one GPU on four nodes of 8", f"Nodes that stay: {counts}.", rows, x_label="GPUs of a node", end=8
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- a day
@@ -79,28 +82,38 @@ def nodes_of_a_day() -> study.Figure:
     return study.steps(
         "A day of jobs, and the nodes that are paid for (empty nodes go)",
         f"Dollars: {bill}.",
-        study.Row("GPUs that jobs want", {"demand": node_pools.demand()}, top=200),
+        study.Row("GPUs that jobs want", {"demand": half_hours(node_pools.demand())}, top=200),
         study.Row("nodes", {name: over_the_day(run) for name, run in shown.items()}, top=45, height=170),
         x_label="hours",
     )
 
 
-def over_the_day(run: FleetSimulation, what: str = "nodes") -> list[tuple[float, float]]:
-    """A number of the fleet's timeline, by hours, to the end of the day."""
-    points = [(moment.at_s / 3600, float(getattr(moment, what))) for moment in run.timeline]
-    return [*points, (DAY_S / 3600, points[-1][1])]
+def over_the_day(run: FleetSimulation, what: str = "nodes") -> Points:
+    """A number of the fleet's timeline, by hours."""
+    return half_hours([(moment.at_s / 3600, float(getattr(moment, what))) for moment in run.timeline])
+
+
+def half_hours(points: Points) -> Points:
+    """The most in each half hour of the day."""
+    most: Points = []
+    last = 0.0
+    for start in (n / 2 for n in range(int(DAY_S / 1800))):
+        inside = [value for time, value in points if start <= time < start + 0.5]
+        if not most or inside or last != most[-1][1]:
+            most.append((start, max([last, *inside])))
+        last = inside[-1] if inside else last
+    return [*most, (DAY_S / 3600, last)]
 
 
 def day(way: str, profile: str, unneeded: int) -> study.Figure:
-    """One fleet over the day: the GPUs wanted and there, its nodes, and the jobs that wait."""
+    """One fleet over the day: the GPUs wanted and there, and the jobs that wait."""
     run = node_pools.day(way, profile, unneeded)
     median_s, late_s = run.latency_s(0.5), run.latency_s(0.99)
     return study.steps(
         f"{way}, {profile}; an unneeded node goes after {unneeded} minutes",
         f"{run.dollars:,.0f} dollars; jobs that waited {sum(wait > 0 for wait in run.latencies_s)}, wait p50 "
         f"{median_s:,.0f} s, p99 {late_s:,.0f} s; restarts {run.restarts}.",
-        study.Row("GPUs", {"wanted": node_pools.demand(), "there": over_the_day(run, "gpus")}, top=250),
-        study.Row("nodes", {"nodes": over_the_day(run)}, top=45),
+        study.Row("GPUs", {"wanted": half_hours(node_pools.demand()), "there": over_the_day(run, "gpus")}, top=250),
         study.Row("jobs that wait", {"waiting": over_the_day(run, "waiting")}, top=16, height=90),
         x_label="hours",
     )
