@@ -10,6 +10,7 @@ from mlinfra.gpu.claims import MIG_CLASS, AttributeEquals, DeviceRequest, Resour
 from mlinfra.gpu.devices import mig_pool
 from mlinfra.gpu.mig import Instance, Layout, profiles
 from mlinfra.gpu.node_devices import NodeDevices
+from mlinfra.manifest import Manifest
 
 GPU_TYPE, NODE = "A100-40GB", "node-1"
 KEYS = ("1g", "2g", "3g", "4g")
@@ -30,6 +31,13 @@ def claim(*keys: str) -> ResourceClaim:
 
 
 TEMPLATES = {each.name: each for each in map(claim, KEYS)}
+
+
+def slice_with(device: str) -> Manifest:
+    """The ResourceSlice of the node's devices, cut down to one of them."""
+    found = next(each for each in POOL.manifests() if "devices" in each["spec"])
+    found["spec"]["devices"] = [each for each in found["spec"]["devices"] if each["name"] == device]
+    return found
 
 
 def in_order(keys: Sequence[str]) -> GPUScheduler:
