@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mlinfra.course import node_pools
 from mlinfra.gpu import sharing
+from mlinfra.gpu.devices import Device
 from mlinfra.gpu.mig import MIGProfile, profiles
+from mlinfra.gpu.nodes.autoscaler import AutoscalerPass
+from mlinfra.gpu.nodes.fleet import FleetSimulation
 from mlinfra.gpu.preemption import Outcome, Victims, cost
 from mlinfra.gpu.scheduler import Explanation
 from mlinfra.study.text import Text
@@ -76,6 +80,66 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
         for gpu, p in chosen
     ]
     return table(head, rows)
+
+
+def who_stays(outcome: AutoscalerPass) -> Text:
+    """For each of the seven nodes its pod and what becomes of it."""
+    gone = {
+        each.node: ", ".join(f"{pod} moves to {node}" for pod, node in each.moved.items()) for each in outcome.removals
+    }
+    rows = []
+    for number, (pod, traits) in enumerate(node_pools.SEVEN_PODS, 1):
+        node = f"node-{number}"
+        verdict = (
+            f"**is removed**: {gone[node]}" if node in gone else f"stays: `{outcome.staying[node].partition(':')[0]}`"
+        )
+        rows.append([node, f"`{pod.name}`, {pod.gpu_count} of 8 GPUs", traits.controller or "none", verdict])
+    return table(["node", "its pod", "controller", "verdict"], rows)
+
+
+def days() -> Text:
+    """What the day costs on each fleet, and how long its jobs wait."""
+    head = [
+        "fleet",
+        "placement",
+        "wait p50",
+        "p99",
+        "GPUs in use",
+        "node hours",
+        "dollars",
+        "restarts",
+        "GPU hours lost",
+    ]
+    rows = [
+        [way, profile, *_day(node_pools.day(way, profile))]
+        for way in node_pools.WAYS
+        for profile in node_pools.PROFILES
+    ]
+    return table(head, rows)
+
+
+def _day(run: FleetSimulation) -> list[str]:
+    waits = [f"{run.latency_s(share):,.0f} s" for share in (0.5, 0.99)]
+    hours, lost_h = sum(run.node_hours.values()), run.lost_gpu_s / 3600
+    return [
+        *waits,
+        f"{run.utilization:.0%}",
+        f"{hours:,.0f}",
+        f"{run.dollars:,.0f}",
+        f"{run.restarts}",
+        f"{lost_h:,.0f}",
+    ]
+
+
+def devices(published: Iterable[Device]) -> Text:
+    """The devices of a slice and their shares of the counters that count memory slices."""
+    rows = [[f"`{each.name}`", each.attributes.get("profile", "whole GPU"), _slices(each)] for each in published]
+    return table(["device", "profile", "memory slices"], rows)
+
+
+def _slices(device: Device) -> str:
+    (counters,) = device.consumes.values()
+    return ", ".join(name.rpartition("-")[2] for name in counters if name.startswith("memory-slice-"))
 
 
 def techniques() -> Text:
