@@ -14,6 +14,7 @@ from mlinfra.gpu.nodes.fleet import FleetSimulation
 from mlinfra.gpu.preemption import Outcome, Victims, cost
 from mlinfra.gpu.scheduler import Explanation
 from mlinfra.study.text import Text
+from mlinfra.tables import markdown_table
 
 if TYPE_CHECKING:
     from mlinfra.gpu.placement import PlacementRun
@@ -26,12 +27,6 @@ SHORT = {
 }
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Text:
-    """The rows as Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Text("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-
 def scores(explanation: Explanation) -> Text:
     """Points by node and plugin, the weights counted in, and their sum."""
     plugins = list(next(iter(explanation.points.values())))
@@ -39,13 +34,13 @@ def scores(explanation: Explanation) -> Text:
         [node, *(points[plugin] for plugin in plugins), f"**{explanation.total(node)}**"]
         for node, points in explanation.points.items()
     ]
-    return table(["node", *(SHORT.get(plugin, plugin) for plugin in plugins), "sum"], rows)
+    return Text(markdown_table(["node", *(SHORT.get(plugin, plugin) for plugin in plugins), "sum"], rows))
 
 
 def evictions(outcome: Outcome) -> Text:
     """For each node whom the eviction would take, and its five numbers, of which the smallest from the left wins."""
     head = ["node", "victims", "1 budgets broken", "2 highest priority", "3 sum of priorities", "4 number", "5 start"]
-    return table(head, [_eviction(each) for each in outcome.values() if isinstance(each, Victims)])
+    return Text(markdown_table(head, [_eviction(each) for each in outcome.values() if isinstance(each, Victims)]))
 
 
 def _eviction(victims: Victims) -> list[object]:
@@ -59,7 +54,7 @@ def _eviction(victims: Victims) -> list[object]:
 def mig_profiles(gpu: str, keys: Sequence[str] = ("1g", "2g", "3g", "4g", "7g")) -> Text:
     """Size and places of a GPU's profiles, and their share of its multiprocessors."""
     head = ["profile", "compute slices of 7", "memory slices of 8", "may start at slice", "share of multiprocessors"]
-    return table(head, [_profile(profiles(gpu)[key]) for key in keys])
+    return Text(markdown_table(head, [_profile(profiles(gpu)[key]) for key in keys]))
 
 
 def _profile(profile: MIGProfile) -> list[object]:
@@ -79,7 +74,7 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
         [gpu, p.name, f"{p.sm or '?'} of {p.sm_of_gpu}", share(p), f"{p.compute_slices}/7 = {p.compute_slices / 7:.1%}"]
         for gpu, p in chosen
     ]
-    return table(head, rows)
+    return Text(markdown_table(head, rows))
 
 
 def who_stays(outcome: AutoscalerPass) -> Text:
@@ -152,7 +147,7 @@ def techniques() -> Text:
         ["clients of a GPU, at most", *(way.max_clients or "any number" for way in ways)],
         ["goes together with", *(way.combines_with for way in ways)],
     ]
-    return table(["", "time-slicing", "MPS", "MIG"], rows)
+    return Text(markdown_table(["", "time-slicing", "MPS", "MIG"], rows))
 
 
 def against_published(runs: Mapping[str, PlacementRun]) -> Text:
@@ -160,7 +155,7 @@ def against_published(runs: Mapping[str, PlacementRun]) -> Text:
     from mlinfra.course.openb import PUBLISHED
 
     rows = [[name, percent(run.marks[-1].allocated), percent(PUBLISHED[name])] for name, run in runs.items()]
-    return table(["policy", "allocated here", "published (mean of 10 runs)"], rows)
+    return Text(markdown_table(["policy", "allocated here", "published (mean of 10 runs)"], rows))
 
 
 def percent(value: float) -> str:

@@ -25,6 +25,7 @@ from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import prioritize_nodes
 from mlinfra.simulation import Event
+from mlinfra.tables import verdicts
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,8 @@ class Explanation:
         return sum(self.points[node].values())
 
     def __str__(self) -> str:
-        nodes = [*self.points, *self.refused]
-        width = max(map(len, nodes), default=0)
-        return "\n".join(f"{node:{width}}  {self._row(node)}" for node in nodes)
-
-    def _row(self, node: str) -> str:
-        if node in self.refused:
-            return f"   no  {', '.join(self.refused[node].reasons)}"
-        parts = ", ".join(f"{plugin} {points}" for plugin, points in self.points[node].items())
-        return f"{self.total(node):5}  {parts}"
+        refused = {node: ", ".join(refusal.reasons) for node, refusal in self.refused.items()}
+        return verdicts(self.points, self.total, refused)
 
 
 class QueuedRequest(NamedTuple):
