@@ -233,13 +233,14 @@ def test_equal_pods_find_a_place_where_there_is_one_and_nobody_leaves_for_nothin
 
 def test_the_objects_of_a_gang_are_accepted_and_say_what_the_group_says() -> None:
     whole = group("alpha", 8, priority_class=HIGH, disruption_mode=ALL)
-    assert whole.manifest()["spec"] == {
+    fields = {
         "schedulingPolicy": {"gang": {"minCount": 8}},
         "disruptionMode": {"all": {}},
         "priorityClassName": "high",
     }
+    assert whole.manifest()["spec"] == {"workloadRef": {"workloadName": "alpha", "templateName": "workers"}} | fields
     member = whole.member(whole.pods[0].manifest())
     assert member["spec"]["schedulingGroup"] == {"podGroupName": "alpha"}
     (template,) = whole.workload()["spec"]["podGroupTemplates"]
-    assert template == {"name": "workers"} | whole.manifest()["spec"]
+    assert template == {"name": "workers"} | fields
     assert [validate(each) for each in (whole.manifest(), whole.workload(), member)] == [[], [], []]

@@ -59,7 +59,7 @@ def test_seven_nodes_have_seven_reasons() -> None:
         "node-5": "NotEnoughPdb",
         "node-6": "NoPlaceToMovePods",
     }
-    assert "| node-7 | `train-small`, 4 of 8 GPUs | Job | **is removed**: train-small moves to node-2 |" in str(
+    assert "| node-7 | `train-small`, 4 of 8 GPUs | Job | **is removed**: train-small fits on node-2 |" in str(
         gpu_tables.who_stays(outcome)
     )
 
@@ -84,7 +84,7 @@ def test_packing_lets_a_node_go() -> None:
         "packed": node_pools.twenty_jobs(profile.packing()),
     }
     figure = pictures.twenty_jobs(by_name)
-    assert figure.description == "Nodes that stay: 4 when spread, 3 when packed."
+    assert figure.description.endswith("Nodes that stay: 4 when spread, 3 when packed.")
     assert figure.svg.count("NotUnderutilized") == 6
     assert figure.svg.count(">removed<") == 1
 

@@ -80,7 +80,7 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
 def who_stays(outcome: AutoscalerPass) -> Text:
     """For each of the seven nodes its pod and what becomes of it."""
     gone = {
-        each.node: ", ".join(f"{pod} moves to {node}" for pod, node in each.moved.items()) for each in outcome.removals
+        each.node: ", ".join(f"{pod} fits on {node}" for pod, node in each.moved.items()) for each in outcome.removals
     }
     rows = []
     for number, (pod, traits) in enumerate(node_pools.SEVEN_PODS, 1):

@@ -24,6 +24,7 @@ from mlinfra.manifest import Manifest
 
 SINGLE, ALL = "single", "all"
 API_VERSION = "scheduling.k8s.io/v1beta1"
+TEMPLATE = "workers"
 WAITING = "waiting for minCount pods from a gang to appear in scheduling queue"
 
 
@@ -52,14 +53,15 @@ class PodGroup:
         return self.priority_class is None or self.priority_class.preemption_policy != "Never"
 
     def manifest(self) -> Manifest:
-        """The group as an object; each of its pods names it."""
-        return {"apiVersion": API_VERSION, "kind": "PodGroup", "metadata": {"name": self.name}, "spec": self._spec()}
+        """The group as its controller makes it from the template of its Workload; each of its pods names it."""
+        spec = {"workloadRef": {"workloadName": self.name, "templateName": TEMPLATE}} | self._spec()
+        return {"apiVersion": API_VERSION, "kind": "PodGroup", "metadata": {"name": self.name}, "spec": spec}
 
     def workload(self, controller: str = "Job", api_group: str = "batch") -> Manifest:
         """The Workload of a controller of the same name: a template for such groups."""
         spec: Manifest = {
             "controllerRef": {"apiGroup": api_group, "kind": controller, "name": self.name},
-            "podGroupTemplates": [{"name": "workers"} | self._spec()],
+            "podGroupTemplates": [{"name": TEMPLATE} | self._spec()],
         }
         return {"apiVersion": API_VERSION, "kind": "Workload", "metadata": {"name": self.name}, "spec": spec}
 

@@ -234,7 +234,7 @@ class GPUScheduler:
         if isinstance(verdict, str):
             self._record_event(now_s, "FailedScheduling", request.name, verdict)
             return []
-        self._preempt(verdict.evicted, request.name, now_s)
+        self._preempt(verdict.evicted, verdict.placements[0].request.name, now_s)
         return [self._reserve(placement.request, placement.node, now_s) for placement in verdict.placements]
 
     def _preempt(self, victims: Iterable[BoundPod], preemptor: str, now_s: float) -> None:

@@ -51,21 +51,18 @@ def _life(run: FleetSimulation, name: str, created_s: float, gone_s: float) -> l
 
 
 def twenty_jobs(cluster_by_name: Mapping[str, GPUScheduler]) -> study.Figure:
-    """The jobs of each node, and what cluster-autoscaler says of it after ten minutes."""
-    rows: dict[str, list[study.Span]] = {}
-    paid = {}
+    """The GPUs of each node that jobs request, and what cluster-autoscaler does with it after ten minutes."""
+    rows, paid = [], {}
     for name, cluster in cluster_by_name.items():
-        outcome = node_pools.pass_after_ten_minutes(cluster)
-        gone = {removal.node for removal in outcome.removals}
+        gone = {removal.node for removal in node_pools.pass_after_ten_minutes(cluster).removals}
         paid[name] = len(cluster.nodes) - len(gone)
+        rows.append(study.Boxes(f"{name}: {paid[name]} nodes stay"))
         for node, info in cluster.nodes.items():
-            label, jobs = f"{name} {node[-1]}", len(info.pods)
-            stays = study.Span(0, jobs, f"{jobs} jobs: {outcome.staying.get(node)}", 0)
-            rows[label] = [study.Span(0, 8, "removed", IDLE)] if node in gone else [stays]
+            gpus = [study.Cell(fill=0 if gpu < len(info.pods) else None, struck=node in gone) for gpu in range(8)]
+            rows.append(study.Boxes(f"node {node[-1]}", gpus, "removed" if node in gone else "stays"))
     counts = ", ".join(f"{nodes} when {name}" for name, nodes in paid.items())
-    return study.timeline(
-        "20 jobs of one GPU on four nodes of 8", f"Nodes that stay: {counts}.", rows, x_label="GPUs of a node", end=8
-    )
+    description = f"Requested GPUs are filled, removed nodes crossed out. Nodes that stay: {counts}."
+    return study.grid("20 jobs of one GPU on four nodes of 8", description, *rows)
 
 
 # --------------------------------------------------------------------------------------------------------- a day
@@ -131,7 +128,11 @@ def data_center(assignments: Mapping[str, TopologyAssignment]) -> study.Figure:
         said.append(f"{name}: {', '.join(hosts) or assignment.reason}")
         rows.append(study.Boxes(f"{name}: {f'{len(hosts)} pods placed' if hosts else 'no pod is placed'}"))
         rows += [_rack(rack, hosts) for rack in dict.fromkeys(rack for _, rack, _ in racks.HOSTS)]
-    return study.grid("Two blocks of two racks of two hosts; a pod takes a whole host", "; ".join(said) + ".", *rows)
+    return study.grid(
+        "Two blocks of two racks of two hosts; a pod takes a whole host",
+        f"Crossed out, and busy: {racks.BUSY[-1]}. {'; '.join(said)}.",
+        *rows,
+    )
 
 
 def _rack(rack: str, hosts: list[str]) -> study.Boxes:
