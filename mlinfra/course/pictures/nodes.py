@@ -54,12 +54,13 @@ def twenty_jobs(cluster_by_name: Mapping[str, GPUScheduler]) -> study.Figure:
     """The GPUs of each node that jobs request, and what cluster-autoscaler does with it after ten minutes."""
     rows, paid = [], {}
     for name, cluster in cluster_by_name.items():
-        gone = {removal.node for removal in node_pools.pass_after_ten_minutes(cluster).removals}
+        outcome = node_pools.pass_after_ten_minutes(cluster)
+        gone = {removal.node for removal in outcome.removals}
         paid[name] = len(cluster.nodes) - len(gone)
         rows.append(study.Boxes(f"{name}: {paid[name]} nodes stay"))
         for node, info in cluster.nodes.items():
             gpus = [study.Cell(fill=0 if gpu < len(info.pods) else None, struck=node in gone) for gpu in range(8)]
-            rows.append(study.Boxes(f"node {node[-1]}", gpus, "removed" if node in gone else "stays"))
+            rows.append(study.Boxes(f"node {node[-1]}", gpus, outcome.staying.get(node, "removed")))
     counts = ", ".join(f"{nodes} when {name}" for name, nodes in paid.items())
     description = f"Requested GPUs are filled, removed nodes crossed out. Nodes that stay: {counts}."
     return study.grid("20 jobs of one GPU on four nodes of 8", description, *rows)
