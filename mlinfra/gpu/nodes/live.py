@@ -93,7 +93,6 @@ class LiveFleet(FleetRun):
     def begin(self, pods: Sequence[str]) -> None:
         """At time 0 these pods and the placeholders run, on the nodes that the autoscaler would bring for them."""
         self.start()
-        self.image_s = dict.fromkeys(self.machines, 0.0)
         for name in pods:
             self.arrive(self.arrival(name))
         for name in self.placeholders:
@@ -105,6 +104,7 @@ class LiveFleet(FleetRun):
         refuse(
             "fleet", [Field(name, "pod").invalid("has no room in the pools") for name in pods if name in self.pending]
         )
+        self.image_s = dict.fromkeys(self.image_s, 0.0)  # a node of placeholders has never pulled it
         self.reports, self.events = [], []
         self.failed.clear()
         self.pass_at(0.0)
@@ -117,7 +117,6 @@ class LiveFleet(FleetRun):
             for _ in range(new - old):
                 machine = self._machine(self.by_name[pool])
                 self._register(machine.name, complete=True)
-                self.image_s[machine.name] = 0.0
         return bool(sizes)
 
     def add(self, pod: str, at_s: float) -> None:
