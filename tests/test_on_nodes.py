@@ -255,7 +255,7 @@ LOADS = st.lists(st.floats(0, 900), max_size=60).map(lambda times: tuple(sorted(
 
 def watched(shape: dict[str, Any]) -> Watched:
     spot = SpotMarket(shape["per_hour"], shape["notice_s"], seed=1)
-    return Watched([pool(shape["gpus"], shape["most"], spot=True)], POD, shape["placeholders"], spot)
+    return Watched([pool(shape["gpus"], shape["most"], spot=True)], POD, shape["placeholders"], spot=spot)
 
 
 @given(FLEETS, PLANS, LOADS, st.sampled_from([1.0, 20.0, 45.0]), st.sampled_from([math.inf, 60.0]))
@@ -333,7 +333,7 @@ class Bare:
 
 
 def test_any_nodes_will_do() -> None:
-    outcome = loop.simulate([], ONE, Plan([1, 2, 0, 1]), 1, until_s=200, nodes=Bare())  # type: ignore[arg-type]
+    outcome = loop.simulate([], ONE, Plan([1, 2, 0, 1]), 1, until_s=200, nodes=Bare())
     assert outcome.dollars == 5.0
     assert [name for _, _, name in events(outcome, "Ready")] == [pod_name(2)]
 

@@ -29,6 +29,7 @@ __all__ = [
     "Fixed",
     "LoopSimulation",
     "Measure",
+    "Nodes",
     "Service",
     "Snapshot",
     "fifo_waits",

@@ -65,8 +65,9 @@ NEVER_TAKEN = SpotMarket()
 class LiveFleet(FleetRun):
     """Pools, their autoscaler and the pods that are there now; `advance` lets time pass until a pod is concerned.
 
-    A pod that has to leave a node is gone: whoever wants another adds one. It has `grace_s` to finish, or the notice of
-    a spot node where that is shorter.
+    A `placeholder` is like a `pod` but for its priority, unless another is given. A pod that has to leave a node is
+    gone: whoever wants another adds one. It has `grace_s` to finish, or the notice of a spot node where that is
+    shorter.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LiveFleet(FleetRun):
         pools: Sequence[NodePool],
         pod: GPURequest,
         placeholders: int = 0,
+        placeholder: GPURequest | None = None,
         spot: SpotMarket = NEVER_TAKEN,
         flags: AutoscalerFlags = DEFAULT_FLAGS,
         traits: PodTraits = OF_A_REPLICA_SET,
@@ -83,7 +85,8 @@ class LiveFleet(FleetRun):
         refuse("fleet", live_fleet(Field(settings)))
         super().__init__(pools, flags, math.inf, BatchScheduler())
         self.pod, self.pod_traits, self.grace_s = pod, traits, grace_s
-        self.placeholders = [f"placeholder-{i}" for i in range(placeholders)]
+        self.placeholder = placeholder or replace(pod, name="placeholder", priority_class=PLACEHOLDER)
+        self.placeholders = [f"{self.placeholder.name}-{i}" for i in range(placeholders)]
         self.spot, self.chance = spot, random.Random(spot.seed)
         self.reports: list[PodChange] = []
         self.deadline_s = 0.0
@@ -96,8 +99,8 @@ class LiveFleet(FleetRun):
         for name in pods:
             self.arrive(self.arrival(name))
         for name in self.placeholders:
-            stand_in = replace(self.pod, name=name, priority_class=PLACEHOLDER)
-            self.arrive(PodArrival(0.0, stand_in, FOREVER_S, OF_A_REPLICA_SET, pulls_image=False))
+            pod = replace(self.placeholder, name=name)
+            self.arrive(PodArrival(0.0, pod, FOREVER_S, OF_A_REPLICA_SET, pulls_image=False))
         self.schedule()
         while self.pending and self.grow_at_once():
             self.schedule()
