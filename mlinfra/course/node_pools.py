@@ -14,7 +14,7 @@ from mlinfra.gpu.nodes import GPUNode
 from mlinfra.gpu.nodes.live import PLACEHOLDER, LiveFleet, SpotMarket
 from mlinfra.gpu.nodes.pool import BootTime, NodePool
 from mlinfra.gpu.pods import PAUSE, PriorityClass
-from mlinfra.manifest import Manifest
+from mlinfra.manifest import Manifest, to_yaml
 
 GPU_DOLLARS, SPOT_DOLLARS = 3.0, 1.0
 """Dollars an hour for each GPU of a node, on demand and as a spot node."""
@@ -83,6 +83,11 @@ def placeholder_deployment(replicas: int) -> Manifest:
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
+
+
+def placeholders_yaml(replicas: int) -> str:
+    """Both objects as one file."""
+    return "---\n".join(map(to_yaml, (placeholder_class(), placeholder_deployment(replicas))))
 
 
 def read_placeholders(priority_class: Manifest, deployment: Manifest) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mlinfra import study
 from mlinfra.autoscaling import loop
@@ -24,16 +24,16 @@ def serving(run: loop.LoopSimulation) -> Points:
     return [(t / 60, float(ready)) for t, _, ready, _ in run.timeline[::STEP_S]]
 
 
-def rows(results: Mapping[str, loop.LoopSimulation], top: float, height: int) -> Sequence[Row]:
-    """One for each run: the nodes above the replicas that serve."""
-    return [
-        Row(name, {"nodes that are paid for": paid(run), "replicas that serve": serving(run)}, top=top, height=height)
-        for name, run in results.items()
-    ]
+def rows(results: Mapping[str, loop.LoopSimulation], names: Iterable[str], top: float) -> Sequence[Row]:
+    """One for each of these runs: the nodes above the replicas that serve."""
+    lines = {
+        name: {"nodes paid for": paid(results[name]), "replicas that serve": serving(results[name])} for name in names
+    }
+    return [Row(name, each, top=top, height=80) for name, each in lines.items()]
 
 
-def of_race(results: Mapping[str, loop.LoopSimulation], trace: str) -> Figure:
-    """The rate of the hour, and below it nodes and replicas, one row an autoscaler."""
+def of_race(results: Mapping[str, loop.LoopSimulation], trace: str, names: Iterable[str]) -> Figure:
+    """The rate of the hour, and below it nodes and replicas, one row for each of these autoscalers."""
     counts = data.llm_arrivals(trace)
     times = range(0, len(counts) * data.BIN_S, STEP_S)
     rate = [(t / 60, data.rate_per_s(counts, t, window_s=STEP_S)) for t in times]
@@ -45,12 +45,12 @@ def of_race(results: Mapping[str, loop.LoopSimulation], trace: str) -> Figure:
         f"Nodes and replicas, trace {trace}",
         f"{hours}.",
         Row("requests per second", {"rate": rate}, height=70),
-        *rows(results, 24, 64),
+        *rows(results, names, 20),
     )
 
 
-def of_monday(results: Mapping[str, loop.LoopSimulation]) -> Figure:
-    """The rise on Monday, and below it nodes and replicas with headroom bought in different ways."""
+def of_monday(results: Mapping[str, loop.LoopSimulation], names: Iterable[str]) -> Figure:
+    """The rise on Monday, and below it nodes and replicas with headroom bought in these ways."""
     rate = [(t / 60, node_race.monday_per_s(t)) for t in range(0, int(node_race.END_S) + 1, 2 * STEP_S)]
     late = "; ".join(
         f"{name} {run.attained(5):.1%} within 5 s for {run.dollars:.0f} dollars" for name, run in results.items()
@@ -58,6 +58,6 @@ def of_monday(results: Mapping[str, loop.LoopSimulation]) -> Figure:
     return study.steps(
         "Headroom on a Monday morning",
         f"{late}.",
-        Row("requests per second", {"rate": rate}, top=32, height=70),
-        *rows(results, 24, 80),
+        Row("requests per second", {"rate": rate}, top=30, height=70),
+        *rows(results, names, 30),
     )
