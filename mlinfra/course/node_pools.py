@@ -19,7 +19,7 @@ from mlinfra.manifest import Manifest, to_yaml
 GPU_DOLLARS, SPOT_DOLLARS = 3.0, 1.0
 """Dollars an hour for each GPU of a node, on demand and as a spot node."""
 
-MOST_GPUS = 24
+MOST_GPUS = 96
 IMAGE_S = 20.0
 TAINT = Taint("nvidia.com/gpu", "present")
 TOLERATION = Toleration("nvidia.com/gpu", "Exists")

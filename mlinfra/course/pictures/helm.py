@@ -260,6 +260,6 @@ def targets() -> study.Figure:
         "What the HPA's target costs",
         description,
         study.Row("dollars a month", {"bill": list(dollars.items())}, {"chosen, 2.8": dollars[2.8]}, steps=False),
-        study.Row("requests later than 5 s, %", {"late": list(late.items())}, steps=False, top=2),
+        study.Row("requests later than 5 s, %", {"late": list(late.items())}, steps=False, top=4),
         x_label="target: requests in flight per replica, of the 4 that it can take",
     )
