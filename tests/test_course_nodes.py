@@ -13,7 +13,7 @@ from mlinfra import validate
 from mlinfra.admission import Invalid
 from mlinfra.autoscaling import loop
 from mlinfra.commands import flags
-from mlinfra.course import costs, node_pools, node_race, race
+from mlinfra.course import costs, node_race, race, service_nodes
 from mlinfra.course.exercises import autoscaling as exercises
 from mlinfra.course.pictures import node_race as pictures
 from mlinfra.gpu.nodes.pool import NodePool
@@ -28,31 +28,31 @@ POOLS = Path(__file__).parents[1] / "examples" / "pools.yaml"
 
 def test_the_example_has_the_courses_node_at_its_price() -> None:
     example = NodePool.of(load(POOLS)[0])
-    ours = node_pools.pool(8)
+    ours = service_nodes.pool(8)
     assert replace(example.shape, name=ours.name) == ours.shape
-    assert example.price_per_hour == ours.price_per_hour == 8 * node_pools.GPU_DOLLARS
+    assert example.price_per_hour == ours.price_per_hour == 8 * service_nodes.GPU_DOLLARS
     assert (example.boot.node_s, example.boot.gpu_s) == (ours.boot.node_s, ours.boot.gpu_s)
 
 
 def test_a_gpu_has_one_price_wherever_a_default_has_one() -> None:
-    assert f"default={node_pools.GPU_DOLLARS}" in inspect.getsource(flags)
-    assert loop.Service(1.0).dollars_per_gpu_hour == node_pools.GPU_DOLLARS
-    assert node_pools.pool(spot=True).price_per_hour == node_pools.SPOT_DOLLARS
+    assert f"default={service_nodes.GPU_DOLLARS}" in inspect.getsource(flags)
+    assert loop.Service(1.0).dollars_per_gpu_hour == service_nodes.GPU_DOLLARS
+    assert service_nodes.pool(spot=True).price_per_hour == service_nodes.SPOT_DOLLARS
 
 
 def test_without_nodes_the_image_takes_as_long() -> None:
-    assert node_pools.pool().boot.image_s == race.COLD_START.image_s
+    assert service_nodes.pool().boot.image_s == race.COLD_START.image_s
 
 
 def test_placeholders_are_valid_and_like_a_replica() -> None:
-    priority_class, deployment = loads(node_pools.placeholders_yaml(3))
+    priority_class, deployment = loads(service_nodes.placeholders_yaml(3))
     assert validate(priority_class) == validate(deployment) == []
-    fleet = node_pools.read_placeholders(priority_class, deployment)
+    fleet = service_nodes.read_placeholders(priority_class, deployment)
     assert fleet["placeholders"] == 3
-    assert fleet["placeholder"].requests == node_pools.POD.requests
+    assert fleet["placeholder"].requests == service_nodes.POD.requests
     assert fleet["placeholder"].priority == -10
     with pytest.raises(Invalid, match="placeholder"):
-        node_pools.read_placeholders(priority_class | {"metadata": {"name": "other"}}, deployment)
+        service_nodes.read_placeholders(priority_class | {"metadata": {"name": "other"}}, deployment)
 
 
 # ---------------------------------------------------------------------------------------------------- the race, Monday
@@ -61,7 +61,7 @@ def test_placeholders_are_valid_and_like_a_replica() -> None:
 def test_a_race_on_nodes_pays_for_nodes() -> None:
     results = node_race.on_nodes("code")
     for run in results.values():
-        assert run.dollars == pytest.approx(node_race.node_hours(run) * node_pools.GPU_DOLLARS)
+        assert run.dollars == pytest.approx(node_race.node_hours(run) * service_nodes.GPU_DOLLARS)
         assert run.gpu_hours <= node_race.node_hours(run) + 1e-9
     assert results["KPA"].errors == 0 < race.race("code")["KPA"].errors
     assert len(node_race.table(results).splitlines()) == 1 + len(results)
@@ -124,7 +124,7 @@ def test_the_month_is_its_nodes() -> None:
     bill = costs.month(hour)
     assert bill.by_line()["serving"] == pytest.approx(hour.dollars / costs.TRACE_H * HOURS_PER_MONTH)
     assert costs.paid_h(0) == pytest.approx((90 + 120 + 600) / 3600)
-    assert bill.by_line()["staging"] == pytest.approx(22 * costs.paid_h(10) * node_pools.GPU_DOLLARS)
+    assert bill.by_line()["staging"] == pytest.approx(22 * costs.paid_h(10) * service_nodes.GPU_DOLLARS)
     eight = costs.serve(gpus_a_node=8)
     assert costs.month(eight).by_line()["serving"] == pytest.approx(8 * 3 * HOURS_PER_MONTH, rel=1e-3)
 

@@ -1,6 +1,6 @@
 """The classifier's month: node hours of serving, training, releases and staging, and what each decision saves.
 
-The hour of production traffic of notebook 5 stands for every hour of the month. Prices are those of `node_pools`.
+The hour of production traffic of notebook 5 stands for every hour of the month. Prices are those of `service_nodes`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import math
 from functools import lru_cache
 
 from mlinfra.autoscaling import hpa, loop
-from mlinfra.course import data, node_pools
-from mlinfra.course.node_pools import GPU_DOLLARS, SPOT_DOLLARS
+from mlinfra.course import data, service_nodes
 from mlinfra.course.node_race import node_hours
 from mlinfra.course.race import COLD_START
+from mlinfra.course.service_nodes import GPU_DOLLARS, SPOT_DOLLARS
 from mlinfra.gpu.nodes.flags import DEFAULT_FLAGS
 from mlinfra.helm.bill import HOURS_PER_MONTH, Bill, Line
 from mlinfra.kserve.canary import Counts, effective_sample, largest_sample
@@ -49,7 +49,7 @@ def serve(
     replica = loop.Service(
         service_s, concurrency=at_once, timeout_s=60, cold_start=COLD_START, gpus=share, activator=True
     )
-    nodes = node_pools.fleet(gpus_a_node) if share == 1 else node_pools.half_fleet()
+    nodes = service_nodes.fleet(gpus_a_node) if share == 1 else service_nodes.half_fleet()
     if fixed:
         return loop.simulate(arrivals_s(), replica, loop.Fixed(fixed), replicas=fixed, nodes=nodes)
     in_flight = (hpa.External("in_flight", hpa.AverageValue(f"{target:g}")),)
@@ -72,7 +72,7 @@ def month(served: loop.LoopSimulation, spot: bool = True, canary: bool = True, s
 
 def paid_h(needed_h: float) -> float:
     """Hours of a node of its own: it boots first, and it goes when nobody has needed it for ten minutes."""
-    return needed_h + (node_pools.pool().ready_s + DEFAULT_FLAGS.unneeded_s) / 3600
+    return needed_h + (service_nodes.pool().ready_s + DEFAULT_FLAGS.unneeded_s) / 3600
 
 
 def training_h(spot: bool) -> float:

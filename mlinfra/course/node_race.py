@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from mlinfra.autoscaling import loop
-from mlinfra.course import gpu_terminal, node_pools, race
+from mlinfra.course import gpu_terminal, race, service_nodes
 from mlinfra.gpu.nodes.fleet import FleetSimulation
 from mlinfra.gpu.nodes.live import SpotMarket
 from mlinfra.simulation import Event
@@ -17,7 +17,7 @@ from mlinfra.tables import columns
 
 def on_nodes(trace: str, gpus: int = 1) -> dict[str, loop.LoopSimulation]:
     """The five autoscalers of the race on the same hour, on nodes with so many GPUs."""
-    return race.race(trace, lambda: node_pools.fleet(gpus))
+    return race.race(trace, lambda: service_nodes.fleet(gpus))
 
 
 def fleet_of(run: loop.LoopSimulation) -> FleetSimulation:
@@ -32,7 +32,7 @@ def node_hours(run: loop.LoopSimulation) -> float:
 
 def start_parts() -> dict[str, tuple[float, float]]:
     """Seconds of each part of a start: on a new node, and on a node that has a free GPU and the image."""
-    boot, start = node_pools.pool().boot, race.COLD_START
+    boot, start = service_nodes.pool().boot, race.COLD_START
     return {
         "the machine boots": (boot.node_s, 0),
         "driver and device plugin": (boot.gpu_s, 0),
@@ -81,14 +81,14 @@ def monday_s() -> tuple[float, ...]:
 
 def on_monday(least: int = QUIET, target: str = race.TARGET, **fleet: Any) -> loop.LoopSimulation:
     """The HPA on requests in flight, with this minimum and target, and nodes such as `placeholders=4`."""
-    nodes = node_pools.fleet(**fleet)
+    nodes = service_nodes.fleet(**fleet)
     return loop.simulate(monday_s(), race.SERVICE, race.by_queue(least=least, target=target), least, END_S, nodes=nodes)
 
 
 def placeholders_needed() -> float:
     """GPUs that must stand ready for the replicas that are created while the next node boots."""
     ramp_per_s2 = (BUSY_PER_S - QUIET_PER_S) / RISE_S
-    return race.headroom(ramp_per_s2, node_pools.pool().ready_s, signal_s=0, per_replica=2)
+    return race.headroom(ramp_per_s2, service_nodes.pool().ready_s, signal_s=0, per_replica=2)
 
 
 def bought() -> dict[str, loop.LoopSimulation]:
@@ -126,7 +126,7 @@ def pod_events() -> str:
 
 def watched_nodes() -> str:
     """The lines of `kubectl get nodes -w` after that: the nodes that are there, then those that come for it."""
-    run, boot_s = on_monday(placeholders=4), node_pools.pool().boot.node_s
+    run, boot_s = on_monday(placeholders=4), service_nodes.pool().boot.node_s
     now_s = first_eviction(run).at_s
     machines = sorted(fleet_of(run).machines, key=lambda machine: (machine[0].created_s, machine[0].name))
     since_s = {m.name: m.created_s + boot_s if m.created_s else 0.0 for m, gone_s in machines if gone_s > now_s}
@@ -150,7 +150,7 @@ def age(seconds: float) -> str:
 def on_spot(per_hour: float, notice_s: float, grace_s: float, service_s: float = 2.0) -> loop.LoopSimulation:
     """The waves on spot nodes with seven replicas at least; or long requests, 0.8 a second for an hour."""
     service = replace(race.SERVICE, service_s=service_s)
-    nodes = node_pools.fleet(spot=SpotMarket(per_hour, notice_s, seed=1), grace_s=grace_s)
+    nodes = service_nodes.fleet(spot=SpotMarket(per_hour, notice_s, seed=1), grace_s=grace_s)
     if service_s == race.SERVICE.service_s:
         arrivals_s, scaler = race.arrivals_s("code"), race.by_queue(least=7, target="6")
     else:

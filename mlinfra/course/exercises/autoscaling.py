@@ -10,7 +10,7 @@ from typing import Any
 
 from mlinfra import study
 from mlinfra.autoscaling import hpa, knative, loop
-from mlinfra.course import loads, node_pools, node_race, race
+from mlinfra.course import loads, node_race, race, service_nodes
 from mlinfra.manifest import Manifest
 
 PER_MINUTE, PASSES_A_MINUTE = 4, 4
@@ -223,8 +223,8 @@ def monday(answer: Sequence[Manifest]) -> tuple[str, ...]:
 @lru_cache(maxsize=32)
 def _monday(answer: str) -> tuple[str, ...]:
     manifests = {manifest["kind"]: manifest for manifest in json.loads(answer)}
-    fleet = node_pools.read_placeholders(manifests["PriorityClass"], manifests["Deployment"])
-    pod, service = fleet["placeholder"], node_pools.POD
+    fleet = service_nodes.read_placeholders(manifests["PriorityClass"], manifests["Deployment"])
+    pod, service = fleet["placeholder"], service_nodes.POD
     way = "stays" if pod.priority >= 0 else "expendable" if pod.priority < -10 else "gives way"
     holds = "holds a GPU" if pod.gpu_count == service.gpu_count else f"holds {pod.gpu_count} GPUs"
     place = "on GPU nodes" if pod.tolerations else "elsewhere"
@@ -237,7 +237,7 @@ def _monday(answer: str) -> tuple[str, ...]:
 
 def placeholders_with(replicas: int, value: int = -10, without: str = "") -> list[Manifest]:
     """The two objects, with one thing changed."""
-    priority_class, deployment = node_pools.placeholder_class(), node_pools.placeholder_deployment(replicas)
+    priority_class, deployment = service_nodes.placeholder_class(), service_nodes.placeholder_deployment(replicas)
     pod = deployment["spec"]["template"]["spec"]
     if without == "gpu":
         for amounts in pod["containers"][0]["resources"].values():
