@@ -17,6 +17,7 @@ from mlinfra.admission.rules import (
     Problem,
     Rules,
     broken,
+    dns_label,
     label_key,
     label_value,
     labels,
@@ -59,6 +60,7 @@ REQUEST: Rules = [
     ("required_gpu_type", label_value),
     ("resource", extended_resource),
     ("devices", devices),
+    ("claims[]", dns_label),
 ]
 
 
