@@ -13,7 +13,7 @@ from mlinfra import validate
 from mlinfra.admission import Invalid
 from mlinfra.autoscaling import loop
 from mlinfra.commands import flags
-from mlinfra.course import costs, node_race, race, service_nodes
+from mlinfra.course import costs, node_pools, node_race, race, service_nodes
 from mlinfra.course.exercises import autoscaling as exercises
 from mlinfra.course.pictures import node_race as pictures
 from mlinfra.gpu.nodes.pool import NodePool
@@ -37,6 +37,7 @@ def test_the_example_has_the_courses_node_at_its_price() -> None:
 def test_a_gpu_has_one_price_wherever_a_default_has_one() -> None:
     assert f"default={service_nodes.GPU_DOLLARS}" in inspect.getsource(flags)
     assert loop.Service(1.0).dollars_per_gpu_hour == service_nodes.GPU_DOLLARS
+    assert node_pools.A100.price_per_hour == node_pools.pools_of(10)[0].price_per_hour == 8 * service_nodes.GPU_DOLLARS
     assert service_nodes.pool(spot=True).price_per_hour == service_nodes.SPOT_DOLLARS
 
 

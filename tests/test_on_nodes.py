@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,9 +237,6 @@ class Watched(LiveFleet):
         self.log.gone.setdefault(pod, at_s)
         super().remove(pod, at_s)
 
-    def bill(self, end_s: float) -> FleetSimulation:
-        return super().bill(end_s)
-
 
 FLEETS = st.fixed_dictionaries(
     {
@@ -311,7 +309,7 @@ class Bare:
     node_hours: dict[str, float] = field(default_factory=dict)
     dollars: float = 5.0
 
-    def begin(self, pods: list[str]) -> None:
+    def begin(self, pods: Sequence[str]) -> None:
         (self.holder,) = pods
 
     def add(self, pod: str, at_s: float) -> None:

@@ -89,7 +89,7 @@ def who_stays(outcome: AutoscalerPass) -> Text:
             f"**is removed**: {gone[node]}" if node in gone else f"stays: `{outcome.staying[node].partition(':')[0]}`"
         )
         rows.append([node, f"`{pod.name}`, {pod.gpu_count} of 8 GPUs", traits.controller or "none", verdict])
-    return table(["node", "its pod", "controller", "verdict"], rows)
+    return Text(markdown_table(["node", "its pod", "controller", "verdict"], rows))
 
 
 def days() -> Text:
@@ -110,7 +110,7 @@ def days() -> Text:
         for way in node_pools.WAYS
         for profile in node_pools.PROFILES
     ]
-    return table(head, rows)
+    return Text(markdown_table(head, rows))
 
 
 def _day(run: FleetSimulation) -> list[str]:
@@ -129,7 +129,7 @@ def _day(run: FleetSimulation) -> list[str]:
 def devices(published: Iterable[Device]) -> Text:
     """The devices of a slice and their shares of the counters that count memory slices."""
     rows = [[f"`{each.name}`", each.attributes.get("profile", "whole GPU"), _slices(each)] for each in published]
-    return table(["device", "profile", "memory slices"], rows)
+    return Text(markdown_table(["device", "profile", "memory slices"], rows))
 
 
 def _slices(device: Device) -> str:
