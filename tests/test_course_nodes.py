@@ -65,6 +65,8 @@ def test_a_race_on_nodes_pays_for_nodes() -> None:
         assert run.dollars == pytest.approx(node_race.node_hours(run) * service_nodes.GPU_DOLLARS)
         assert run.gpu_hours <= node_race.node_hours(run) + 1e-9
     assert results["KPA"].errors == 0 < race.race("code")["KPA"].errors
+    share = results["HPA on queue"].attained(race.SLO_S)
+    assert node_race.on_waves(placeholders=8).attained(race.SLO_S) == pytest.approx(share, abs=0.001)
     assert len(node_race.table(results).splitlines()) == 1 + len(results)
     said = pictures.of_race(results, "code", ("KPA",)).description
     assert f"KPA {node_race.node_hours(results['KPA']):.1f} node hours" in said

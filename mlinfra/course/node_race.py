@@ -20,6 +20,12 @@ def on_nodes(trace: str, gpus: int = 1) -> dict[str, loop.LoopSimulation]:
     return race.race(trace, lambda: service_nodes.fleet(gpus))
 
 
+def on_waves(**fleet: Any) -> loop.LoopSimulation:
+    """The HPA on requests in flight on the hour with waves, on nodes such as `placeholders=8`."""
+    arrivals_s, nodes = race.arrivals_s("code"), service_nodes.fleet(**fleet)
+    return loop.simulate(arrivals_s, race.SERVICE, race.by_queue(), race.AT_START, nodes=nodes)
+
+
 def fleet_of(run: loop.LoopSimulation) -> FleetSimulation:
     """The nodes of a run."""
     assert isinstance(run.nodes, FleetSimulation)
