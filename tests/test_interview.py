@@ -270,7 +270,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     },
     "queue-workers": {"level": 5, "draining": 10, "backlog": 6000, "drain_s": 120},
     "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
-    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
+    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18, "without_node_s": 202, "warm": 11, "free": 8},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
     "which-card": {
         "predicted": 1.38092,

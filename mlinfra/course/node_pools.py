@@ -1,4 +1,7 @@
-"""Notebook 04's pools of nodes, what runs on them, and a day of jobs. Prices and boot times are examples."""
+"""Notebook 04's pools of nodes, what runs on them, and a day of jobs. Prices and boot times are examples.
+
+The price of an A100 is that of `service_nodes`, as in notebooks 05 and 06.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mlinfra.course import clusters
+from mlinfra.course.service_nodes import GPU_DOLLARS
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, Taint, Toleration
 from mlinfra.gpu.batch import BatchScheduler
 from mlinfra.gpu.nodes.autoscaler import AutoscalerMemory, AutoscalerPass, ClusterView, Machine, reconcile
@@ -26,7 +30,7 @@ TAINTS = (Taint("nvidia.com/gpu", "present"),)
 TOLERATES = (Toleration("nvidia.com/gpu", "Exists"),)
 ZONE = "topology.kubernetes.io/zone"
 A100_NODE = GPUNode("n", clusters.A100, 8, 80, cpu="96", memory="768Gi", taints=TAINTS)
-A100 = NodePool("a100", A100_NODE, 32.77, max_size=4)
+A100 = NodePool("a100", A100_NODE, 8 * GPU_DOLLARS, max_size=4)
 L4 = NodePool("l4", GPUNode("n", "NVIDIA-L4", 1, 24, cpu="16", memory="64Gi", taints=TAINTS), 1.15)
 T4 = NodePool("t4", GPUNode("n", "Tesla-T4", 4, 15, cpu="8", memory="30Gi", taints=TAINTS), 1.78)
 CPU = NodePool("cpu", GPUNode("n", cpu="16", memory="64Gi"), 0.77, BootTime(image_s=30), min_size=1)
@@ -138,7 +142,7 @@ def pools_of(nodes: int) -> list[NodePool]:
     """Seven of ten nodes have 8 A100, the others one L4."""
     a100 = GPUNode("n", "A100", 8, 80, taints=TAINTS)
     l4 = GPUNode("n", "L4", 1, 24, cpu="8", memory="32Gi", taints=TAINTS)
-    shares = (("a100", a100, 32.77, 0.7), ("l4", l4, 0.8, 0.3))
+    shares = (("a100", a100, 8 * GPU_DOLLARS, 0.7), ("l4", l4, 0.8, 0.3))
     return [NodePool(name, shape, price, max_size=round(share * nodes)) for name, shape, price, share in shares]
 
 

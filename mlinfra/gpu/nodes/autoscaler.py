@@ -37,7 +37,10 @@ NEVER = -math.inf
 
 
 class Machine(NamedTuple):
-    """A node of a pool, from the moment it was asked for; `deleting` is how it leaves: "", "empty" or "drain"."""
+    """A node of a pool, from the moment it was asked for; `deleting` is how it leaves, if it does.
+
+    That is "empty" or "drain", as the autoscaler deletes it, or "spot", when the cloud takes it back.
+    """
 
     name: str
     pool: str
