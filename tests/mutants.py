@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 NOT_COPIED = shutil.ignore_patterns(".venv", ".git", "build", "work", "__pycache__", ".*_cache", ".hypothesis")
-LONGEST_S = 600  # a loop that does not end is a fault that was noticed
+LONGEST_S, LARGEST_BYTES = 300, 4 << 30  # a loop that does not end, or that fills the memory, was noticed
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,16 @@ def is_green(copy: Path, arguments: list[str]) -> bool:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LONGEST_S)
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, timeout=LONGEST_S, preexec_fn=limit_memory
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode in (0, 5)
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (LARGEST_BYTES, LARGEST_BYTES))
 
 
 def main(names: list[str]) -> int:
