@@ -267,10 +267,14 @@ class GPURequest:
 
 
 def class_of(spec: Manifest, classes: Iterable[PriorityClass]) -> PriorityClass | None:
-    """As the Priority admission plugin resolves the name; in a live pod the priority is filled in."""
+    """As the Priority admission plugin resolves the name, or gives the global default to a pod without one.
+
+    In a live pod the priority is filled in. Of several defaults the lowest counts (`plugin/pkg/admission/priority`).
+    """
     name = spec.get("priorityClassName")
     if not name:
-        return None
+        defaults = [each for each in classes if each.global_default and "priority" not in spec]
+        return min(defaults, key=lambda each: each.value, default=None)
     for priority_class in classes:
         if priority_class.name == name:
             return priority_class
