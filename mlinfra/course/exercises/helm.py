@@ -210,7 +210,7 @@ cheaper = study.Exercise(
         ({"fixed": 4}, "Four replicas are cheap enough, and too many requests wait longer than 5 s."),
         (
             {"target": 3.8, "least": 2},
-            "Neither: the replicas are so full that requests queue, and the HPA answers the queue with more replicas.",
+            "Neither: four requests on a replica are within the HPA's tolerance, so it acts only when requests queue.",
         ),
     ],
     praise="The replicas are fuller, and there is still room for a burst.",
