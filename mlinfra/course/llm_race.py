@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mlinfra.autoscaling import hpa, keda, loop
-from mlinfra.autoscaling.llm import LLMConfig, PoolRequest, PoolSimulation, simulate_pool
+from mlinfra.autoscaling.llm import PoolRequest, PoolSimulation, simulate_pool
 from mlinfra.autoscaling.llm.mix import requests
 from mlinfra.autoscaling.llm.pool import in_flight, kv_usage, waiting
 from mlinfra.course import measured, race
@@ -20,7 +20,7 @@ from mlinfra.manifest import ObjectReference
 from mlinfra.tables import columns
 
 DEPLOYMENT = ObjectReference("Deployment", "chat")
-MOST, GPU_DOLLARS = 8, 3.0
+MOST = 8
 CALM_PER_S, TOP_PER_S = 2, 24
 RISE_S, TOP_S, END_S = 90, 230, 285
 START_S = race.COLD_START.total_s
@@ -46,9 +46,9 @@ def wave() -> tuple[PoolRequest, ...]:
     return tuple(PoolRequest(request) for request in moved)
 
 
-def serve(scaler: loop.Autoscaler, replicas: int = 1, config: LLMConfig = SERVER) -> PoolSimulation:
+def serve(scaler: loop.Autoscaler, replicas: int = 1) -> PoolSimulation:
     """The wave, from so many replicas on."""
-    return simulate_pool(wave(), PickerRouter(least_requests()), replicas, config, scaler=scaler, start_s=START_S)
+    return simulate_pool(wave(), PickerRouter(least_requests()), replicas, SERVER, scaler=scaler, start_s=START_S)
 
 
 # ------------------------------------------------------------------------------------------------- the contenders
@@ -103,11 +103,6 @@ def run_all() -> Results:
     return {name: serve(scaler) for name, scaler in contenders().items()}
 
 
-def limited(batch: int) -> PoolSimulation:
-    """The wave under the trigger on waiting requests, where so many fit into a batch."""
-    return serve(loop.ByKEDA(scaled(ON_WAITING), waiting), config=replace(SERVER, max_num_seqs=batch))
-
-
 # ------------------------------------------------------------------------------------------------------- the tables
 
 
@@ -143,7 +138,7 @@ def gpu_hours(run: PoolSimulation) -> float:
 
 def dollars_per_million(run: PoolSimulation) -> float:
     """Dollars for a million tokens of answers, until the last request came."""
-    return 1e6 * gpu_hours(run) * GPU_DOLLARS / run.output_tokens
+    return 1e6 * gpu_hours(run) * race.SERVICE.dollars_per_gpu_hour / run.output_tokens
 
 
 def ratio_table() -> str:

@@ -43,15 +43,15 @@ MODEL = "meta-llama/Meta-Llama-3-8B-Instruct"
 Knee = Mapping[int, LLMSimulation]
 
 
-def knee(config: LLMConfig = SERVER) -> Knee:
-    """A minute and a half of each rate, on one server."""
-    return MappingProxyType({per_s: loaded(per_s, config) for per_s in RATES})
+def knee(batch: int = SERVER.max_num_seqs, rates: Iterable[int] = RATES) -> Knee:
+    """A minute and a half of each rate, on one server that takes so many requests into a batch."""
+    return MappingProxyType({per_s: loaded(per_s, batch) for per_s in rates})
 
 
 @lru_cache(maxsize=32)
-def loaded(per_s: int, config: LLMConfig = SERVER) -> LLMSimulation:
+def loaded(per_s: int, batch: int) -> LLMSimulation:
     load = requests(replace(DOCUMENTS, per_s=per_s, count=per_s * LOAD_S))
-    return simulate([each.request for each in load], config)
+    return simulate([each.request for each in load], replace(SERVER, max_num_seqs=batch))
 
 
 def knee_table(results: Knee) -> str:
@@ -80,6 +80,15 @@ def capacity_table(dollars_an_hour: float = 3.0, context_tokens: int = 3200) -> 
 
 def in_ms(seconds: float | None) -> str:
     return f"{1000 * (seconds or 0):,.0f} ms"
+
+
+def promised(results: Knee) -> int:
+    """The highest rate at which 99 % of the answers keep each of the promises."""
+    return max(per_s for per_s, run in results.items() if keeps(run))
+
+
+def keeps(run: LLMSimulation) -> bool:
+    return (run.ttft_s(0.99) or 0) <= TTFT_S and (run.tpot_s(0.99) or 0) <= TPOT_S
 
 
 def mean(steps: Sequence[ServerStep], gauge: str) -> float:

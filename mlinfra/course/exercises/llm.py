@@ -174,8 +174,8 @@ lead_the_wave = study.Exercise(
         (on_work("24", 8), "In time, but too dear: too many replicas run from the first second on."),
         (
             llm_race.scaled(llm_race.ON_WAITING, least=5).manifest(),
-            "In time, thanks to the minimum alone: nobody waited, so the trigger never asked for more. The next wave may "
-            "be higher.",
+            "In time, thanks to the minimum alone: nobody waited, so the trigger never asked for more. The next wave "
+            "may be higher.",
         ),
     ],
     praise="The minimum meets the rise, and the work in flight asks for the rest before a promise is broken.",

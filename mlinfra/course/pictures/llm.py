@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from mlinfra.autoscaling.llm import LLMSimulation
-from mlinfra.course import llm_loads, llm_race, llm_server, measured
+from mlinfra.course import llm_loads, llm_server, measured
 from mlinfra.study import Arrow, Figure, Row, bars, diagram
 from mlinfra.study import steps as bands
 
@@ -80,74 +79,57 @@ def stale(conversations: int, replicas: int, every_ms: int) -> Figure:
 
 # ------------------------------------------------------------------------------------------------------ notebook 05
 
-SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-"""Percentiles by name, from left to right."""
-
-TOP_GAP_MS, TOP_TTFT_S = 250, 2.0
+TOP_TIMES = 10
+"""A gap of 250 ms, and a first token after 10 s."""
 
 
 def knee(results: llm_server.Knee) -> Figure:
-    """Both latencies of one server against the load, with both promises."""
-    ttft = [(per_s, run.ttft_s(0.99) or 0) for per_s, run in results.items()]
-    tpot = [(per_s, 1000 * (run.tpot_s(0.99) or 0)) for per_s, run in results.items()]
-    late = {
-        "time per token": next(per_s for per_s, ms in tpot if ms > 1000 * llm_server.TPOT_S),
-        "time to first token": next(per_s for per_s, s in ttft if s > llm_server.TTFT_S),
+    """Both latencies of one server against the load, as multiples of their promises."""
+    lines = {
+        "first token": [(per_s, first_token_s(run) / llm_server.TTFT_S) for per_s, run in results.items()],
+        "per token": [(per_s, (run.tpot_s(0.99) or 0) / llm_server.TPOT_S) for per_s, run in results.items()],
     }
-    said = ", ".join(f"the {name} from {per_s} requests/s on" for name, per_s in late.items())
+    late = {name: next(per_s for per_s, share in line if share > 1) for name, line in lines.items()}
+    names = {"first token": "the time to first token", "per token": "the time per token"}
+    said = ", ".join(f"{names[line]} from {per_s} requests/s on" for line, per_s in late.items())
     return bands(
-        "One server under rising load",
+        "One server under rising load: p99, times the promise",
         f"p99 is above the promise: {said}.",
-        Row("TTFT p99, s (promise: 1 s)", {"TTFT": ttft}, {"1 s": 1}, steps=False, top=8, height=110),
-        Row("TPOT p99, ms (promise: 25 ms)", {"TPOT": tpot}, {"25 ms": 25}, steps=False, top=80, height=110),
+        Row("times the promise", lines, {"promise": 1}, steps=False, top=8, height=160),
         x_label="requests per second",
     )
 
 
 def stalls(load: int, long: int, budget: str) -> Figure:
-    """How long users wait for tokens, by percentile, with two budgets of tokens a step."""
-    runs = {
-        "8,192 a step": llm_server.chat_with_files(load, long, 8192),
-        "yours": llm_server.chat_with_files(load, long, int(budget.replace(",", ""))),
-    }
+    """The longest gap and the first token's p99 under two budgets of tokens a step, as multiples of the promises."""
+    budgets = {"8,192": 8192, "yours": int(budget.replace(",", ""))}
+    runs = {name: llm_server.chat_with_files(load, long, tokens) for name, tokens in budgets.items()}
+    gaps_s, firsts_s = ({name: late(run) for name, run in runs.items()} for late in (longest_gap_s, first_token_s))
     said = "; ".join(
-        f"{name}: mean time per token {1000 * mean_gap_s(run):.0f} ms, longest gap {1000 * (run.gap_s(1) or 0):.0f} "
-        f"ms, first token p99 {run.ttft_s(0.99) or 0:.2f} s"
+        f"{name}: mean gap {1000 * mean_gap_s(run):.0f} ms, longest gap {1000 * gaps_s[name]:.0f} ms, "
+        f"first token p99 {firsts_s[name]:.2f} s"
         for name, run in runs.items()
     )
-    gaps = {name: by_share(run.gap_s, 1000, TOP_GAP_MS) for name, run in runs.items()}
-    firsts = {name: by_share(run.ttft_s, 1, TOP_TTFT_S) for name, run in runs.items()}
-    return bands(
-        f"{load} requests/s, {long} % with a file, {budget} tokens a step",
-        f"{said[0].upper()}{said[1:]}.",
-        Row("gap between tokens, ms (dashed: 25 ms)", gaps, {"": 25}, steps=False, top=TOP_GAP_MS, height=120),
-        Row("time to first token, s (dashed: 1 s)", firsts, {"": 1}, steps=False, top=TOP_TTFT_S, height=120),
-        x_label="percentile",
-        x_names={float(place): name for place, name in enumerate(SHARES)},
-    )
+    rows = {f"gap {name}": {"longest gap": times(gap_s, llm_server.TPOT_S)} for name, gap_s in gaps_s.items()}
+    rows |= {f"TTFT {name}": {"TTFT p99": times(ttft_s, llm_server.TTFT_S)} for name, ttft_s in firsts_s.items()}
+    title = f"{load} requests/s, {long} % with a file, {budget} tokens a step"
+    return bars(title, f"{said}.", rows, "times the promise", top=TOP_TIMES)
+
+
+def times(latency_s: float, promise_s: float) -> float:
+    """A latency as a multiple of its promise, cut at the end of the axis."""
+    return min(TOP_TIMES, round(latency_s / promise_s, 2))
+
+
+def longest_gap_s(run: LLMSimulation) -> float:
+    return run.gap_s(1) or 0.0
+
+
+def first_token_s(run: LLMSimulation) -> float:
+    return run.ttft_s(0.99) or 0.0
 
 
 def mean_gap_s(run: LLMSimulation) -> float:
     """The mean gap between two tokens."""
     gaps = sum(request.output_tokens - 1 for request in run.requests)
     return sum(request.decode_s for request in run.requests) / max(1, gaps)
-
-
-def by_share(value_s: Callable[[float], float | None], scale: float, top: float) -> list[tuple[float, float]]:
-    """A latency at each percentile, cut at the top of the axis."""
-    return [(place, min(top, scale * (value_s(share) or 0))) for place, share in enumerate(SHARES.values())]
-
-
-def signals(results: llm_race.Results) -> Figure:
-    """The wave, and below it the replicas that serve under each signal."""
-    rate = [(at_s, llm_race.rate_per_s(at_s)) for at_s in range(0, llm_race.END_S + 1, 10)]
-    ready = {name: [(at_s, seen.ready) for at_s, _, seen in run.timeline[::5]] for name, run in results.items()}
-    asked = {name: llm_race.asks_first_s(run) for name, run in results.items()}
-    said = ", ".join(f"{name} {'never' if at_s is None else f'at {at_s:.0f} s'}" for name, at_s in asked.items())
-    return bands(
-        "One wave, five signals: replicas that serve",
-        f"The first time that each asks for more: {said}. A new replica serves {llm_race.START_S:.0f} s later.",
-        Row("requests per second", {"rate": rate}, steps=False, top=24, height=60),
-        *(Row(f"{name}, replicas", {name: line}, top=llm_race.MOST, height=44) for name, line in ready.items()),
-        x_label="seconds",
-    )
