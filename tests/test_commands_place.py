@@ -156,3 +156,13 @@ def test_what_the_simulator_does_not_know_is_named(place: Any) -> None:
 def test_pods_of_another_scheduler_are_said(place: Any) -> None:
     _, answer = place(node("a"), pod("new", schedulerName="volcano"))
     assert answer["leftAside"] == ["pods ask for the scheduler volcano, and default-scheduler places them here"]
+
+
+def test_pods_with_claims_for_devices_are_placed_by_the_rest_and_that_is_said(place: Any) -> None:
+    """Waiting and bound ones alike, as a live cluster has them."""
+    container = {"name": "main", "image": "a:1", "resources": {"requests": {"cpu": "1"}, "claims": [{"name": "gpu"}]}}
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "half"}]
+    there = pod("there", nodeName="a", resourceClaims=claims, containers=[container])
+    code, answer = place(node("a"), there, pod("new", resourceClaims=claims, containers=[container]))
+    assert (code, answer["placed"]) == (0, {"new": "a"})
+    assert answer["notUsed"] == ["spec.resourceClaims (1 pod)"]

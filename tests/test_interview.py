@@ -57,6 +57,11 @@ PUBLISHED = {
     "pack-mig": 19,
     "goodput": 133,
     "busy-but-slow": 5.2,
+    "node-autoscaler": 4,
+    "stuck-node": 2,
+    "node-boot": 331,  # 5 + 90 + 120, 60 for the image, 16 for the weights, 40
+    "spot-serving": 14,
+    "racks-for-training": 2.2,  # 2 x 63/64 x 14 / 12.5
     "hpa-by-hand": 3,
     "llm-signal": 415,
     "knative-burst": 8,
@@ -285,6 +290,28 @@ ANSWERS: dict[str, dict[str, object]] = {
         "write_s": 49.0,
     },
     "busy-but-slow": {"ridge": 295.224, "share_of_peak": 0.00338726, "weights_gb": 17.5, "at_least_ms": 5.22388},
+    "node-autoscaler": {"share": 0.625, "left": 4, "enough": 3, "packed": 3},
+    "stuck-node": {
+        "reasons": "B NotReplicated, C NotEnoughPdb, E LocalStorageRequested, F NotUnderutilized",
+        "gone": "A and D",
+    },
+    "node-boot": {
+        "total_s": 331.0,
+        "node_s": 215,
+        "baked_s": 151.0,
+        "headroom_s": 116.0,
+        "warm_s": 56.0,
+        "weights_s": 16.0,
+    },
+    "spot-serving": {
+        "away": 0.00497512,
+        "without": 0.0580947,
+        "replicas": 14,
+        "short": 4.30206e-05,
+        "spot": 14,
+        "on_demand": 36,
+    },
+    "racks-for-training": {"inside_s": 0.55125, "across_s": 2.205, "slowdown": 2.06608},
     "hpa-by-hand": {
         "at_90": 6,
         "ratio": 1.08333,
@@ -318,7 +345,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     },
     "queue-workers": {"level": 5, "draining": 10, "backlog": 6000, "drain_s": 120},
     "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
-    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
+    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18, "without_node_s": 202, "warm": 11, "free": 8},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
     "which-card": {
         "predicted": 1.38092,

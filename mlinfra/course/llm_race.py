@@ -15,6 +15,7 @@ from mlinfra.autoscaling.llm.mix import requests
 from mlinfra.autoscaling.llm.pool import in_flight, kv_usage, waiting
 from mlinfra.course import measured, race
 from mlinfra.course.llm_server import DOCUMENTS, SERVER, TPOT_S, TTFT_S, in_ms
+from mlinfra.course.service_nodes import GPU_DOLLARS
 from mlinfra.kserve.picker import PickerRouter, least_requests
 from mlinfra.manifest import ObjectReference
 from mlinfra.tables import columns
@@ -138,7 +139,7 @@ def gpu_hours(run: PoolSimulation) -> float:
 
 def dollars_per_million(run: PoolSimulation) -> float:
     """Dollars for a million tokens of answers, until the last request came."""
-    return 1e6 * gpu_hours(run) * race.SERVICE.dollars_per_gpu_hour / run.output_tokens
+    return 1e6 * gpu_hours(run) * GPU_DOLLARS / run.output_tokens
 
 
 def ratio_table() -> str:

@@ -26,6 +26,7 @@ from mlinfra.autoscaling.llm.mix import requests
 from mlinfra.autoscaling.step_time import H100
 from mlinfra.course import measured
 from mlinfra.course.predicted import dollars_per_million
+from mlinfra.course.service_nodes import GPU_DOLLARS
 from mlinfra.tables import columns
 
 BLOCK = 64
@@ -67,7 +68,7 @@ def readings(run: LLMSimulation) -> list[str]:
     return [*times, f"{busy(run):.0%}", f"{waiting + running:.0f}", f"{usage:.0%}", f"{waiting:.1f}"]
 
 
-def capacity_table(dollars_an_hour: float = 3.0, context_tokens: int = 3200) -> str:
+def capacity_table(dollars_an_hour: float = GPU_DOLLARS, context_tokens: int = 3200) -> str:
     """What users who decode at the same time cost: the step, the tokens of all, dollars a million, and the cache."""
     lines = [["USERS", "A STEP", "TOKENS/S", "$ PER MILLION", "KV USE"]]
     for users in (1, 8, 32, 64, 128):

@@ -115,11 +115,19 @@ def vpa_for_models() -> Numbers:
 
 def headroom() -> Numbers:
     """Replicas that must run before they are needed: what is missing while the first new one starts."""
-    whole_s = 30 + 150 + 172
-    rise_per_s = 30 / 60
-    missing_per_s = whole_s * rise_per_s
-    ahead = math.ceil(missing_per_s / 10)
-    return Numbers(ahead, {"whole_s": whole_s, "missing_per_s": missing_per_s, "ahead": ahead})
+    node_s, without_node_s = 150, 30 + 172
+    rise_per_s, per_replica = 30 / 60, 10
+    missing_per_s = (node_s + without_node_s) * rise_per_s
+    ahead = math.ceil(missing_per_s / per_replica)
+    named = {
+        "whole_s": node_s + without_node_s,
+        "missing_per_s": missing_per_s,
+        "ahead": ahead,
+        "without_node_s": without_node_s,
+        "warm": math.ceil(without_node_s * rise_per_s / per_replica),
+        "free": math.ceil(node_s * rise_per_s / per_replica),
+    }
+    return Numbers(ahead, named)
 
 
 def slo_and_cost() -> Numbers:
