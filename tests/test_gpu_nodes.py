@@ -145,6 +145,20 @@ def test_the_price_expander_pays_for_no_gpu_that_is_not_needed() -> None:
     assert [option.pool for option in best_options("price", options, cluster_nodes=10).best] == ["cpu"]
 
 
+def test_the_price_expander_by_hand() -> None:
+    """Two pods of 2 cores and 4 GiB cost 2 x (2 x 0.033174 + 4 x 0.004446) = 0.168264; three nodes cost 1.50.
+
+    What keeps the ratio from jumping is 0.5 x 0.033174 + 500/1024 x 0.004446 = 0.018758. A cluster of 10 nodes prefers
+    4 cores; 8 cores are unfit by 2, and three nodes at once make it 1 + 1 x (1 - tanh(2/15)) = 1.867451.
+    """
+    pods = tuple(GPURequest(name, cpu="2", memory="4Gi") for name in "ab")
+    option = Option("eight", 3, pods, GPUNode("n", cpu="8", memory="32Gi"), 0.5)
+    ratio, unfit = (1.5 + 0.018758) / (0.168264 + 0.018758), 1.867451
+    assert best_options("price", [option], cluster_nodes=10).said == {
+        "eight": f"price ratio {ratio:.2f} x unfitness {unfit:.2f} = {ratio * unfit:.2f}"
+    }
+
+
 def test_a_chain_of_expanders_and_the_last_tie() -> None:
     options = [Option(name, nodes, (), L4.template) for name, nodes in (("a", 1), ("b", 1), ("c", 2))]
     flags = AutoscalerFlags(expander="least-nodes,priority", priorities={5: ["b$"]})
@@ -165,6 +179,15 @@ def test_similar_pools_grow_together_when_asked() -> None:
     assert up(pods, PoolSize(here, 0), PoolSize(there, 1)).sizes == {"a": (0, 3, 3)}
     both = up(pods, PoolSize(here, 0), PoolSize(there, 1), balance_similar_node_groups=True)
     assert both.sizes == {"a": (0, 3, 3), "b": (1, 2, 3)}
+
+
+def test_a_similar_pool_on_which_one_of_the_pods_does_not_fit_stays_as_it_is() -> None:
+    here, there = (
+        replace(L4, name=name, shape=replace(L4.shape, labels={"topology.kubernetes.io/zone": name})) for name in "ab"
+    )
+    tied = gpus("tied", node_selector={"topology.kubernetes.io/zone": "a"})
+    outcome = up([tied, gpus("free")], PoolSize(here, 0), PoolSize(there, 0), balance_similar_node_groups=True)
+    assert outcome.sizes == {"a": (0, 2, 3)}
 
 
 @given(st.lists(st.integers(1, 8), max_size=30), st.integers(0, 6))

@@ -265,6 +265,19 @@ def test_cold_requests_go_round_and_warm_ones_stay() -> None:
     assert (cold, warm) == (["a", "b", "c"] * 2, ["b"] * 3)
 
 
+def test_a_request_is_warm_when_one_of_the_endpoints_has_its_prefix() -> None:
+    """So it does not move that endpoint to the end of the row for cold requests."""
+    picker = EndpointPicker()
+    for name, letter in zip("abc", "mno", strict=True):
+        assert picker.pick(request(name, letter * 640), IDLE) == name
+    picker.pick(request("warm", "m" * 640), IDLE)
+    assert picker.pick(request("cold", "p" * 640), IDLE) == "a"
+
+
+def test_the_only_endpoint_is_the_best_for_a_cold_request() -> None:
+    assert SCORERS["no-hit-lru-scorer"](request("r"), [PoolEndpoint("a")]) == [1.0]
+
+
 def test_the_index_has_the_size_of_the_servers_cache() -> None:
     pool = [PoolEndpoint("a", ServerMetrics(block_size=32, num_blocks=4))]
     picker = EndpointPicker()
