@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -109,17 +110,18 @@ def run_all() -> Results:
 
 def standings(results: Results) -> str:
     """A line a signal: when it first asked, its replicas when the wave begins, both latencies, promises kept, cost."""
-    before = f"AT {RISE_S} s"
-    head = ["SIGNAL", "ASKS", before, "TTFT p99", "PER TOKEN p99", "BOTH KEPT", "GPU HOURS", "$ PER MILLION"]
+    latencies = ["TTFT p99", "KEPT", "TPOT p99", "KEPT", "BOTH KEPT"]
+    head = ["SIGNAL", "ASKS", f"AT {RISE_S} s", *latencies, "GPU HOURS", "$ PER MILLION"]
     return "\n".join(columns([head, *([name, *figures(run)] for name, run in results.items())]))
 
 
 def figures(run: PoolSimulation) -> list[str]:
     first_s = asks_first_s(run)
     asked = "never" if first_s is None else f"{first_s:.0f} s"
-    times = [f"{run.ttft_s(0.99):.1f} s", in_ms(run.tpot_s(0.99))]
+    ttft = [f"{run.ttft_s(0.99):.1f} s", f"{run.attained(TTFT_S, math.inf):.0%}"]
+    tpot = [in_ms(run.tpot_s(0.99)), f"{run.attained(math.inf, TPOT_S):.0%}"]
     cost = [f"{gpu_hours(run):.2f}", f"{dollars_per_million(run):.2f}"]
-    return [asked, str(run.timeline[RISE_S][1]), *times, f"{kept(run):.0%}", *cost]
+    return [asked, str(run.timeline[RISE_S][1]), *ttft, *tpot, f"{kept(run):.0%}", *cost]
 
 
 def asks_first_s(run: PoolSimulation) -> float | None:

@@ -57,7 +57,7 @@ def loaded(per_s: int, batch: int) -> LLMSimulation:
 
 def knee_table(results: Knee) -> str:
     """A line for each rate: both latencies, and what five signals read, as means over the time of the run."""
-    head = ["REQUESTS/S", "TTFT p99", "PER TOKEN p99", "GPU-UTIL", "IN FLIGHT", "KV USE", "WAITING"]
+    head = ["REQUESTS/S", "TTFT p99", "TPOT p99", "GPU-UTIL", "IN FLIGHT", "KV USE", "WAITING"]
     return "\n".join(columns([head, *([str(per_s), *readings(run)] for per_s, run in results.items())]))
 
 

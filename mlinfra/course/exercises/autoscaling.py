@@ -212,7 +212,7 @@ headroom = study.Exercise(
 
 # ---------------------------------------------------------------------------------------------------- placeholders
 
-MONDAY_SHARE, MONDAY_DOLLARS = 0.999, 140.0
+MONDAY_SHARE, MONDAY_DOLLARS = 0.999, 145.0
 
 
 def monday(answer: Sequence[Manifest]) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ placeholders = study.Exercise(
     "placeholders",
     right=placeholders_with(4),
     mistakes=[
-        (placeholders_with(2), "Too late: the rule asks for about four GPUs, and these are two."),
+        (placeholders_with(2), "Too late: the rule asks for a little more than four GPUs, and these are fewer."),
         (
             placeholders_with(8),
             "In time, but too expensive: each placeholder keeps a GPU that you pay for all morning.",

@@ -169,7 +169,7 @@ lead_the_wave = study.Exercise(
         (
             on_work("12", 1),
             "Too late, though the signal leads: what it asks for serves 65 s later. How many replicas must run before "
-            "the wave, and how far is your target from the knee?",
+            "the wave, and how far is your target from the 24 that keep both promises?",
         ),
         (on_work("24", 8), "In time, but too dear: too many replicas run from the first second on."),
         (
