@@ -7,10 +7,18 @@ import sys
 import time
 from pathlib import Path
 
-from web import fetch, lite
+from mlinfra import interview
+from web import fetch, licences, lite, pages
 
 ROOT = Path(__file__).parents[1]
 CACHE, SITE = ROOT / "build" / "web", ROOT / "build" / "site"
+
+
+def interview_sheet(folder: Path) -> None:
+    """The questions on one page, to read or to print, and the flash cards."""
+    inside = interview.sheet().partition("</style>")[2]
+    pages.written(folder / "sheet.html", "Interview questions", inside, to_start=1)
+    (folder / "flashcards.csv").write_text(interview.flash_cards(), "utf-8")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +30,9 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(SITE, ignore_errors=True)
     try:
         lite.build(ROOT, CACHE, SITE)
+        pages.build(ROOT, SITE, lite.RUNNABLE)
+        licences.build(ROOT, fetch.tools(CACHE), SITE)
+        interview_sheet(SITE / "interview")
     except fetch.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ from mlinfra.study import copies
 from mlinfra.study.progress import LEDGER
 from web import fetch, wheels
 
+HERE = Path(__file__).parent
 RUNNABLE = ("04_gpu_scheduling", "05_autoscaling")
 FILES = ("README.md", "GLOSSARY.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "NOTICE")
 KERNEL, WIDGETS = "@jupyterlite/pyodide-kernel-extension", "@jupyter-widgets/jupyterlab-manager"
@@ -44,6 +45,8 @@ def build(root: Path, cache: Path, site: Path) -> None:
     if done.returncode:
         raise fetch.Stopped(f"JupyterLite could not be built:\n{done.stdout}")
     list_hidden(site, lite / "files")
+    worker = site / "service-worker.js"
+    worker.write_text((HERE / "offline.js").read_text("utf-8") + worker.read_text("utf-8"), "utf-8")
 
 
 def contents(root: Path, files: Path) -> None:
