@@ -23,9 +23,10 @@ EXTENSIONS = "share/jupyter/labextensions"
 
 SETTINGS = {
     "@jupyterlab/apputils-extension:themes": {"adaptive-theme": True},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
 }
-"""The browser's own light or dark, and pages shown as pages."""
+"""The browser's own light or dark; every cell is there for its search and for a screen reader; pages are pages."""
 
 
 def build(root: Path, cache: Path, site: Path) -> None:

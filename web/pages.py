@@ -47,6 +47,7 @@ def build(root: Path, site: Path, runnable: tuple[str, ...]) -> None:
         written(folder / page, title(body), with_links(root, name, body), to_start=page.count("/") + 1)
     written(site / "index.html", "mlinfra", start(root, runnable), to_start=0)
     shutil.copy(HERE / "page.css", site / "page.css")
+    shutil.copy(site / "lab" / "favicon.ico", site / "favicon.ico")
     (site / "code.css").write_text(code_style(), "utf-8")
 
 

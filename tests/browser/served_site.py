@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
 from canonical import WIDGET_VIEW, merged
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page
 from waiting import HANG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -47,31 +48,49 @@ ONE_ENDED = f"""number => {{
 }}"""
 
 
+@cache
 def built() -> None:
-    """build/site, made anew."""
+    """build/site, made anew, once in a run of the tests."""
     done = subprocess.run([sys.executable, "-m", "web"], cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@dataclass
+class Server:
+    """Serves a folder as the README says, until it is stopped."""
+
+    folder: Path
+    port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind((HERE, 0))
+            self.port = int(probe.getsockname()[1])
+        command = [sys.executable, "-m", "http.server", str(self.port), "--bind", HERE, "--directory", str(self.folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until("the server", lambda: answers(self.port))
+
+    @property
+    def address(self) -> str:
+        return f"http://{HERE}:{self.port}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of the folder, served as the README says."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def served(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
     try:
-        until("the server", lambda: answers(int(port)))
-        yield f"http://127.0.0.1:{port}"
+        yield server
     finally:
-        server.terminate()
-        server.wait()
+        server.stop()
 
 
 def answers(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((HERE, port)) == 0
 
 
 def asked_elsewhere(log: Path) -> set[str]:
@@ -87,15 +106,6 @@ def asked_elsewhere(log: Path) -> set[str]:
     return {url for url in by_pages if urlsplit(url).scheme.startswith("http") and urlsplit(url).hostname != HERE}
 
 
-def without_windowing(route: Route) -> None:
-    """Cells stay where they are while they are measured; else as the site sets it."""
-    answer = route.fetch()
-    settings = answer.json()
-    overrides = settings["jupyter-config-data"].setdefault("settingsOverrides", {})
-    overrides["@jupyterlab/notebook-extension:tracker"] = {"windowingMode": "none"}
-    route.fulfill(response=answer, json=settings)
-
-
 @dataclass
 class Notebook:
     """A notebook of the site in the page of a reader who was never there before."""
@@ -108,8 +118,12 @@ class Notebook:
     def __post_init__(self) -> None:
         self.page = self.browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         self.page.set_default_timeout(1000 * HANG_S)
-        self.page.route("**/jupyter-lite.json", without_windowing)
-        self.page.goto(f"{self.address}/lab/index.html?path=notebooks/{self.name}.ipynb")
+        self.page.goto(f"{self.address}/index.html")
+        self.page.wait_for_function("navigator.serviceWorker.controller")  # from here on it keeps what is loaded
+        self.page.locator(f"td a[href*='{self.name}']").last.click()
+        self.wait_for_kernel()
+
+    def wait_for_kernel(self) -> None:
         self.page.wait_for_function(SHOWN)
         self.page.wait_for_function(f"{KERNEL} == 'idle'")
 

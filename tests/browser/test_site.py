@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
-from served_site import HERE, ROOT, SITE, Notebook, asked_elsewhere, built, plain, served, stored
-from test_lab import CHROMIUM, QUIET, SANDBOX, SHOTS, check_choices, check_narrow, check_sliders, panels
+from served_site import HERE, ROOT, SITE, Notebook, Server, asked_elsewhere, built, plain, served, stored
+from test_lab import CHROMIUM, QUIET, SANDBOX, check_choices, check_narrow, check_sliders, panels
 from waiting import HANG_S
 
 from mlinfra import interview
@@ -23,11 +23,10 @@ SKIPPED = "Skipped: numpy is not here.\n"
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def server() -> Iterator[Server]:
     built()
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with served(SITE) as where:
-        yield where
+    with served(SITE) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +45,13 @@ def browser(log: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def scaling(browser: Browser, address: str) -> Notebook:
-    return Notebook(browser, address, SCALING)
+def scaling(browser: Browser, server: Server) -> Notebook:
+    return Notebook(browser, server.address, SCALING)
 
 
 @pytest.fixture(scope="module")
-def placing(browser: Browser, address: str) -> Notebook:
-    return Notebook(browser, address, PLACING)
+def placing(browser: Browser, server: Server) -> Notebook:
+    return Notebook(browser, server.address, PLACING)
 
 
 def expected(name: str, copied: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -151,6 +150,15 @@ def test_numpy_is_offered_and_asked_for_by_a_click_alone(placing: Notebook, log:
     assert asked_elsewhere(log) == set()
     placing.page.get_by_role("button", name="Get numpy from cdn.jsdelivr.net").click()
     placing.page.get_by_text("numpy could not be fetched from cdn.jsdelivr.net").wait_for()
+
+
+def test_it_starts_again_without_a_network(scaling: Notebook, server: Server) -> None:
+    """The server is gone; the notebook opens, Python starts, and a cell runs."""
+    server.stop()
+    scaling.page.goto(f"{server.address}/lab/index.html?path=notebooks/{SCALING}.ipynb")
+    scaling.wait_for_kernel()
+    setup = scaling.run("setup", stored(SCALING)["setup"].source)
+    assert plain(setup) == plain(stored(SCALING)["setup"])
 
 
 def test_no_other_host_was_asked_for_anything_else(browser: Browser, log: Path) -> None:
