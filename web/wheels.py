@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution, distributions
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import mlinfra
@@ -126,7 +126,7 @@ def is_metadata(path: PurePosixPath) -> bool:
     return path.name in ("METADATA", "entry_points.txt") or is_licence(path)
 
 
-def is_licence(path: PurePosixPath) -> bool:
+def is_licence(path: PurePath) -> bool:
     return path.name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE", "AUTHORS"))
 
 

@@ -31,7 +31,7 @@ def needs(*packages: str) -> Any:
         raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}: {INSTALL}")
     if len(missing) == 1 and missing[0] in OFFERED:
         return offer(missing[0])
-    raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}, which do not run in a browser: {AT_HOME}")
+    raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}, which does not run in a browser: {AT_HOME}")
 
 
 @contextlib.contextmanager

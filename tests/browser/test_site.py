@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser.hands import CHROMIUM, QUIET, SANDBOX, check_choices, check_narrow, check_sliders, panels
+from browser.served_site import HERE, ROOT, SITE, Notebook, Server, asked_elsewhere, built, plain, served, stored
 from playwright.sync_api import Browser, expect, sync_playwright
-from served_site import HERE, ROOT, SITE, Notebook, Server, asked_elsewhere, built, plain, served, stored
-from test_lab import CHROMIUM, QUIET, SANDBOX, check_choices, check_narrow, check_sliders, panels
 from waiting import HANG_S
 
 from mlinfra import interview

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from browser.hands import CHROMIUM, QUIET, SANDBOX, SHOTS
+from browser.served_site import ROOT, SITE, built, served
 from playwright.sync_api import sync_playwright
-from served_site import ROOT, SITE, built, served
-from test_lab import CHROMIUM, QUIET, SANDBOX, SHOTS
 
 PAGES = ("index.html", "read/notebooks/05_autoscaling.html", "read/GLOSSARY.html", "licences/index.html")
 WIDTHS = {"wide": 1280, "narrow": 390}
