@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 from canonical import WIDGET_VIEW, merged
@@ -93,17 +94,30 @@ def answers(port: int) -> bool:
         return probe.connect_ex((HERE, port)) == 0
 
 
-def asked_elsewhere(log: Path) -> set[str]:
-    """The addresses on other hosts that pages and their workers asked for, by Chromium's own log of the network."""
+def asked_by_pages(log: Path) -> set[str]:
+    """The addresses that pages and their workers asked for, by Chromium's own log of the network."""
     text = log.read_text("utf-8")
     try:
         events = json.loads(text)["events"]
     except ValueError:  # the browser has not closed the list yet
         events = json.loads(text.rstrip().rpartition("\n")[0].rstrip(",") + "]}")["events"]
     requests = [event.get("params", {}) for event in events]
-    by_pages = [each["url"] for each in requests if "url" in each and str(each.get("initiator")).startswith("http")]
+    by_pages = {each["url"] for each in requests if "url" in each and str(each.get("initiator")).startswith("http")}
     assert by_pages, "the log has no request of a page"
-    return {url for url in by_pages if urlsplit(url).scheme.startswith("http") and urlsplit(url).hostname != HERE}
+    return {url for url in by_pages if url.startswith("http")}
+
+
+def asked_elsewhere(log: Path) -> set[str]:
+    """Those on other hosts."""
+    return {url for url in asked_by_pages(log) if urlsplit(url).hostname != HERE}
+
+
+def megabytes(log: Path) -> tuple[float, float]:
+    """What the pages asked for here, each file once: as it is, and as a host compresses it."""
+    paths = {SITE / unquote(urlsplit(url).path.lstrip("/")) for url in asked_by_pages(log)}
+    contents = [path.read_bytes() for path in paths if path.is_file()]
+    packed = [min(len(content), len(gzip.compress(content, 6))) for content in contents]
+    return sum(map(len, contents)) / 1e6, sum(packed) / 1e6
 
 
 @dataclass

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser.hands import CHROMIUM, QUIET, SANDBOX, check_choices, check_narrow, check_sliders, panels
-from browser.served_site import HERE, ROOT, SITE, Notebook, Server, asked_elsewhere, built, plain, served, stored
+from browser.served_site import (
+    HERE,
+    ROOT,
+    SITE,
+    Notebook,
+    Server,
+    asked_elsewhere,
+    built,
+    megabytes,
+    plain,
+    served,
+    stored,
+)
 from playwright.sync_api import Browser, expect, sync_playwright
 from waiting import HANG_S
 
@@ -150,6 +163,8 @@ def test_numpy_is_offered_and_asked_for_by_a_click_alone(placing: Notebook, log:
     assert asked_elsewhere(log) == set()
     placing.page.get_by_role("button", name="Get numpy from cdn.jsdelivr.net").click()
     placing.page.get_by_text("numpy could not be fetched from cdn.jsdelivr.net").wait_for()
+    there = placing.run("openb-ties", "%%only_with yaml\n40 + 2")  # as with numpy, once it is there
+    assert plain(there) == [{"output_type": "execute_result", "data": {"text/plain": "42"}}]
 
 
 def test_it_starts_again_without_a_network(scaling: Notebook, server: Server) -> None:
@@ -165,3 +180,13 @@ def test_no_other_host_was_asked_for_anything_else(browser: Browser, log: Path) 
     browser.close()  # which ends the log
     lock = json.loads((SITE / "static" / "pyodide" / "pyodide-lock.json").read_text("utf-8"))
     assert asked_elsewhere(log) <= {lock["packages"]["numpy"]["file_name"]}
+
+
+def test_a_run_downloads_what_the_readme_says(log: Path, record_property: Callable[..., None]) -> None:
+    """Both notebooks, whose files are nearly the same."""
+    whole, packed = megabytes(log)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (told,) = re.findall(r"downloads (\d+) MB, or (\d+) MB where the host compresses", readme)
+    assert abs(whole - int(told[0])) < 2
+    assert abs(packed - int(told[1])) < 2
+    record_property("the site's download", f"{whole:.1f} MB, compressed {packed:.1f} MB")
