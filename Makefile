@@ -6,6 +6,8 @@
 # make review     the interview cards that are due, from what your copies remember
 # make bench      ours beside the peers, as a table and in build/bench.json
 # make refresh    run the notebooks again and store them canonically (NB=05 for one); renew the README's table
+# make facts      what the course says of a release and read more than six months ago
+# make mutants    sow small faults into twelve algorithms; what do the tests notice?
 # make format     let ruff format the code
 #
 # TORCH=pypi takes torch from PyPI instead of PyTorch's own index of CPU builds.
@@ -28,7 +30,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test site mock answers review paper bench manifests refresh format environment everything chromium
+.PHONY: lab test site mock answers review paper bench manifests refresh facts mutants format environment everything chromium
 
 FIRST := $(if $(ONLY),05_autoscaling,01_kserve)
 lab: environment
@@ -60,6 +62,12 @@ manifests: environment
 refresh: everything
 	$(PY) tests/notebooks/canonical.py $(if $(NB),notebooks/$(NB)_*.ipynb)
 	$(PY) tests/conformance/table.py
+
+facts: everything
+	@$(PY) tests/facts.py
+
+mutants: everything
+	@$(PY) tests/mutants.py
 
 format: everything
 	$(PY) -m ruff format .

@@ -1,9 +1,9 @@
-"""Tables that the package ships as CSV (NOTICE names their sources), and text in columns."""
+"""Tables that the package ships as CSV (NOTICE names their sources), text in columns, and tables in Markdown."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 
 
@@ -19,3 +19,24 @@ def columns(rows: Iterable[Sequence[object]], between: str = "   ") -> list[str]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     padded = [map(str.ljust, row, widths) for row in cells]
     return [between.join(row).rstrip() for row in padded]
+
+
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """The rows below their head, as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def verdicts(
+    points: Mapping[str, Mapping[str, float]],
+    total: Callable[[str], float],
+    refused: Mapping[str, str],
+    number: str = "",
+) -> str:
+    """A line a candidate: its total and the points that it is the sum of, or why it is refused."""
+    lines = {name: f"   no  {why}" for name, why in refused.items()}
+    for name, parts in points.items():
+        shown = ", ".join(f"{part} {more:{number}}" for part, more in parts.items())
+        lines[name] = f"{total(name):5{number}}  {shown}"
+    width = max(map(len, lines), default=0)
+    return "\n".join(f"{name:{width}}  {lines[name]}" for name in [*points, *refused])

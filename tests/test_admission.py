@@ -141,10 +141,6 @@ SCHEMA_ONLY = [
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"},
         "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": "b"}],
     },
-    head("resource.k8s.io/v1", "ResourceClaimTemplate")
-    | {
-        "spec": {"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}}
-    },
     head("storage.k8s.io/v1", "StorageClass") | {"provisioner": "example.com/nfs"},
 ]
 

@@ -143,6 +143,19 @@ def test_a_live_pod_brings_its_priority(place: Any) -> None:
     assert answer["preempted"] == []
 
 
+def test_a_pod_without_a_class_gets_the_lowest_global_default(place: Any) -> None:
+    """As the Priority admission plugin would write it into the pod: 50 here, more than 10 and less than 60."""
+    classes = [
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "globalDefault": default}
+        for name, value, default in (("high", 100, True), ("low", 50, True), ("lower", 20, False))
+    ]  # fmt: skip
+    small, large = pod("small", "4", nodeName="a", priority=10), pod("large", "4", nodeName="b", priority=60)
+    _, answer = place(node("a"), node("b"), *classes, small, large, pod("new", "4"))
+    assert answer["placed"] == {"new": "a"}
+    (evicted,) = answer["preempted"]
+    assert evicted.startswith("small: Preempted by pod new")
+
+
 def test_what_the_simulator_does_not_know_is_named(place: Any) -> None:
     spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
     claim = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
@@ -156,3 +169,13 @@ def test_what_the_simulator_does_not_know_is_named(place: Any) -> None:
 def test_pods_of_another_scheduler_are_said(place: Any) -> None:
     _, answer = place(node("a"), pod("new", schedulerName="volcano"))
     assert answer["leftAside"] == ["pods ask for the scheduler volcano, and default-scheduler places them here"]
+
+
+def test_pods_with_claims_for_devices_are_placed_by_the_rest_and_that_is_said(place: Any) -> None:
+    """Waiting and bound ones alike, as a live cluster has them."""
+    container = {"name": "main", "image": "a:1", "resources": {"requests": {"cpu": "1"}, "claims": [{"name": "gpu"}]}}
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "half"}]
+    there = pod("there", nodeName="a", resourceClaims=claims, containers=[container])
+    code, answer = place(node("a"), there, pod("new", resourceClaims=claims, containers=[container]))
+    assert (code, answer["placed"]) == (0, {"new": "a"})
+    assert answer["notUsed"] == ["spec.resourceClaims (1 pod)"]

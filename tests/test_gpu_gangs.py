@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlinfra.admission import Invalid
+from mlinfra.admission import Invalid, validate
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.gangs import ALL, SINGLE, WAITING, GroupPreemption, PodGroup, preempt, schedule_pod_group
 from mlinfra.gpu.nodes import GPUNode
@@ -229,3 +229,18 @@ def test_equal_pods_find_a_place_where_there_is_one_and_nobody_leaves_for_nothin
             assert set(lower) - kept == evicted
             return
     raise AssertionError("no set of victims makes room")
+
+
+def test_the_objects_of_a_gang_are_accepted_and_say_what_the_group_says() -> None:
+    whole = group("alpha", 8, priority_class=HIGH, disruption_mode=ALL)
+    fields = {
+        "schedulingPolicy": {"gang": {"minCount": 8}},
+        "disruptionMode": {"all": {}},
+        "priorityClassName": "high",
+    }
+    assert whole.manifest()["spec"] == {"workloadRef": {"workloadName": "alpha", "templateName": "workers"}} | fields
+    member = whole.member(whole.pods[0].manifest())
+    assert member["spec"]["schedulingGroup"] == {"podGroupName": "alpha"}
+    (template,) = whole.workload()["spec"]["podGroupTemplates"]
+    assert template == {"name": "workers"} | fields
+    assert [validate(each) for each in (whole.manifest(), whole.workload(), member)] == [[], [], []]

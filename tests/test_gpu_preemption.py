@@ -135,6 +135,13 @@ def test_whom_a_budget_protects_comes_back_before_the_more_important() -> None:
     assert victims_of(guarded, important, budgets=(DisruptionBudget({"app": "a"}, 0),)) == ["important"]
 
 
+def test_the_most_important_victim_stands_first_whoever_a_budget_protects() -> None:
+    """`pickOneNodeForPreemption` reads the highest priority off the first."""
+    guarded, important = pod("guarded", 5, 0, app="a"), pod("important", 5, 1)
+    budgets = (DisruptionBudget({"app": "a"}, 0),)
+    assert victims_of(guarded, important, cpu=10, budgets=budgets) == ["important", "guarded"]
+
+
 def test_of_equals_who_started_earlier_stays() -> None:
     assert victims_of(pod("young", 5, 0, 9), pod("old", 5, 0, 1)) == ["young"]
 

@@ -59,6 +59,18 @@ def scheduled(*requests: GPURequest, nodes: list[GPUNode] = NODES, **given: Any)
     return cluster
 
 
+def test_a_hint_holds_back_what_failed_and_not_the_same_name_once_it_was_placed() -> None:
+    """Upstream's queueing hints are asked for pods in the queue of unschedulable ones alone."""
+    first, second = GPURequest("first", 8), GPURequest("second", 8)
+    cluster = scheduled(first, second, nodes=NODES[:1])
+    cluster.release("first")
+    assert cluster.schedule(retry=lambda request: False) == []
+    assert cluster.schedule(retry=lambda request: True) == [("second", "node-1")]
+    cluster.release("second")
+    cluster.submit(second)
+    assert cluster.schedule(retry=lambda request: False) == [("second", "node-1")]
+
+
 def placements(cluster: GPUScheduler) -> list[tuple[str, str]]:
     return [(pod.request.name, pod.node) for running in cluster.running.values() for pod in running.pods]
 

@@ -550,24 +550,24 @@ def test_a_selector_cannot_change() -> None:
 
 
 def test_the_bill_by_hand() -> None:
-    """8 GPUs at 3 dollars and 2,500 requests per second: 2.67 dollars a million; at 30 % use 8.89."""
-    hour = Bill((Line("serving", 8),), 2500 * 3600)
+    """A node of 8 GPUs at 24 dollars and 2,500 requests per second: 2.67 dollars a million; at 30 % use 8.89."""
+    hour = Bill((Line("serving", 1, 24.0),), 2500 * 3600)
     assert hour.dollars == 24
     assert round(hour.dollars_per_million, 2) == 2.67
     assert round(Bill(hour.lines, 0.3 * hour.requests).dollars_per_million, 2) == 8.89
-    month = Bill((Line("serving", 720), Line("rollouts", 0.956), Line("training", 40, 1.0)), 1e6)
+    month = Bill((Line("serving", 720, 3.0), Line("rollouts", 0.956, 3.0), Line("training", 40, 1.0)), 1e6)
     assert month.by_line() == pytest.approx({"serving": 2160, "rollouts": 2.868, "training": 40})
     assert month.dollars == pytest.approx(2202.868)
-    assert month.gpu_hours == pytest.approx(760.956)
+    assert month.node_hours == pytest.approx(760.956)
 
 
 def test_what_a_decision_is_worth() -> None:
-    chosen, without = Bill((Line("serving", 100),), 1e6), Bill((Line("serving", 150),), 1e6)
+    chosen, without = Bill((Line("serving", 100, 3.0),), 1e6), Bill((Line("serving", 150, 3.0),), 1e6)
     assert worth(chosen, {"autoscaling": without}) == {"autoscaling": 150}
 
 
 def test_an_idle_service_has_no_price_per_request() -> None:
-    assert Bill((Line("serving", 1),), 0).dollars_per_million == math.inf
+    assert Bill((Line("serving", 1, 3.0),), 0).dollars_per_million == math.inf
     assert Bill((), 0).dollars == 0
 
 
@@ -576,13 +576,15 @@ def test_less_than_nothing_is_no_traffic() -> None:
         Bill((), -5)
 
 
-@pytest.mark.parametrize("line", [("serving", -1), ("serving", math.nan), ("serving", math.inf), ("serving", 1, -3)])
+@pytest.mark.parametrize(
+    "line", [("serving", -1, 3), ("serving", math.nan, 3), ("serving", math.inf, 3), ("serving", 1, -3)]
+)
 def test_a_line_that_is_none(line: tuple[Any, ...]) -> None:
-    with pytest.raises(Invalid, match="gpu_hour"):
+    with pytest.raises(Invalid, match=r"node_hours|dollars_per_hour"):
         Line(*line)
 
 
 def test_a_month_has_720_hours() -> None:
     assert HOURS_PER_MONTH == 30 * 24
-    assert Line("idle", 0).dollars == 0
+    assert Line("idle", 0, 3.0).dollars == 0
     assert Bill((Line("serving", 1, 3.0),), 3).dollars_per_million == 1e6

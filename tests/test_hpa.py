@@ -115,6 +115,43 @@ def test_conditions_read_as_kubectl_describe_shows_them() -> None:
     assert "the HPA controller was able to update the target scale to 5" in str(decision.conditions()[0])
 
 
+@pytest.mark.parametrize(
+    ("current", "milli", "desired", "reason"),
+    [
+        (4, 4 * 1200, 8, "TooManyReplicas"),  # the policies allow 8 as the maximum does: the maximum is named
+        (3, 3 * 1200, 7, "ScaleUpLimit"),  # the policies allow 7, the maximum 8
+        (4, 4 * 450, 6, "DesiredWithinRange"),
+        (4, 4 * 10, 2, "TooFewReplicas"),  # the policy allows 2 as the minimum does
+        (6, 6 * 10, 4, "ScaleDownLimit"),
+    ],
+)
+def test_the_condition_names_the_limit_that_held(current: int, milli: int, desired: int, reason: str) -> None:
+    """`convertDesiredReplicasWithBehaviorRate` in `horizontal.go`: up to 4 pods more or twice, down by 2 pods here."""
+    down = hpa.ScalingRules((hpa.ScalingPolicy("Pods", 2, 60),), None, 0)
+    scaler = autoscaler(
+        min_replicas=2,
+        max_replicas=8,
+        metrics=(hpa.Resource("cpu", hpa.Utilization(60)),),
+        behavior=hpa.Behavior(scale_down=down),
+    )
+    decision = hpa.reconcile(scaler, observe(current, milli))
+    assert decision.desired == desired
+    assert decision.scaling_limited is not None
+    assert decision.scaling_limited.reason == reason
+
+
+def test_at_zero_pods_that_somebody_else_set_scaling_is_inactive() -> None:
+    decision = hpa.reconcile(autoscaler(), hpa.Observation(0, (), (None,)))
+    assert [(c.type, c.status, c.reason) for c in decision.conditions()][1:] == [
+        ("ScalingActive", False, "ScalingDisabled")
+    ]
+
+
+def test_the_last_pass_is_at_the_end_of_the_simulated_time() -> None:
+    run = hpa.simulate(autoscaler(), lambda now_s, replicas: observe(replicas, 500), 2, 60)
+    assert [decision.at_s for decision in run] == [0, 15, 30, 45, 60]
+
+
 def test_defaults_are_those_of_the_api() -> None:
     spec = autoscaler(metrics=(), behavior=hpa.Behavior()).manifest()["spec"]
     assert spec["metrics"][0]["resource"] == {

@@ -27,6 +27,14 @@ PUBLISHED = {
     "fits-and-users": 84,
     "zero-downtime": 3,  # 25 % of 4 may be unavailable
     "multi-region": 645,  # 3 x 215: two regions carry 3,000/s at 7/s a replica
+    "prefill-and-decode": 265,  # 38,970 tokens a second read, 147.3 written
+    "quantization": 264,  # 66.1 GiB, 65,536 bytes a token
+    "lora-adapters": 84,  # 16 x 32 x 81,920 parameters of 2 bytes
+    "prefix-routing": 67,  # 2 points against 3
+    "llm-monitoring": 188,  # a step of 7,032 tokens
+    "ttft-jumped": 14.5,
+    "disaggregation": 10.5,  # 524 MB
+    "gpus-for-users": 30,  # 83.3 / 2.8
     "ray-request": 12,  # 30, less 2 x 5 accepted and 8 that wait
     "ray-targets": 23,
     "three-stages": 29,  # 400 x 0.050 are 20 at work, at 70 %
@@ -49,6 +57,11 @@ PUBLISHED = {
     "pack-mig": 19,
     "goodput": 133,
     "busy-but-slow": 5.2,
+    "node-autoscaler": 4,
+    "stuck-node": 2,
+    "node-boot": 331,  # 5 + 90 + 120, 60 for the image, 16 for the weights, 40
+    "spot-serving": 14,
+    "racks-for-training": 2.2,  # 2 x 63/64 x 14 / 12.5
     "hpa-by-hand": 3,
     "llm-signal": 415,
     "knative-burst": 8,
@@ -93,7 +106,9 @@ ANSWERS: dict[str, dict[str, object]] = {
     "many-small-models": {"per_card": 11, "packed_gpus": 19, "mig_gpus": 29, "reload_s": 3.0},
     "fits-and-users": {
         "kv_bytes": 327680,
+        "cache_gb": 113.8,
         "on_two_h200": 84,
+        "at_92": 88,
         "on_eight_h100": 324,
         "fp8_on_one": 21,
         "step_ms": 26.4375,
@@ -119,6 +134,66 @@ ANSWERS: dict[str, dict[str, object]] = {
         "floor_ms[Virginia-Tokyo]": 108.72,
         "copy_s": 112.0,
         "overload": 1.05,
+    },
+    "prefill-and-decode": {
+        "read_per_s": 38970,
+        "write_per_s": 147.3,
+        "ratio": 264.562,
+        "write_for_64_per_s": 5033.1,
+        "ratio_at_64": 7.74274,
+        "even_tokens": 328.571,
+        "prefill_share": 0.0293759,
+    },
+    "quantization": {
+        "weights_in_8": 132,
+        "in_16": 117,
+        "both_in_8": 264,
+        "gain_alone": 1.9694,
+        "gain_at_64": 1.33112,
+        "prefill_gain": 1.0,
+    },
+    "lora-adapters": {
+        "parameters_m": 41.943,
+        "megabytes": 83.8861,
+        "share": 0.00522329,
+        "all_gb": 3.35544,
+        "copies_gb": 642.4,
+    },
+    "prefix-routing": {
+        "percent": 67,
+        "saved_ms": 52.6,
+        "busiest": 1.0,
+        "busiest_counted": 0.27,
+    },
+    "llm-monitoring": {
+        "mean_ms": 14.1406,
+        "p99_ms": 188.401,
+        "chunked_mean_ms": 12.7857,
+        "chunked_p99_ms": 19.1756,
+    },
+    "ttft-jumped": {
+        "before_s": 0.497246,
+        "after_s": 7.2325,
+        "queue_p99_s": 7.08964,
+        "waiting": 15.5875,
+        "preemptions": 30,
+        "factor": 14.5451,
+    },
+    "disaggregation": {
+        "megabytes": 524.288,
+        "transfer_ms": 10.4858,
+        "slow_ms": 419.43,
+        "prefill_ms": 106.0,
+        "step_ms": 12.744,
+        "per_prefill": 1.50283,
+    },
+    "gpus-for-users": {
+        "per_s": 83.3333,
+        "full": 21,
+        "promised": 4,
+        "cards": 30,
+        "in_flight": 508.273,
+        "by_memory": 4,
     },
     "ray-request": {"unlimited": 0, "limited": 12},
     "ray-targets": {"without_factor": 23, "small_burst": 18.6667, "with_factor": 14},
@@ -215,6 +290,28 @@ ANSWERS: dict[str, dict[str, object]] = {
         "write_s": 49.0,
     },
     "busy-but-slow": {"ridge": 295.224, "share_of_peak": 0.00338726, "weights_gb": 17.5, "at_least_ms": 5.22388},
+    "node-autoscaler": {"share": 0.625, "left": 4, "enough": 3, "packed": 3},
+    "stuck-node": {
+        "reasons": "B NotReplicated, C NotEnoughPdb, E LocalStorageRequested, F NotUnderutilized",
+        "gone": "A and D",
+    },
+    "node-boot": {
+        "total_s": 331.0,
+        "node_s": 215,
+        "baked_s": 151.0,
+        "headroom_s": 116.0,
+        "warm_s": 56.0,
+        "weights_s": 16.0,
+    },
+    "spot-serving": {
+        "away": 0.00497512,
+        "without": 0.0580947,
+        "replicas": 14,
+        "short": 4.30206e-05,
+        "spot": 14,
+        "on_demand": 36,
+    },
+    "racks-for-training": {"inside_s": 0.55125, "across_s": 2.205, "slowdown": 2.06608},
     "hpa-by-hand": {
         "at_90": 6,
         "ratio": 1.08333,
@@ -225,6 +322,11 @@ ANSWERS: dict[str, dict[str, object]] = {
         "climbing": [2, 3, 4, 5, 6, 7, 8, 9, 10],
     },
     "llm-signal": {
+        "dial": 0.995424,
+        "per_token_ms": 25.539,
+        "running": 42.9868,
+        "kv_use": 0.283556,
+        "waiting": 0.00243768,
         "busy_share[8]": "88 %",
         "table[8]": "64 % of the requests wait, p99 415 ms",
         "busy_share[10]": "70 %",
@@ -243,7 +345,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     },
     "queue-workers": {"level": 5, "draining": 10, "backlog": 6000, "drain_s": 120},
     "vpa-for-models": {"recommendation.confidence": 6.99931, "target_gib": 14.0126},
-    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18},
+    "headroom": {"whole_s": 352, "missing_per_s": 176.0, "ahead": 18, "without_node_s": 202, "warm": 11, "free": 8},
     "slo-and-cost": {"budget_min": 43.2, "burned": 0.02, "full": 2.66667, "at_30": 8.88889, "saved": 10368.0},
     "which-card": {
         "predicted": 1.38092,
@@ -289,6 +391,19 @@ def test_every_number_inside_an_answer(card: interview.Card) -> None:
         name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
         for name, value in ANSWERS[card.id].items()
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "said"),
+    [
+        ("quantization", "in_16", "{:.0f} users with 4,096 tokens fit"),
+        ("llm-monitoring", "mean_ms", "gap between two tokens is {:.0f} ms"),
+        ("gpus-for-users", "promised", "both promises up to {:.0f} requests per second"),
+    ],
+)
+def test_a_computed_number_in_a_prompt_is_the_computed_one(name: str, number: str, said: str) -> None:
+    card = interview.card(name)
+    assert said.format(card.numbers()[number]) in card.prompt
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: str(card.id))

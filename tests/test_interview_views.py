@@ -17,15 +17,15 @@ BANK = interview.bank()
 
 
 def test_the_bank_is_complete() -> None:
-    """40 questions in six areas, the source notebook's three answers, one of which is on that list, and two on what
-    was measured."""
-    assert len(BANK) == 44
+    """40 questions in six areas, the source notebook's three answers, one of which is on that list, two on what was
+    measured, eight on language models, and five on nodes."""
+    assert len(BANK) == 57
     assert {"multi-region", "fragmentation", "zero-downtime"} <= BANK.keys()
     assert Counter(card.area for card in BANK.values()) == {
-        "KServe": 9,
+        "KServe": 17,
         "Ray Serve": 7,
         "Kubeflow Pipelines": 6,
-        "GPU scheduling": 9,
+        "GPU scheduling": 14,
         "Autoscaling": 8,
         "Helm": 5,
     }

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from mlinfra import admission
 from mlinfra.autoscaling import hpa, keda, knative, loop
-from mlinfra.course import data
-from mlinfra.helm.bill import Line
+from mlinfra.course import data, service_nodes
 
 
 def random_load(requests: int, rate_per_s: float, mean_s: float, seed: int) -> tuple[list[float], list[float]]:
@@ -309,9 +308,9 @@ def test_the_loop_reads_one_measure_for_each_metric() -> None:
     )
 
 
-def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_the_bill() -> None:
+def test_what_is_not_said_of_a_service_costs_nothing_and_a_gpu_costs_what_it_does_on_a_node() -> None:
     assert loop.ColdStart().total_s == 0
-    assert loop.Service(1.0).dollars_per_gpu_hour == Line("serving", 1).dollars_per_gpu_hour == 3
+    assert loop.Service(1.0).dollars_per_gpu_hour == service_nodes.GPU_DOLLARS == 3
 
 
 def test_an_hpa_in_the_loop_reads_exact_thousandths() -> None:

@@ -1,10 +1,10 @@
-"""The pictures of language models in notebook 1, and the race behind them: they say what the simulators compute."""
+"""The pictures of language models, and the race of pickers behind them: they say what the simulators compute."""
 
 from __future__ import annotations
 
 import pytest
 
-from mlinfra.course import llm_loads, measured
+from mlinfra.course import llm_loads, llm_server, measured
 from mlinfra.course.exercises import llm as exercises
 from mlinfra.course.pictures import llm as pictures
 from mlinfra.kserve.picker import kserve_default
@@ -57,3 +57,24 @@ def test_the_exercise_accepts_what_does_both() -> None:
         assert exercises.spread_the_prompt.check(exercises.weighing(**weights)).outcome == "Right"
     for weights in ({}, {"prefix": 0.0}):
         assert exercises.spread_the_prompt.check(exercises.weighing(**weights)).outcome == "Not yet"
+
+
+def test_the_knee_names_the_first_rate_above_each_promise() -> None:
+    said = pictures.knee(llm_server.knee(rates=(4, 5, 7))).description
+    assert said == (
+        "p99 is above the promise: the time to first token from 7 requests/s on, the time per token from 5 requests/s on."
+    )
+
+
+def test_a_budget_is_drawn_beside_the_default_on_a_fixed_scale() -> None:
+    figure = pictures.stalls(3, 10, "512")
+    run = llm_server.chat_with_files(3, 10, 512)
+    assert f"yours: mean gap {1000 * pictures.mean_gap_s(run):.0f} ms" in figure.description
+    assert f"longest gap {1000 * (run.gap_s(1) or 0):.0f} ms, first token p99" in figure.description
+    assert pictures.times(9.9, 1.0) == 9.9
+    assert pictures.times(99.0, 1.0) == pictures.TOP_TIMES
+
+
+def test_the_ends_of_the_sliders_can_be_drawn() -> None:
+    for load, long, budget in ((1, 0, "256"), (8, 40, "256")):
+        assert "times the promise" in pictures.stalls(load, long, budget).svg

@@ -11,7 +11,7 @@ from builders import BERT_APPLICATION, CLASSIFIER, ENCODER, RAY_SERVICE, VALUES,
 
 from mlinfra.admission import serve, validate
 from mlinfra.admission.rules import ApiWarning, Invalid
-from mlinfra.admission.serve import RENAMED
+from mlinfra.admission.serve_deployment import RENAMED
 from mlinfra.manifest import Manifest, to_yaml
 from mlinfra.ray_serve import Application, AutoscalingConfig, Deployment
 from mlinfra.ray_serve.kuberay import RayService
@@ -155,6 +155,15 @@ LATE: dict[str, tuple[Manifest, str]] = {
 @pytest.mark.parametrize(("config", "why"), LATE.values(), ids=LATE)
 def test_what_the_schema_leaves_to_the_deployment(config: Manifest, why: str) -> None:
     assert any(why in line for line in said(config)), said(config)
+
+
+def test_code_that_is_only_in_the_image_is_not_imported() -> None:
+    policy = {"min_replicas": 1, "max_replicas": 3, "policy": {"policy_function": "my.code:policy"}}
+    router = {"request_router_class": "my.code:Router"}
+    assert said(with_deployment({"name": "a", "autoscaling_config": policy, "request_router_config": router})) == []
+    assert said(with_deployment({"name": "a", "request_router_config": {"router_class": "my.code:Router"}})) == [
+        "applications[0].deployments[0].request_router_config.router_class: unknown key, silently dropped"
+    ]
 
 
 def test_the_ray_service_is_accepted_and_holds_the_config() -> None:

@@ -90,6 +90,15 @@ def test_a_burst_fills_batches_and_the_rest_waits() -> None:
     assert simulated.latencies_s == pytest.approx([0.0] * 8 + [0.1, 0.1])
 
 
+def test_a_worker_that_is_free_takes_all_that_wait() -> None:
+    """One worker, 1 s a batch of at most 2: the first goes alone, the next two together, the last after them."""
+    batching = Batching(2, 9.0, when_free=True)
+    stage = Stage("s", takes(1.0), max_ongoing_requests=100, batching=batching)
+    simulated = simulate([stage], [0.0, 0.1, 0.2, 0.3])
+    assert simulated.batches["s"] == [1, 2, 1]
+    assert simulated.latencies_s == pytest.approx([1.0, 1.9, 1.8, 2.7])
+
+
 @pytest.mark.parametrize(
     ("wait_s", "ongoing", "keeps_up"), [(0.02, 1000, True), (0.04, 1000, True), (0.01, 1000, False), (0.01, 5, False)]
 )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mlinfra.admission.autoscaler import AUTOSCALER, AUTOSCALER_V1
 from mlinfra.admission.common import config_key, path_segment
 from mlinfra.admission.containers import untrimmed
+from mlinfra.admission.gangs import CLAIM_TEMPLATE, POD_GROUP, SLICE, WORKLOAD
 from mlinfra.admission.jobs import CRON_JOB, JOB
 from mlinfra.admission.knative import config_autoscaler
 from mlinfra.admission.network import INGRESS, NETWORK_POLICY, SERVICE
@@ -73,7 +74,15 @@ KINDS: dict[tuple[Any, Any], Kind] = {
     ("policy/v1", "PodDisruptionBudget"): Kind(dns_subdomain, below("spec", BUDGET)),
     ("resource.k8s.io/v1", "DeviceClass"): Kind(dns_subdomain, [("spec.selectors[].cel.expression", Needed())]),
     ("resource.k8s.io/v1", "ResourceClaim"): Kind(dns_subdomain, below("spec", CLAIM)),
+    ("resource.k8s.io/v1", "ResourceClaimTemplate"): Kind(
+        dns_subdomain, below("spec", CLAIM_TEMPLATE), ("spec", "spec.spec")
+    ),
+    ("resource.k8s.io/v1", "ResourceSlice"): Kind(dns_subdomain, below("spec", SLICE)),
     ("scheduling.k8s.io/v1", "PriorityClass"): Kind(dns_subdomain, PRIORITY_CLASS, ()),
+    ("scheduling.k8s.io/v1beta1", "PodGroup"): Kind(
+        dns_subdomain, below("spec", POD_GROUP), ("spec", "spec.schedulingPolicy")
+    ),
+    ("scheduling.k8s.io/v1beta1", "Workload"): Kind(dns_subdomain, below("spec", WORKLOAD)),
 }
 
 

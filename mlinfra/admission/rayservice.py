@@ -23,7 +23,7 @@ UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 
 
 def _serve_config(text: Field) -> Iterator[Problem]:
-    """The YAML inside, as Serve would look at it."""
+    """The YAML inside, as Serve would look at it; where Ray is not installed, that it is YAML."""
     import yaml
 
     try:
@@ -34,14 +34,17 @@ def _serve_config(text: Field) -> Iterator[Problem]:
     if not isinstance(config, dict):
         yield text.invalid("must be a map")
         return
-    yield from (Problem(f"{text.path}: {problem.path}", problem.message) for problem in serve.refusals(config))
+    for problem in serve.refusals(config) if serve.is_ray_here() else ():
+        yield Problem(f"{text.path}: {problem.path}", problem.message)
 
 
 def _deprecations(service: Field) -> Iterator[ApiWarning]:
-    """Names of old in the YAML inside."""
+    """Names of old in the YAML inside, and that nobody looked at it where Ray is not installed."""
     import yaml
 
     text = service["spec"]["serveConfigV2"]
+    if text.value and not serve.is_ray_here():
+        yield ApiWarning(text.path, serve.NOT_CHECKED)
     for warning in serve.deprecations(yaml.safe_load(text.value)) if text.value else ():
         yield ApiWarning(f"{text.path}: {warning.path}", warning.message)
 

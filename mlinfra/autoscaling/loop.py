@@ -1,6 +1,7 @@
 """The closed loop: requests arrive and queue, replicas start cold and serve, and an autoscaler decides on metrics.
 
-Every request is followed exactly. Times are seconds. `arrivals`, `queue`, `replicas` and `scalers` are the parts.
+Every request is followed exactly. Times are seconds. `arrivals`, `queue`, `replicas` and `scalers` are the parts, and
+`on_nodes` where replicas need nodes that come and go.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import count, pairwise, takewhile
 from mlinfra.admission import Field, refuse
 from mlinfra.admission.nouns.autoscaling import loop_settings
 from mlinfra.autoscaling.arrivals import check_arrivals, poisson, spread
+from mlinfra.autoscaling.on_nodes import FleetOnNodes, NodeBill, Nodes
 from mlinfra.autoscaling.queue import Queue, fifo_waits
 from mlinfra.autoscaling.replicas import ColdStart, Fleet, Service
 from mlinfra.autoscaling.scalers import Autoscaler, ByHPA, ByKEDA, ByKPA, Every, Fixed, Measure, Snapshot
@@ -27,6 +29,7 @@ __all__ = [
     "Fixed",
     "LoopSimulation",
     "Measure",
+    "Nodes",
     "Service",
     "Snapshot",
     "fifo_waits",
@@ -47,10 +50,17 @@ class LoopSimulation(Simulation):
     replica_s: float
     timeline: Timeline
     service: Service
+    nodes: NodeBill | None = None
 
     @property
     def errors(self) -> int:
         return sum(latency == math.inf for latency in self.latencies_s)
+
+    @property
+    def lost(self) -> int:
+        """Requests that were being served when their node went."""
+        pairs = zip(self.waits_s, self.latencies_s, strict=True)
+        return sum(wait < math.inf == latency for wait, latency in pairs)
 
     def attained(self, slo_s: float) -> float:
         """Share of the requests that were answered within the objective."""
@@ -58,11 +68,13 @@ class LoopSimulation(Simulation):
 
     @property
     def gpu_hours(self) -> float:
+        """Hours of GPUs that pods held."""
         return self.replica_s * self.service.gpus / 3600
 
     @property
     def dollars(self) -> float:
-        return self.gpu_hours * self.service.dollars_per_gpu_hour
+        """What the nodes cost, or, where there are none, the GPU hours."""
+        return self.nodes.dollars if self.nodes else self.gpu_hours * self.service.dollars_per_gpu_hour
 
     @property
     def dollars_per_million(self) -> float:
@@ -85,20 +97,22 @@ def simulate(
     until_s: float | None = None,
     scrape_s: float = 1.0,
     lag_s: float = 0.0,
+    nodes: Nodes | None = None,
 ) -> LoopSimulation:
     """The loop over the arrivals: scrape every `scrape_s`, decide every `scaler.interval_s` on what is `lag_s` old.
 
     It runs until the last arrival, or `until_s`. The requests that wait then are still served, by the replicas that
-    there are, and nobody pays for that time.
+    there are, and nobody pays for that time. With `nodes` each replica needs a GPU of one.
     """
     check_arrivals(arrivals_s)
-    settings = {"replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
+    settings = {"nodes": nodes, "replicas": replicas, "until_s": until_s, "scrape_s": scrape_s, "lag_s": lag_s}
     refuse("loop", loop_settings(Field({**settings, "service": service, "scaler": scaler})))
-    queue, fleet, desired = Queue(arrivals_s, service), Fleet(service, replicas), replicas
+    queue, fleet, desired = Queue(arrivals_s, service), fleet_of(service, replicas, nodes), replicas
     decisions, end_s = Every(scaler.interval_s), last_second(arrivals_s, until_s)
     snapshots: list[Snapshot] = []
     timeline: Timeline = []
     for now_s in scrape_times(scrape_s, end_s):
+        follow_nodes(queue, fleet, now_s)
         serve(queue, fleet, now_s)
         queue.time_out(now_s)
         snapshots.append(scrape(queue, fleet, now_s, scrape_s))
@@ -115,7 +129,13 @@ def simulate(
         replica_s=fleet.replica_s(end_s),
         timeline=timeline,
         service=service,
+        nodes=nodes.bill(end_s) if nodes else None,
     )
+
+
+def fleet_of(service: Service, replicas: int, nodes: Nodes | None) -> Fleet:
+    """Replicas that start where they will, or on nodes."""
+    return FleetOnNodes(service, replicas, nodes) if nodes else Fleet(service, replicas)
 
 
 def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:
@@ -128,6 +148,14 @@ def last_second(arrivals_s: Sequence[float], until_s: float | None) -> float:
 def scrape_times(scrape_s: float, end_s: float) -> Iterator[float]:
     """Every scrape from second 0 to the end."""
     return takewhile(lambda now_s: now_s <= end_s, (i * scrape_s for i in count()))
+
+
+def follow_nodes(queue: Queue, fleet: Fleet, until_s: float) -> None:
+    """Pods are placed or must leave; each time the requests before it have been served."""
+    while isinstance(fleet, FleetOnNodes) and (changes := fleet.nodes.advance(until_s)):
+        serve(queue, fleet, changes[0].at_s)
+        for news in changes:
+            fleet.hear(news, queue)
 
 
 def serve(queue: Queue, fleet: Fleet, until_s: float) -> None:

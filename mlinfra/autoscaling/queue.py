@@ -73,6 +73,10 @@ class Queue:
         """Nothing will ever serve the requests that still wait."""
         self.fail(len(self.arrivals_s) - len(self.starts_s))
 
+    def lose(self, end_s: float) -> None:
+        """Of the requests that would have ended then, the last one is an error: its server is gone before."""
+        self.ends_s[max(i for i, end in enumerate(self.ends_s) if end == end_s)] = math.inf
+
     def arrived(self, now_s: float) -> int:
         """Requests that have arrived so far."""
         return bisect_right(self.arrivals_s, now_s)

@@ -16,7 +16,7 @@ from mlinfra.simulation import Event
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Where the time goes until a new replica serves."""
+    """Where the time goes until a new replica serves. On real nodes these give the first two parts."""
 
     node_s: NotNegative = 0.0
     image_s: NotNegative = 0.0
@@ -29,7 +29,12 @@ class ColdStart:
 
     @property
     def total_s(self) -> float:
-        return self.node_s + self.image_s + self.weights_s + self.load_s + self.warm_up_s
+        return self.node_s + self.image_s + self.on_node_s
+
+    @property
+    def on_node_s(self) -> float:
+        """What is left when the pod has a node with its image."""
+        return self.weights_s + self.load_s + self.warm_up_s
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.manifest import Manifest
 
 DONE = ("Succeeded", "Failed")
-OF_SPEC = ("overhead", "preemptionPolicy", "priority", "priorityClassName", "resources")
+OF_SPEC = ("overhead", "preemptionPolicy", "priority", "priorityClassName", "resourceClaims", "resources")
 OF_CONTAINER = ("image", "name", "resources", "restartPolicy")
 """What the scheduler reads of a pod that runs."""
 
@@ -143,7 +143,7 @@ def bound_request(
     if key not in known:
         head = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
         known[key] = GPURequest.of({**head, "spec": kept}, classes)
-    return replace(known[key], name=name, labels=dict(labels))
+    return replace(known[key], name=name, labels=dict(labels), claims=())
 
 
 def requests_of(
@@ -154,7 +154,7 @@ def requests_of(
     for pod in pods:
         name = names[full_name(pod)]
         try:
-            requests.append(replace(GPURequest.of(pod, classes), name=name))
+            requests.append(replace(GPURequest.of(pod, classes), name=name, claims=()))  # no slices are read here
         except Invalid as refusal:
             refused[name] = "; ".join(map(str, refusal.problems))
     return requests, refused

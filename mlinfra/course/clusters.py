@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, PriorityClass, Taint
+from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, PriorityClass, Taint, gangs
+from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.kueue import Kueue
 from mlinfra.gpu.nodes import GPU
 from mlinfra.gpu.preemption import DisruptionBudget
@@ -89,6 +90,30 @@ def pod_by_pod(gpus: int) -> GPUScheduler:
 def in_gangs(gpus: int) -> GPUScheduler:
     """The same two jobs, each of them a gang."""
     return scheduled([GPURequest(name, 1, gang_size=8) for name in ("alpha", "beta")], four_gpu_nodes(gpus), BEST_FIT)
+
+
+NIGHTLY = PriorityClass("nightly", 1)
+
+
+def a_gang(name: str, size: int, priority: PriorityClass, disruption_mode: str = gangs.ALL) -> gangs.PodGroup:
+    """So many pods of one GPU each, which are needed all."""
+    return gangs.PodGroup(name, GPURequest(name, 1, gang_size=size).pods(), size, priority, disruption_mode)
+
+
+def gang_against_gang(disruption_mode: str) -> gangs.GroupPreemption | str:
+    """On 8 GPUs six pods of `nightly` run, and a gang of four with a higher priority arrives."""
+    nightly = a_gang("nightly", 6, NIGHTLY, disruption_mode)
+    running = tuple(BoundPod(pod, "node-1") for pod in nightly.pods)
+    return gangs.preempt(a_gang("alpha", 4, TRAINING), [NodeInfo(node("node-1"), running)], [nightly])
+
+
+def gang_arrives(gang_preemption: bool) -> GPUScheduler:
+    """The same in the scheduler's queue."""
+    cluster = GPUScheduler([node("node-1")], gang_preemption=gang_preemption)
+    for name, size, priority in (("nightly", 6, NIGHTLY), ("alpha", 4, TRAINING)):
+        cluster.submit(GPURequest(name, 1, gang_size=size, priority_class=priority))
+        cluster.schedule()
+    return cluster
 
 
 def pods_of(cluster: GPUScheduler) -> Counter[str]:

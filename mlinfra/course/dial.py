@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlinfra.course import measured, predicted
-from mlinfra.course.gpu_tables import table
 from mlinfra.study.text import Text
+from mlinfra.tables import markdown_table
 
 DIALS = ("what runs", "batch", "requests/s", "p50, ms", "GPU-Util, %", "memory dial, %", "power, W")
 
@@ -14,7 +14,7 @@ def batches_table() -> Text:
     graph = [("bfloat16", row) for row in measured.bert_batches()]
     exact = [("float32", row) for row in measured.bert_batches(dtype="float32") if row["batch"] == 16]
     eager = [("plain PyTorch", row) for row in measured.bert_batches(launch="eager") if row["batch"] == 64]
-    return table(DIALS, [dials(name, row) for name, row in (*graph, *exact, *eager)])
+    return Text(markdown_table(DIALS, [dials(name, row) for name, row in (*graph, *exact, *eager)]))
 
 
 def dials(name: str, row: measured.Row) -> list[object]:
@@ -37,4 +37,4 @@ def speed_ups() -> list[predicted.Beside]:
 def speed_ups_table() -> Text:
     """Times as fast as on an H100."""
     rows = [(each.what, f"{each.predicted:.2f}", f"{each.measured:.2f}", f"{each.error:+.0%}") for each in speed_ups()]
-    return table(("on an H200 instead of an H100", "roofline", "measured", "error"), rows)
+    return Text(markdown_table(("on an H200 instead of an H100", "roofline", "measured", "error"), rows))

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mlinfra.course import node_pools
 from mlinfra.gpu import sharing
+from mlinfra.gpu.devices import Device
 from mlinfra.gpu.mig import MIGProfile, profiles
+from mlinfra.gpu.nodes.autoscaler import AutoscalerPass
+from mlinfra.gpu.nodes.fleet import FleetSimulation
 from mlinfra.gpu.preemption import Outcome, Victims, cost
 from mlinfra.gpu.scheduler import Explanation
 from mlinfra.study.text import Text
+from mlinfra.tables import markdown_table
 
 if TYPE_CHECKING:
     from mlinfra.gpu.placement import PlacementRun
@@ -22,12 +27,6 @@ SHORT = {
 }
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Text:
-    """The rows as Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Text("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-
 def scores(explanation: Explanation) -> Text:
     """Points by node and plugin, the weights counted in, and their sum."""
     plugins = list(next(iter(explanation.points.values())))
@@ -35,13 +34,13 @@ def scores(explanation: Explanation) -> Text:
         [node, *(points[plugin] for plugin in plugins), f"**{explanation.total(node)}**"]
         for node, points in explanation.points.items()
     ]
-    return table(["node", *(SHORT.get(plugin, plugin) for plugin in plugins), "sum"], rows)
+    return Text(markdown_table(["node", *(SHORT.get(plugin, plugin) for plugin in plugins), "sum"], rows))
 
 
 def evictions(outcome: Outcome) -> Text:
     """For each node whom the eviction would take, and its five numbers, of which the smallest from the left wins."""
     head = ["node", "victims", "1 budgets broken", "2 highest priority", "3 sum of priorities", "4 number", "5 start"]
-    return table(head, [_eviction(each) for each in outcome.values() if isinstance(each, Victims)])
+    return Text(markdown_table(head, [_eviction(each) for each in outcome.values() if isinstance(each, Victims)]))
 
 
 def _eviction(victims: Victims) -> list[object]:
@@ -55,7 +54,7 @@ def _eviction(victims: Victims) -> list[object]:
 def mig_profiles(gpu: str, keys: Sequence[str] = ("1g", "2g", "3g", "4g", "7g")) -> Text:
     """Size and places of a GPU's profiles, and their share of its multiprocessors."""
     head = ["profile", "compute slices of 7", "memory slices of 8", "may start at slice", "share of multiprocessors"]
-    return table(head, [_profile(profiles(gpu)[key]) for key in keys])
+    return Text(markdown_table(head, [_profile(profiles(gpu)[key]) for key in keys]))
 
 
 def _profile(profile: MIGProfile) -> list[object]:
@@ -75,7 +74,67 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
         [gpu, p.name, f"{p.sm or '?'} of {p.sm_of_gpu}", share(p), f"{p.compute_slices}/7 = {p.compute_slices / 7:.1%}"]
         for gpu, p in chosen
     ]
-    return table(head, rows)
+    return Text(markdown_table(head, rows))
+
+
+def who_stays(outcome: AutoscalerPass) -> Text:
+    """For each of the seven nodes its pod and what becomes of it."""
+    gone = {
+        each.node: ", ".join(f"{pod} fits on {node}" for pod, node in each.moved.items()) for each in outcome.removals
+    }
+    rows = []
+    for number, (pod, traits) in enumerate(node_pools.SEVEN_PODS, 1):
+        node = f"node-{number}"
+        verdict = (
+            f"**is removed**: {gone[node]}" if node in gone else f"stays: `{outcome.staying[node].partition(':')[0]}`"
+        )
+        rows.append([node, f"`{pod.name}`, {pod.gpu_count} of 8 GPUs", traits.controller or "none", verdict])
+    return Text(markdown_table(["node", "its pod", "controller", "verdict"], rows))
+
+
+def days() -> Text:
+    """What the day costs on each fleet, and how long its jobs wait."""
+    head = [
+        "fleet",
+        "placement",
+        "wait p50",
+        "p99",
+        "GPUs in use",
+        "node hours",
+        "dollars",
+        "restarts",
+        "GPU hours lost",
+    ]
+    rows = [
+        [way, profile, *_day(node_pools.day(way, profile))]
+        for way in node_pools.WAYS
+        for profile in node_pools.PROFILES
+    ]
+    return Text(markdown_table(head, rows))
+
+
+def _day(run: FleetSimulation) -> list[str]:
+    waits = [f"{run.latency_s(share):,.0f} s" for share in (0.5, 0.99)]
+    hours, lost_h = sum(run.node_hours.values()), run.lost_gpu_s / 3600
+    return [
+        *waits,
+        f"{run.utilization:.0%}",
+        f"{hours:,.0f}",
+        f"{run.dollars:,.0f}",
+        f"{run.restarts}",
+        f"{lost_h:,.0f}",
+    ]
+
+
+def devices(published: Iterable[Device]) -> Text:
+    """The devices of a slice and their shares of the counters that count memory slices."""
+    rows = [[f"`{each.name}`", each.attributes.get("profile", "whole GPU"), _slices(each)] for each in published]
+    return Text(markdown_table(["device", "profile", "memory slices"], rows))
+
+
+def _slices(device: Device) -> str:
+    (counters,) = device.consumes.values()
+    return ", ".join(name.rpartition("-")[2] for name in counters if name.startswith("memory-slice-"))
 
 
 def techniques() -> Text:
@@ -88,7 +147,7 @@ def techniques() -> Text:
         ["clients of a GPU, at most", *(way.max_clients or "any number" for way in ways)],
         ["goes together with", *(way.combines_with for way in ways)],
     ]
-    return table(["", "time-slicing", "MPS", "MIG"], rows)
+    return Text(markdown_table(["", "time-slicing", "MPS", "MIG"], rows))
 
 
 def against_published(runs: Mapping[str, PlacementRun]) -> Text:
@@ -96,7 +155,7 @@ def against_published(runs: Mapping[str, PlacementRun]) -> Text:
     from mlinfra.course.openb import PUBLISHED
 
     rows = [[name, percent(run.marks[-1].allocated), percent(PUBLISHED[name])] for name, run in runs.items()]
-    return table(["policy", "allocated here", "published (mean of 10 runs)"], rows)
+    return Text(markdown_table(["policy", "allocated here", "published (mean of 10 runs)"], rows))
 
 
 def percent(value: float) -> str:

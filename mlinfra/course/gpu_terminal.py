@@ -11,6 +11,8 @@ from mlinfra.gpu.cluster import NodeInfo
 from mlinfra.gpu.kueue import Kueue
 from mlinfra.gpu.mig import Layout, profiles
 from mlinfra.gpu.nodes import GPU
+from mlinfra.gpu.nodes.fleet import FleetSimulation
+from mlinfra.manifest import to_yaml
 from mlinfra.quantity import canonical
 from mlinfra.simulation import Event
 
@@ -108,6 +110,48 @@ def get_events(events: Iterable[Event], now_s: float = 0.0, kind: str = "pod") -
     head = ("LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE")
     rows = [(_age(now_s - e.at_s), _kind(e), e.reason, f"{kind}/{e.about}", e.message) for e in events]
     return columns([head, *rows], gap=3)
+
+
+OF_THE_AUTOSCALER = ("NotTriggerScaleUp", "ScaleDown", "TriggeredScaleUp")
+
+
+def events_of_pod(events: Iterable[Event], now_s: float = 0.0) -> str:
+    """The end of `kubectl describe pod`: who says what."""
+    head = ("Type", "Reason", "Age", "From", "Message")
+    rows = [
+        (_kind(e), e.reason, _age(now_s - e.at_s), _sender(e), e.message) for e in sorted(events, key=lambda e: e.at_s)
+    ]
+    return "Events:\n" + columns([head, tuple("-" * len(word) for word in head), *rows], indent="  ")
+
+
+def _sender(event: Event) -> str:
+    return "cluster-autoscaler" if event.reason in OF_THE_AUTOSCALER else "default-scheduler"
+
+
+def autoscaler_status(run: FleetSimulation, at_s: float) -> str:
+    """The part of cluster-autoscaler's ConfigMap that tells of its pools: YAML since 1.30; times are left out."""
+    groups = [_group(run, name, at_s) for name in run.pools]
+    return to_yaml({"autoscalerStatus": "Running", "nodeGroups": groups}).rstrip()
+
+
+def _group(run: FleetSimulation, name: str, at_s: float) -> dict[str, object]:
+    """A node that lacks its GPUs has not started; `clusterstate.go` counts so for its first 15 minutes."""
+    pool = run.pools[name]
+    ages = [at_s - m.created_s for m, gone_s in run.machines if m.pool == name and m.created_s <= at_s < gone_s]
+    registered, ready = sum(age >= pool.boot.node_s for age in ages), sum(age >= pool.ready_s for age in ages)
+    counts = {"total": registered, "ready": ready, "notStarted": registered - ready}
+    health = {
+        "status": "Healthy",
+        "nodeCounts": {"registered": counts, "longUnregistered": 0, "unregistered": len(ages) - registered},
+        "cloudProviderTarget": len(ages),
+        "minSize": pool.min_size,
+        "maxSize": pool.max_size,
+    }
+    return {
+        "name": name,
+        "health": health,
+        "scaleUp": {"status": "InProgress" if ready < len(ages) else "NoActivity"},
+    }
 
 
 def get_workloads(teams: Kueue) -> str:

@@ -1,4 +1,4 @@
-"""The service of notebook 1 that answers with a language model: its load, its replicas, and the pickers in a race.
+"""The service of notebooks 1 and 2 that answers with a language model: its load, its replicas, pickers in a race.
 
 A replica is Llama 3 8B on one H100, as measured. Its operator lets at most 32 requests into a batch, so that the time
 per token stays short.
@@ -77,13 +77,18 @@ def load(mix: Mix) -> Sequence[PoolRequest]:
 
 
 def served(mix: Mix, picker: str, replicas: int = 4, scrape_s: float = SCRAPE_S) -> PoolSimulation:
-    """The load on equal replicas behind a picker."""
-    return simulate_pool(load(mix), PickerRouter(PICKERS[picker]()), replicas, REPLICA, scrape_s=scrape_s)
+    """The load on equal replicas behind one of the pickers."""
+    return behind(mix, PICKERS[picker](), replicas, scrape_s)
+
+
+def behind(mix: Mix, picker: Picker, replicas: int = 4, scrape_s: float = SCRAPE_S) -> PoolSimulation:
+    """The load on equal replicas behind a picker that has seen nothing yet."""
+    return simulate_pool(load(mix), PickerRouter(picker), replicas, REPLICA, scrape_s=scrape_s)
 
 
 def served_with(mix: Mix, config: EndpointPickerConfig) -> PoolSimulation:
     """The load on four replicas behind an endpoint picker of that configuration."""
-    return simulate_pool(load(mix), PickerRouter(EndpointPicker(config, ties=random.Random(1))), 4, REPLICA)
+    return behind(mix, EndpointPicker(config, ties=random.Random(1)))
 
 
 def race(mix: Mix, pickers: Iterable[str] = FIVE) -> Race:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -65,18 +65,22 @@ def arrivals_s(trace: str) -> tuple[float, ...]:
     return tuple(loop.spread(data.llm_arrivals(trace), data.BIN_S))
 
 
-def race(trace: str) -> dict[str, loop.LoopSimulation]:
-    """Five autoscalers on the same hour."""
-    contenders: dict[str, loop.Autoscaler] = {
+def contenders() -> dict[str, loop.Autoscaler]:
+    """Five autoscalers that have not decided anything yet."""
+    return {
         "fixed": loop.Fixed(FIXED),
         "HPA on busy": by_busy(),
         "HPA on queue": by_queue(),
         "KPA": by_kpa(),
         "KEDA": by_keda(),
     }
+
+
+def race(trace: str, nodes: Callable[[], loop.Nodes | None] = lambda: None) -> dict[str, loop.LoopSimulation]:
+    """Five autoscalers on the same hour, each on nodes of its own if there are any."""
     return {
-        name: loop.simulate(arrivals_s(trace), SERVICE, scaler, FIXED if name == "fixed" else AT_START)
-        for name, scaler in contenders.items()
+        name: loop.simulate(arrivals_s(trace), SERVICE, scaler, FIXED if name == "fixed" else AT_START, nodes=nodes())
+        for name, scaler in contenders().items()
     }
 
 

@@ -86,6 +86,8 @@ def defaults() -> dict[str, Any]:
     from ray.serve._private.constants import REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
     from ray.serve.config import AutoscalingConfig as RaysOwn
 
+    from mlinfra.admission import serve_llm
+
     batch = inspect.signature(serve.batch).parameters
     deployment, scaling = vars(DeploymentConfig()), vars(RaysOwn())
     return {
@@ -94,4 +96,5 @@ def defaults() -> dict[str, Any]:
         **{name: batch[name].default for name in ("max_batch_size", "batch_wait_timeout_s")},
         **{name: scaling[name] for name in ("min_replicas", "max_replicas", "target_ongoing_requests")},
         **{name: scaling[name] for name in ("look_back_period_s", "upscale_delay_s", "downscale_delay_s")},
+        "target_ongoing_requests of a language model": serve_llm.NEVER_REACHED,
     }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mlinfra import study
 from mlinfra.course import measured, predicted
-from mlinfra.course.gpu_tables import table
 from mlinfra.study.text import Text
+from mlinfra.tables import markdown_table
 
 TECHNIQUES = ("time-slicing", "mps")
 CAPPED = "mps, 1/n of the threads each"
@@ -32,7 +32,7 @@ def together(batches: Sequence[int] = (1, 64)) -> Text:
                 [f"{LABELS[technique]}, batches of {batch}", *answers, f"{utilization(technique, batch):.0f} %"]
             )
     head = ["answers a second", "1 client", *(f"{clients} clients" for clients in CLIENTS[1:]), "GPU-Util of one"]
-    return table(head, rows)
+    return Text(markdown_table(head, rows))
 
 
 def utilization(technique: str, batch: int) -> float:
@@ -72,7 +72,9 @@ def neighbours(batches: Sequence[int] = (8, 64, 256)) -> Text:
         alone = next(row for row in measured.neighbour() if row["technique"] == technique)
         cells = [f"{pair.measured:.2f} ({pair.predicted:.2f})" for pair in pairs]
         rows.append([LABELS[technique], f"{alone['p50_ms']:.2f}", *cells])
-    return table(["p50 in ms (model)", "alone", *(f"beside batches of {batch}" for batch in batches)], rows)
+    return Text(
+        markdown_table(["p50 in ms (model)", "alone", *(f"beside batches of {batch}" for batch in batches)], rows)
+    )
 
 
 def caps(batches: Sequence[int] = (1, 64)) -> Text:
@@ -84,7 +86,7 @@ def caps(batches: Sequence[int] = (1, 64)) -> Text:
         rows.append(
             [f"batches of {batch}", *(f"-{100 - 100 * row['requests_per_s'] / full[batch]:.0f} %" for row in own)]
         )
-    return table(["answers a second, alone", "cap 50 %", "cap 25 %", "cap 12 %"], rows)
+    return Text(markdown_table(["answers a second, alone", "cap 50 %", "cap 25 %", "cap 12 %"], rows))
 
 
 def memory() -> Text:

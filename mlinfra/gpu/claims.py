@@ -227,6 +227,10 @@ class ResourceClaim:
         head = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": self.name}}
         return {**head, "spec": {"devices": devices}}
 
+    def template(self) -> Manifest:
+        """The ResourceClaimTemplate from which each pod that names it gets a claim of its own."""
+        return self.manifest() | {"kind": "ResourceClaimTemplate", "spec": {"spec": self.manifest()["spec"]}}
+
 
 def _driver(requests: Sequence[DeviceRequest | FirstAvailable]) -> str:
     """The driver of the first request."""

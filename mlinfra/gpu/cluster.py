@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
 from mlinfra.admission import Invalid, Problem
 from mlinfra.gpu.nodes import GPU, Amounts, GPUNode
@@ -26,11 +27,20 @@ class BoundPod:
     start_s: float = 0.0
 
 
+class Devices(Protocol):
+    """What DRA drivers publish on a node, and which pod has been given which devices (`gpu/node_devices.py`)."""
+
+    def fits(self, pod: GPURequest) -> bool: ...
+    def reserve(self, pod: GPURequest) -> None: ...
+    def release(self, pod: str) -> None: ...
+    def copy(self) -> Devices: ...
+
+
 class NodeInfo:
     """A node, its pods in the order in which they came, and the sums of their requests (scoring has its own)."""
 
-    def __init__(self, node: GPUNode, pods: tuple[BoundPod, ...] = ()) -> None:
-        self.node = node
+    def __init__(self, node: GPUNode, pods: tuple[BoundPod, ...] = (), devices: Devices | None = None) -> None:
+        self.node, self.devices = node, devices
         self.pods: dict[str, BoundPod] = {}
         self.requested: Counter[str] = Counter()
         self.nonzero_requested: Counter[str] = Counter()
@@ -41,16 +51,18 @@ class NodeInfo:
         self.pods[pod.request.name] = pod
         self.requested.update(pod.request.requests)
         self.nonzero_requested.update(nonzero(pod.request.requests))
+        if self.devices and pod.request.claims:
+            self.devices.reserve(pod.request)
 
     def remove(self, name: str) -> None:
-        """The pod's requests are given back, exactly."""
+        """The pod's requests are given back, exactly; its devices stay allocated until its claims are deleted."""
         pod = self.pods.pop(name)
         self.requested.subtract(pod.request.requests)
         self.nonzero_requested.subtract(nonzero(pod.request.requests))
 
     def copy(self) -> NodeInfo:
         """The same node with the same pods, to be changed on its own."""
-        info = NodeInfo(self.node)
+        info = NodeInfo(self.node, devices=self.devices and self.devices.copy())
         info.pods = dict(self.pods)
         info.requested, info.nonzero_requested = self.requested.copy(), self.nonzero_requested.copy()
         return info

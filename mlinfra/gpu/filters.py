@@ -1,7 +1,8 @@
 """Which nodes a pod may go to: kube-scheduler's filters, in its order and words, and how many nodes it looks at.
 
 Follows Kubernetes 1.37, `pkg/scheduler/schedule_one.go`, `pkg/scheduler/framework/{types.go,plugins}`. Not modelled:
-volumes, ports, inter-pod affinity and topology spread, which these pods do not use, and `nodeName`.
+volumes, ports, inter-pod affinity and topology spread, which these pods do not use, and `nodeName`. Eviction frees no
+devices for a claim, as long as the feature gate DRAPreemption (KEP-5690) is off, which it is by default.
 """
 
 from __future__ import annotations
@@ -60,10 +61,17 @@ def node_resources_fit(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     return Refusal(tuple(reasons), resolvable) if reasons else None
 
 
+def dynamic_resources(pod: GPURequest, info: NodeInfo) -> Refusal | None:
+    """The devices of the node must satisfy all claims of the pod together."""
+    if pod.claims and not (info.devices and info.devices.fits(pod)):
+        return Refusal(("cannot allocate all claims",), resolvable=True)
+    return None
+
+
 Filter = Callable[[GPURequest, NodeInfo], Refusal | None]
 OF_THE_NODE: tuple[Filter, ...] = (node_unschedulable, taint_toleration, node_affinity)
 """Filters that do not look at the pods of a node, and so say the same until the node itself is another."""
-OF_ITS_PODS: tuple[Filter, ...] = (node_resources_fit,)
+OF_ITS_PODS: tuple[Filter, ...] = (node_resources_fit, dynamic_resources)
 FILTERS = (*OF_THE_NODE, *OF_ITS_PODS)
 
 

@@ -3,7 +3,7 @@
 After KEP-4671 (gang scheduling) and KEP-5710 (workload-aware preemption), both beta in 1.37 behind the feature gate
 GenericWorkload, which is off by default. The whole cluster is one domain. Not modelled: topology constraints (alpha),
 groups of groups, a single pod as preemptor that honours `disruption_mode`. Reasons are in our own words where the
-event's are not known.
+event's are not known. The manifests are those of scheduling.k8s.io/v1beta1.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.preemption import Budgets, violating
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import prioritize_nodes
+from mlinfra.manifest import Manifest
 
 SINGLE, ALL = "single", "all"
+API_VERSION = "scheduling.k8s.io/v1beta1"
+TEMPLATE = "workers"
 WAITING = "waiting for minCount pods from a gang to appear in scheduling queue"
 
 
@@ -48,6 +51,30 @@ class PodGroup:
     @property
     def preempts(self) -> bool:
         return self.priority_class is None or self.priority_class.preemption_policy != "Never"
+
+    def manifest(self) -> Manifest:
+        """The group as its controller makes it from the template of its Workload; each of its pods names it."""
+        spec = {"workloadRef": {"workloadName": self.name, "templateName": TEMPLATE}} | self._spec()
+        return {"apiVersion": API_VERSION, "kind": "PodGroup", "metadata": {"name": self.name}, "spec": spec}
+
+    def workload(self, controller: str = "Job", api_group: str = "batch") -> Manifest:
+        """The Workload of a controller of the same name: a template for such groups."""
+        spec: Manifest = {
+            "controllerRef": {"apiGroup": api_group, "kind": controller, "name": self.name},
+            "podGroupTemplates": [{"name": TEMPLATE} | self._spec()],
+        }
+        return {"apiVersion": API_VERSION, "kind": "Workload", "metadata": {"name": self.name}, "spec": spec}
+
+    def member(self, pod: Manifest) -> Manifest:
+        """A pod's manifest as that of a member."""
+        return {**pod, "spec": pod["spec"] | {"schedulingGroup": {"podGroupName": self.name}}}
+
+    def _spec(self) -> Manifest:
+        spec: Manifest = {
+            "schedulingPolicy": {"gang": {"minCount": self.min_count}},
+            "disruptionMode": {self.disruption_mode: {}},
+        }
+        return spec | ({"priorityClassName": self.priority_class.name} if self.priority_class else {})
 
 
 def gang(request: GPURequest, disruption_mode: str = SINGLE) -> PodGroup:

@@ -34,6 +34,12 @@ def requests_of(spec: Manifest) -> Sums:
     return _sum(total, {name: quantity(amount) for name, amount in spec.get("overhead", {}).items()})
 
 
+def claim_templates(spec: Manifest) -> tuple[str, ...]:
+    """The ResourceClaimTemplates that it names; claims that pods share are not read."""
+    claims = spec.get("resourceClaims", ())
+    return tuple(claim["resourceClaimTemplateName"] for claim in claims if "resourceClaimTemplateName" in claim)
+
+
 def _requests(holder: Manifest) -> Sums:
     """A container's requests, or those of a whole pod; the server takes the limit where no request is made."""
     resources = holder.get("resources", {})

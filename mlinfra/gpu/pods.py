@@ -85,7 +85,8 @@ class GPURequest:
 
     With another `resource` than nvidia.com/gpu it wants so many of those, such as MIG instances; `devices` are further
     extended resources. GPU memory and type are wishes on node labels: `required_gpu_type` and `gpu_memory_gib` filter
-    nodes, `preferred_gpu_type` scores them. Of the terms of `node_affinity` one must hold beside these wishes.
+    nodes, `preferred_gpu_type` scores them. Of the terms of `node_affinity` one must hold beside these wishes. `claims`
+    name ResourceClaimTemplates: from each the pod gets a claim of its own.
     """
 
     name: Name
@@ -104,6 +105,7 @@ class GPURequest:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     node_affinity: tuple[Term, ...] = ()
     preferred_terms: tuple[PreferredSchedulingTerm, ...] = ()
+    claims: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("cpu", "memory"):
@@ -132,6 +134,7 @@ class GPURequest:
             resource=resource,
             devices={name: int(amount) for name, amount in requests.items() if extended(name)},
             node_selector=spec.get("nodeSelector", {}),
+            claims=pod_spec.claim_templates(spec),
             **pod_spec.required_wishes(spec),
             **pod_spec.preferred_wishes(spec),
         )
@@ -179,7 +182,8 @@ class GPURequest:
         """What filters and scoring plugins read of it: pods of one kind are equal for them."""
         selector = tuple(sorted(self.node_selector.items()))
         wishes = (selector, self.required, self.preferred, self.preferred_gpu_type)
-        return kind_of((tuple(sorted(self.requests.items())), self.gpu_count, self.tolerations, *wishes))
+        amounts = tuple(sorted(self.requests.items()))
+        return kind_of((amounts, self.gpu_count, self.tolerations, self.claims, *wishes))
 
     def tolerates(self, taint: Taint) -> bool:
         return any(toleration.tolerates(taint) for toleration in self.tolerations)
@@ -212,6 +216,8 @@ class GPURequest:
                 "readOnlyRootFilesystem": True,
             },
         }
+        if self.claims:
+            container["resources"]["claims"] = [{"name": name} for name in self.claims]
         if command:
             container["command"] = list(command)
         spec: Manifest = {
@@ -222,6 +228,8 @@ class GPURequest:
         if checkpoints:
             container["volumeMounts"] = [{"name": "checkpoints", "mountPath": "/checkpoints"}]
             spec["volumes"] = [{"name": "checkpoints", "persistentVolumeClaim": {"claimName": checkpoints}}]
+        if self.claims:
+            spec["resourceClaims"] = [{"name": name, "resourceClaimTemplateName": name} for name in self.claims]
         if self.priority_class:
             spec["priorityClassName"] = self.priority_class.name
         if self.tolerations:
@@ -259,10 +267,14 @@ class GPURequest:
 
 
 def class_of(spec: Manifest, classes: Iterable[PriorityClass]) -> PriorityClass | None:
-    """As the Priority admission plugin resolves the name; in a live pod the priority is filled in."""
+    """As the Priority admission plugin resolves the name, or gives the global default to a pod without one.
+
+    In a live pod the priority is filled in. Of several defaults the lowest counts (`plugin/pkg/admission/priority`).
+    """
     name = spec.get("priorityClassName")
     if not name:
-        return None
+        defaults = [each for each in classes if each.global_default and "priority" not in spec]
+        return min(defaults, key=lambda each: each.value, default=None)
     for priority_class in classes:
         if priority_class.name == name:
             return priority_class

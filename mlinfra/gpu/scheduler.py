@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from mlinfra.admission.rules import expect
 from mlinfra.gpu import gangs, preemption
-from mlinfra.gpu.cluster import BoundPod, NodeInfo, already_exists, not_found
+from mlinfra.gpu.cluster import BoundPod, Devices, NodeInfo, already_exists, not_found
 from mlinfra.gpu.filters import Refusal, Search, find_nodes_that_pass_filters, num_feasible_nodes_to_find
 from mlinfra.gpu.nodes import GPUNode
 from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.gpu.scoring import prioritize_nodes
 from mlinfra.simulation import Event
+from mlinfra.tables import verdicts
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,8 @@ class Explanation:
         return sum(self.points[node].values())
 
     def __str__(self) -> str:
-        nodes = [*self.points, *self.refused]
-        width = max(map(len, nodes), default=0)
-        return "\n".join(f"{node:{width}}  {self._row(node)}" for node in nodes)
-
-    def _row(self, node: str) -> str:
-        if node in self.refused:
-            return f"   no  {', '.join(self.refused[node].reasons)}"
-        parts = ", ".join(f"{plugin} {points}" for plugin, points in self.points[node].items())
-        return f"{self.total(node):5}  {parts}"
+        refused = {node: ", ".join(refusal.reasons) for node, refusal in self.refused.items()}
+        return verdicts(self.points, self.total, refused)
 
 
 class QueuedRequest(NamedTuple):
@@ -104,8 +98,16 @@ class GPUScheduler:
         """The node offers something else, such as GPUs whose device plugin is up now; its pods stay."""
         if node.name not in self.nodes:
             raise not_found("node", node.name)
-        self.nodes[node.name] = NodeInfo(node, tuple(self.nodes[node.name].pods.values()))
+        info = self.nodes[node.name]
+        self.nodes[node.name] = NodeInfo(node, tuple(info.pods.values()), info.devices)
         self._changed(node.name)
+
+    def publish(self, name: str, devices: Devices) -> None:
+        """DRA drivers have published what the node has: pods with claims may come."""
+        if name not in self.nodes:
+            raise not_found("node", name)
+        self.nodes[name].devices = devices
+        self._changed(name)
 
     def remove_node(self, name: str, now_s: float = 0.0) -> None:
         """The node is gone; each of its pods leaves with the rest of its gang, and its Job queues again."""
@@ -232,7 +234,7 @@ class GPUScheduler:
         if isinstance(verdict, str):
             self._record_event(now_s, "FailedScheduling", request.name, verdict)
             return []
-        self._preempt(verdict.evicted, request.name, now_s)
+        self._preempt(verdict.evicted, verdict.placements[0].request.name, now_s)
         return [self._reserve(placement.request, placement.node, now_s) for placement in verdict.placements]
 
     def _preempt(self, victims: Iterable[BoundPod], preemptor: str, now_s: float) -> None:
@@ -258,7 +260,10 @@ class GPUScheduler:
 
     def _unreserve(self, pods: Iterable[BoundPod]) -> None:
         for pod in pods:
-            self.nodes[pod.node].remove(pod.request.name)
+            info = self.nodes[pod.node]
+            info.remove(pod.request.name)
+            if info.devices:
+                info.devices.release(pod.request.name)
             self._changed(pod.node)
 
     def _reject_gang(self, gang: GPURequest, scheduled: int, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The bill: GPU hours by what they were for, and what a million requests cost."""
+"""The bill: hours of nodes by what they were for, and what a million requests cost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ HOURS_PER_MONTH = 720
 
 @dataclass(frozen=True)
 class Line:
-    """GPU hours of a month at a price, and what they were for; a share of a GPU is counted as such."""
+    """Hours of nodes in a month, at the price of one, and what they were for; what is empty on a node is paid, too."""
 
     what: str
-    gpu_hours: NotNegative
-    dollars_per_gpu_hour: NotNegative = 3.0
+    node_hours: NotNegative
+    dollars_per_hour: NotNegative
 
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def dollars(self) -> float:
-        return self.gpu_hours * self.dollars_per_gpu_hour
+        return self.node_hours * self.dollars_per_hour
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Bill:
         check(self)
 
     @property
-    def gpu_hours(self) -> float:
-        return sum(line.gpu_hours for line in self.lines)
+    def node_hours(self) -> float:
+        return sum(line.node_hours for line in self.lines)
 
     @property
     def dollars(self) -> float:

@@ -72,12 +72,13 @@ Calls = Mapping[str, Sequence[str]]
 class Application:
     """Deployments that call each other by handles, from one ingress down; `import_path` names the code.
 
-    The deployments stand in the order in which Serve builds them: who is called comes first, the ingress last.
+    The deployments stand in the order in which Serve builds them: who is called comes first, the ingress last. There
+    are none where the code is a builder, a function that makes them from `args`.
     """
 
     name: str
     import_path: str
-    deployments: tuple[Deployment, ...]
+    deployments: tuple[Deployment, ...] = ()
     route_prefix: str = "/"
     args: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,10 +107,12 @@ class Application:
 
     def manifest(self) -> Manifest:
         """The entry of the config file."""
-        args = {"args": dict(self.args)} if self.args else {}
-        deployments = [deployment.manifest() for deployment in self.deployments]
-        head = {"name": self.name, "route_prefix": self.route_prefix, "import_path": self.import_path}
-        return head | args | {"deployments": deployments}
+        entry: Manifest = {"name": self.name, "route_prefix": self.route_prefix, "import_path": self.import_path}
+        if self.args:
+            entry["args"] = dict(self.args)
+        if self.deployments:
+            entry["deployments"] = [deployment.manifest() for deployment in self.deployments]
+        return entry
 
     def config(self, host: str = "127.0.0.1", port: int = 8000) -> Manifest:
         """The config file that `serve deploy` takes."""
@@ -117,5 +120,5 @@ class Application:
 
     @property
     def ingress(self) -> str:
-        """The deployment that nobody calls."""
-        return self.deployments[-1].name
+        """The deployment that nobody calls; empty where a builder makes the deployments."""
+        return self.deployments[-1].name if self.deployments else ""

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from mlinfra.admission import AtLeastOne, NotNegative, check
 from mlinfra.admission.nouns.ray_serve import simulation_problems
 from mlinfra.admission.rules import Field, one_of, real, refuse, whole
-from mlinfra.admission.serve import queue_limit
+from mlinfra.admission.serve_deployment import queue_limit
 from mlinfra.simulation import Event, Simulation, percentile
 
 ServiceTime = Callable[[int, random.Random], float]

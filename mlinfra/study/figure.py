@@ -146,8 +146,8 @@ def svg(height: int, title: str, description: str, body: str) -> str:
     label = escape(f"{title}. {description}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" aria-label="{label}" font-family="{FONT}" font-size="12" style="max-width:100%;height:auto">'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+        f'role="img" aria-label="{label}" font-family="{FONT}" font-size="12" fill="{SOFT}" '
+        f'style="max-width:100%;height:auto"><title>{escape(title)}</title>'
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>{body}</svg>'
     )
 
@@ -287,4 +287,10 @@ def text(
     """A line of text; with a halo it stays readable on a line."""
     style = (f' font-size="{size}"' if size != 12 else "") + (f' font-weight="{weight}"' if weight != "normal" else "")
     place = f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}"{place}{style}{HALO * halo}>{escape(text)}</text>'
+    fill = f' fill="{colour}"' if colour != SOFT else ""
+    return f'<text x="{_short(x)}" y="{_short(y)}"{fill}{place}{style}{HALO * halo}>{escape(text)}</text>'
+
+
+def _short(number: float) -> str:
+    """To a tenth of a pixel, without a zero at the end."""
+    return f"{round(number, 1):g}"

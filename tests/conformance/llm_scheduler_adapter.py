@@ -95,7 +95,7 @@ class Trace:
         for abort in self.case.get("aborts", ()):
             going = abort["step"] == step and abort["id"] in self.states
             if going and self.requests[abort["id"]]["finish_reason"] is None:
-                self.scheduler.abort(self.states[abort["id"]])
+                self.abort(self.states[abort["id"]])
                 self.requests[abort["id"]]["finish_reason"] = "abort"
         for number, given in [entry for entry in self.waiting_to_come if entry[1]["arrival_step"] <= step]:
             self.waiting_to_come.remove((number, given))
@@ -104,6 +104,12 @@ class Trace:
         free = len(self.scheduler.kv.pool.free)
         sampled, finished = self.scheduler.update(output)
         self.note(step, output, free, sampled, finished)
+
+    def abort(self, request: Request) -> None:
+        """The client has gone: the request leaves, and its blocks are free. No loop of the course has such clients."""
+        queue = self.scheduler.running if request in self.scheduler.running else self.scheduler.waiting
+        queue.remove(request)
+        self.scheduler.kv.free(request)
 
     def add(self, given: Case, number: int) -> Request:
         return self.scheduler.add_request(request(given, number))

@@ -99,6 +99,10 @@ def loop_settings(settings: Field) -> Iterator[Problem]:
         yield scaler.invalid(
             "must be one of Fixed(replicas), ByHPA(hpa, measure), ByKEDA(scaled_object, measure), ByKPA(kpa)"
         )
+    if settings["nodes"].value is not None and getattr(service.value, "max_batch", 1) > 1:
+        yield Field(service.value.max_batch, "service.max_batch").invalid(
+            "must be 1 on nodes: which batch a node loses is not followed"
+        )
     yield from broken(settings, [("until_s", real()), ("scrape_s", real(0.001)), ("lag_s", real(0))])
 
 

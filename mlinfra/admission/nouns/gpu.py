@@ -17,10 +17,12 @@ from mlinfra.admission.rules import (
     Problem,
     Rules,
     broken,
+    dns_label,
     label_key,
     label_value,
     labels,
     quantity_check,
+    real,
     select,
     whole,
 )
@@ -58,6 +60,7 @@ REQUEST: Rules = [
     ("required_gpu_type", label_value),
     ("resource", extended_resource),
     ("devices", devices),
+    ("claims[]", dns_label),
 ]
 
 
@@ -106,13 +109,26 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
 def node_loop(given: Field) -> Iterator[Problem]:
     """Each pool and each request once, and a scheduler that has no nodes of its own."""
     names = [arrival.request.name for arrival in given["arrivals"].value]
-    for what, each in (("pools", [pool.name for pool in given["pools"].value]), ("arrivals", names)):
-        twice = [name for name, times in Counter(each).items() if times > 1]
-        if twice:
-            yield Problem(what, f"{twice[0]}: already exists")
+    yield from twice("pools", [pool.name for pool in given["pools"].value])
+    yield from twice("arrivals", names)
     scheduler = given["scheduler"].value
     if scheduler is not None and (scheduler.nodes or scheduler.pending):
         yield given["scheduler"].invalid("must have no nodes and no pods: the pools bring the nodes")
+
+
+def twice(what: str, names: Iterable[str]) -> Iterator[Problem]:
+    """The first name that stands there more than once."""
+    again = [name for name, times in Counter(names).items() if times > 1]
+    if again:
+        yield Problem(what, f"{again[0]}: already exists")
+
+
+def live_fleet(given: Field) -> Iterator[Problem]:
+    """Each pool once, one pod of each name, some placeholders or none, and a grace that ends."""
+    yield from twice("pools", [pool.name for pool in given["pools"].value])
+    if given["pod"].value.gang_size != 1:
+        yield Field(given["pod"].value.gang_size, "pod.gang_size").invalid("must be 1: a replica is one pod")
+    yield from broken(given, [("placeholders", whole(0)), ("grace_s", real(0))])
 
 
 # ------------------------------------------------------------------------------------------------------------ gangs

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlinfra.admission.rules import Check, Field, Needed, Problem, Rules, circle
-from mlinfra.admission.serve import deployment_problems
+from mlinfra.admission.serve_deployment import deployment_problems
 
 
 def _autoscaling_config(config: Field) -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def _deployment(deployment: Field) -> Iterator[Problem]:
 
 
 def _application(application: Field) -> Iterator[Problem]:
-    """The graph of calls has one ingress and no circle."""
+    """The graph of calls has one ingress and no circle; with arguments the code may make the deployments itself."""
     deployments = application["deployments"].value
     names = [deployment.name for deployment in deployments]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -44,7 +44,7 @@ def _application(application: Field) -> Iterator[Problem]:
     roots = [name for name in names if name not in called]
     if callers := circle({deployment.name: deployment.calls for deployment in deployments}):
         yield Problem("deployments", f"{' calls '.join(callers)}: a handle cannot be bound in a circle")
-    elif len(roots) != 1:
+    elif len(roots) != 1 and (deployments or not application["args"].value):
         yield Problem("deployments", f"must have one ingress that nobody calls, not {', '.join(roots) or 'none'}")
 
 

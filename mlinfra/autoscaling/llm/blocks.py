@@ -107,13 +107,13 @@ class KVCacheManager:
     def allocate_slots(self, request: Request, num_new_tokens: int, hits: Sequence[int] = ()) -> bool:
         """Blocks for the computed tokens, the hits and the new tokens, or none and False.
 
-        Blocks that will be full are cached at once, before they are computed.
+        Blocks that will be full are cached at once, before they are computed. Most tokens that are decoded fit into a
+        block that the request holds.
         """
         num_tokens = request.num_computed_tokens + len(hits) * self.block_size + num_new_tokens
-        needed = self.blocks_to_allocate(request, num_tokens, hits)
-        if needed > len(self.pool.free):
-            return False
-        if needed:
+        if hits or num_tokens > len(request.block_ids) * self.block_size:
+            if self.blocks_to_allocate(request, num_tokens, hits) > len(self.pool.free):
+                return False
             self._take(request, num_tokens, hits)
         if self.enable_caching:
             self.cache_blocks(request, num_tokens)

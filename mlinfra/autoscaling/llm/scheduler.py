@@ -2,8 +2,8 @@
 
 Follows vLLM 0.33.0, `v1/core/sched/scheduler.py`, run synchronously: schedule, compute, update. There is no prefill
 phase and no decode phase. A request has known tokens (its prompt and what it sampled) and computed ones; a step gives
-it tokens until it has caught up, and then it samples one. Speculative decoding, KV connectors, adapters and images are
-not modelled.
+it tokens until it has caught up, and then it samples one. Speculative decoding, KV connectors, adapters, images and
+clients that give up are not modelled.
 """
 
 from __future__ import annotations
@@ -170,11 +170,6 @@ class Scheduler:
             leaving = set(finished)
             self.running = [request for request in self.running if request not in leaving]
         return sampled, finished
-
-    def abort(self, request: Request) -> None:
-        """The client has gone: the request leaves, and its blocks are free."""
-        (self.running if request in self.running else self.waiting).remove(request)
-        self.kv.free(request)
 
 
 def urgency(request: Request) -> tuple[int, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlinfra import study
 from mlinfra.autoscaling import hpa, knative, loop
-from mlinfra.course import loads, race
+from mlinfra.course import loads, node_race, race, service_nodes
 from mlinfra.manifest import Manifest
 
 PER_MINUTE, PASSES_A_MINUTE = 4, 4
@@ -206,4 +208,71 @@ headroom = study.Exercise(
     ],
     praise="Headroom meets the wave, and a higher target keeps the HPA from asking for all twenty.",
     effect=served,
+)
+
+# ---------------------------------------------------------------------------------------------------- placeholders
+
+MONDAY_SHARE, MONDAY_DOLLARS = 0.999, 140.0
+
+
+def monday(answer: Sequence[Manifest]) -> tuple[str, ...]:
+    """What a PriorityClass and a Deployment of placeholders do on Monday; Invalid when one is refused."""
+    return _monday(json.dumps(answer))
+
+
+@lru_cache(maxsize=32)
+def _monday(answer: str) -> tuple[str, ...]:
+    manifests = {manifest["kind"]: manifest for manifest in json.loads(answer)}
+    fleet = service_nodes.read_placeholders(manifests["PriorityClass"], manifests["Deployment"])
+    pod, service = fleet["placeholder"], service_nodes.POD
+    way = "stays" if pod.priority >= 0 else "expendable" if pod.priority < -10 else "gives way"
+    holds = "holds a GPU" if pod.gpu_count == service.gpu_count else f"holds {pod.gpu_count} GPUs"
+    place = "on GPU nodes" if pod.tolerations else "elsewhere"
+    if (way, holds, place) != ("gives way", "holds a GPU", "on GPU nodes"):
+        return way, holds, place
+    run = node_race.on_monday(**fleet)
+    in_time = "in time" if run.attained(race.SLO_S) >= MONDAY_SHARE else "too late"
+    return way, holds, place, in_time, "affordable" if run.dollars <= MONDAY_DOLLARS else "too expensive"
+
+
+def placeholders_with(replicas: int, value: int = -10, without: str = "") -> list[Manifest]:
+    """The two objects, with one thing changed."""
+    priority_class, deployment = service_nodes.placeholder_class(), service_nodes.placeholder_deployment(replicas)
+    pod = deployment["spec"]["template"]["spec"]
+    if without == "gpu":
+        for amounts in pod["containers"][0]["resources"].values():
+            del amounts["nvidia.com/gpu"]
+    elif without:
+        del pod[without]
+    return [priority_class | {"value": value}, deployment]
+
+
+placeholders = study.Exercise(
+    "placeholders",
+    right=placeholders_with(4),
+    mistakes=[
+        (placeholders_with(2), "Too late: the rule asks for about four GPUs, and these are two."),
+        (
+            placeholders_with(8),
+            "In time, but too expensive: each placeholder keeps a GPU that you pay for all morning.",
+        ),
+        (
+            placeholders_with(4, value=0),
+            "A pod evicts only pods of lower priority, and the replicas have 0: these placeholders never give way.",
+        ),
+        (
+            placeholders_with(4, value=-20),
+            "Below -10 cluster-autoscaler calls a pod expendable and brings no node for it: there is no headroom.",
+        ),
+        (
+            placeholders_with(4, without="gpu"),
+            "These pods request no GPU, so they keep none free: request what a replica requests.",
+        ),
+        (
+            placeholders_with(4, without="tolerations"),
+            "The GPU nodes have the taint nvidia.com/gpu=present, and these pods do not tolerate it.",
+        ),
+    ],
+    praise="A replica takes a GPU at once, and the placeholder that had it brings the next node.",
+    effect=monday,
 )

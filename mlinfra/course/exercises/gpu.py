@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlinfra.course import clusters
+from mlinfra.course import clusters, node_pools
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, PriorityClass, Taint, Toleration, preemption
 from mlinfra.gpu.nodes import GPU
+from mlinfra.gpu.nodes.drain import PodTraits, verdict
+from mlinfra.gpu.nodes.estimate import estimate
+from mlinfra.gpu.nodes.pool import NodePool
 from mlinfra.gpu.profile import BEST_FIT, Profile
 from mlinfra.gpu.quota import ClusterQueue, FlavorUsage
 from mlinfra.gpu.sharing import Sharing
@@ -191,6 +194,70 @@ two_limits = Exercise(
     ],
     praise="serving always has 6 GPUs at once, and takes back the other 2.",
     effect=what_the_teams_can_get,
+)
+
+# ----------------------------------------------------------------------------------------------------------- nodes
+
+
+def what_becomes_of_its_node(pod: Manifest) -> tuple[str, ...]:
+    """Whether the pod may be moved; if not, why, and what was tried. A pod that has given up something is another."""
+    traits, request = PodTraits.of(pod), GPURequest.of(pod)
+    if request.gpu_count != 1 or not pod["spec"].get("volumes"):
+        return ("another pod",)
+    reason = verdict(traits)
+    return ("move",) if reason == "move" else (reason, traits.safe_to_evict, *traits.safe_local_volumes)
+
+
+may_go = Exercise(
+    "may-go",
+    right=node_pools.notebook_pod(**{"safe-to-evict": "true"}),
+    mistakes=[
+        (node_pools.notebook_pod(), "That is the old pod: it has no controller, so nothing would start it again."),
+        (
+            node_pools.notebook_pod(**{"safe-to-evict-local-volumes": "scratch"}),
+            "The volume no longer blocks. But the pod still has no controller: NotReplicated.",
+        ),
+        (
+            node_pools.notebook_pod(**{"safe-to-evict": "false"}),
+            "That word pins a pod to its node. And the pod has no controller all the same.",
+        ),
+        (
+            {**node_pools.notebook_pod(), "spec": node_pools.BERT.manifest()["spec"]},
+            "The pod keeps its GPU and its scratch volume.",
+        ),
+    ],
+    praise="The annotation says that somebody accepts the loss, and it is looked at before controller and volumes.",
+    effect=what_becomes_of_its_node,
+)
+
+
+def batch_pool(**changes: object) -> Manifest:
+    """A pool for jobs of one GPU, 8 cores and 64 GiB, eight a node."""
+    shape = {"gpuType": clusters.A100, "gpus": 8, "gpuMemoryGiB": 80, "cpu": 64, "memory": "512Gi"}
+    spec = {"shape": shape, "minSize": 0, "maxSize": 3} | changes
+    return {"apiVersion": "mlinfra.example/v1", "kind": "NodePool", "metadata": {"name": "batch"}, "spec": spec}
+
+
+def what_the_pool_gives(answer: Manifest) -> tuple[int, int, int]:
+    """How many of eight jobs a node takes, and the fewest and the most nodes."""
+    pool = NodePool.of(answer)
+    jobs = tuple(clusters.job(f"job-{i}", 1) for i in range(8))
+    return len(estimate([jobs], pool.template, 1).pods), pool.min_size, pool.max_size
+
+
+GPU_TAINT = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+SMALL_SHAPE = {"gpuType": clusters.A100, "gpus": 8, "gpuMemoryGiB": 80, "cpu": 32, "memory": "512Gi"}
+pool_that_fits = Exercise(
+    "pool-that-fits",
+    right=batch_pool(),
+    mistakes=[
+        (batch_pool(taints=GPU_TAINT), "The jobs do not tolerate the taint: NotTriggerScaleUp."),
+        (batch_pool(shape=SMALL_SHAPE), "Each job takes 8 cores, so 32 cores hold four jobs, and four GPUs stay free."),
+        (batch_pool(minSize=1), "One node is paid for all night: `minSize` is not 0."),
+        (batch_pool(maxSize=10), "Three nodes at most: `maxSize`."),
+    ],
+    praise="Eight jobs a node, nothing at night, three nodes at the peak.",
+    effect=what_the_pool_gives,
 )
 
 # --------------------------------------------------------------------------------------------------- fragmentation

@@ -193,7 +193,7 @@ owner = study.Exercise(
 
 # --------------------------------------------------------------------------------------------- 6: a cheaper month
 
-BUDGET_DOLLARS, IN_TIME = 11_000, 0.999
+BUDGET_DOLLARS, IN_TIME = 11_600, 0.999
 
 
 def cheap_and_fast(settings: dict[str, Any]) -> tuple[bool, bool]:
@@ -206,11 +206,11 @@ cheaper = study.Exercise(
     "cheaper",
     right={"target": 3.4, "least": 2},
     mistakes=[
-        ({"target": 2.8, "least": 2}, "All requests are in time, and the month costs more than 11,000 dollars."),
+        ({"target": 2.8, "least": 2}, "All requests are in time, and the month costs more than 11,600 dollars."),
         ({"fixed": 4}, "Four replicas are cheap enough, and too many requests wait longer than 5 s."),
         (
             {"target": 3.8, "least": 2},
-            "Neither: the replicas are so full that requests queue, and the HPA answers the queue with more replicas.",
+            "Neither: four requests on a replica are within the HPA's tolerance, so it acts only when requests queue.",
         ),
     ],
     praise="The replicas are fuller, and there is still room for a burst.",

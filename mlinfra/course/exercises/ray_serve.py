@@ -1,4 +1,4 @@
-"""Notebook 2: a deployment to write, an old config file, three stages, a batch, an autoscaler, a RayService."""
+"""Notebook 2: a deployment to write, an old file, three stages, a batch, an autoscaler, a RayService, a router."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from mlinfra.admission import validate
 from mlinfra.course import ray_loads
 from mlinfra.course.exercises.ray_guard import guard as guard
+from mlinfra.course.exercises.ray_llm import imbalanced_threshold as imbalanced_threshold
 from mlinfra.manifest import Manifest
 from mlinfra.ray_serve import AutoscalingConfig, Deployment
 from mlinfra.ray_serve.router import simulate

@@ -39,25 +39,6 @@ def jump(run: Run, cores: int = 5) -> Figure:
     )
 
 
-def flapping(noise: int, window: int) -> Figure:
-    """The same noisy demand, with and without tolerance."""
-    runs = {
-        "tolerance 0": loads.noisy_hour("0", window, noise),
-        "tolerance 0.1": loads.noisy_hour("0.1", window, noise),
-    }
-    costs = "; ".join(
-        f"{name}: scale events {loads.scale_events(run)}, pod-hours {loads.pod_hours(run):.1f}"
-        for name, run in runs.items()
-    )
-    each_minute = in_cores(loads.noise(noise), runs["tolerance 0"])[::4]
-    return study.steps(
-        "A noisy hour, with and without tolerance",
-        f"Noise of {noise} % around 4 cores, down window {window} s. {costs}.",
-        Row("CPU demand each minute, cores", {"demand": each_minute}, top=6, height=80),
-        *(Row(f"replicas, {name}", {name: over_time(run)}, top=20, height=100) for name, run in runs.items()),
-    )
-
-
 def real_hour(run: Run, counts: list[int], target: float = 0.5) -> Figure:
     """The rate of a real hour, the count that it needs at each moment, and the count that the HPA keeps."""
     rate = [(d.at_s / 60, data.rate_per_s(counts, d.at_s)) for d in run]
@@ -152,69 +133,6 @@ def tuned(target: float, least: int, window: int) -> Figure:
 
 
 # ---------------------------------------------------------------------------------------------------- measured GPUs
-
-
-def by_batch(values: dict[int, float]) -> Points:
-    """Points over the batch; each doubling is as wide as the one before."""
-    return [(math.log2(batch), value) for batch, value in values.items()]
-
-
-def batch_names(batches: Sequence[int]) -> dict[float, str]:
-    return {math.log2(batch): str(batch) for batch in batches}
-
-
-def dial() -> Figure:
-    """What one H100 answers by batch, and what three dials show of it."""
-    rows = {row["batch"]: row for row in measured.bert_batches()}
-
-    def line(column: str) -> Points:
-        return by_batch({batch: row[column] for batch, row in rows.items()})
-
-    first, last = rows[1], rows[64]
-    return study.steps(
-        "One H100 by batch: the work, and what its dials show",
-        f"From batches of 1 to batches of 64: {first['requests_per_s']:,.0f} to {last['requests_per_s']:,.0f} requests "
-        f"per second, GPU-Util {first['utilization_percent']:.0f} to {last['utilization_percent']:.0f} %, "
-        f"power {first['power_w']:.0f} to {last['power_w']:.0f} W.",
-        Row("requests per second", {"requests": line("requests_per_s")}, steps=False, top=20_000, height=110),
-        Row(
-            "%",
-            {"GPU-Util": line("utilization_percent"), "memory dial": line("memory_utilization_percent")},
-            steps=False,
-            top=100,
-            height=100,
-        ),
-        Row("power, W", {"power": line("power_w")}, {"limit 700 W": 700}, steps=False, top=800, height=90),
-        x_label="batch",
-        x_names=batch_names(list(rows)),
-    )
-
-
-def which_card() -> Figure:
-    """How many times as fast an H200 is as an H100, from the roofline and measured, by batch."""
-    by_work = {
-        "decoding, 512 tokens of context": {2**i: predicted.decoding_speed_up(2**i, 512) for i in range(9)},
-        "BERT": {2**i: predicted.bert_speed_up(2**i) for i in range(9)},
-    }
-    ranges = "; ".join(
-        f"{work} {min(each.measured for each in row.values()):.2f} to {max(each.measured for each in row.values()):.2f}"
-        for work, row in by_work.items()
-    )
-    return study.steps(
-        "An H200 instead of an H100: how many times as fast",
-        f"Measured, by batch: {ranges}.",
-        *(speed_up_row(work, row) for work, row in by_work.items()),
-        x_label="batch",
-        x_names=batch_names([2**i for i in range(9)]),
-    )
-
-
-def speed_up_row(work: str, row: dict[int, predicted.Beside]) -> Row:
-    lines = {
-        "roofline": by_batch({batch: each.predicted for batch, each in row.items()}),
-        "measured": by_batch({batch: each.measured for batch, each in row.items()}),
-    }
-    return Row(work, lines, steps=False, top=1.5, height=105)
 
 
 TOKENS_PER_S = {

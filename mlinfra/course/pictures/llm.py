@@ -1,11 +1,13 @@
-"""The pictures of language models in notebook 1: a step's time, a request's path, and what stale metrics do."""
+"""The pictures of language models: in notebook 1 a step, a path and stale metrics, in 5 latencies and a race."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from mlinfra.course import llm_loads, measured
-from mlinfra.study import Arrow, Figure, bars, diagram
+from mlinfra.autoscaling.llm import LLMSimulation
+from mlinfra.course import llm_loads, llm_server, measured
+from mlinfra.study import Arrow, Figure, Row, bars, diagram
+from mlinfra.study import steps as bands
 
 SHARED = replace(llm_loads.CHATS, count=240, long=0.1, system=1000)
 """Every prompt begins with the same 1,000 tokens."""
@@ -73,3 +75,61 @@ def stale(conversations: int, replicas: int, every_ms: int) -> Figure:
     )
     title = f"{conversations} % conversations, {replicas} replicas, metrics every {every_ms:,} ms"
     return bars(title, said, rows, "ms", top=TOP_MS)
+
+
+# ------------------------------------------------------------------------------------------------------ notebook 05
+
+TOP_TIMES = 10
+"""A gap of 250 ms, and a first token after 10 s."""
+
+
+def knee(results: llm_server.Knee) -> Figure:
+    """Both latencies of one server against the load, as multiples of their promises."""
+    lines = {
+        "first token": [(per_s, first_token_s(run) / llm_server.TTFT_S) for per_s, run in results.items()],
+        "per token": [(per_s, (run.tpot_s(0.99) or 0) / llm_server.TPOT_S) for per_s, run in results.items()],
+    }
+    late = {name: next(per_s for per_s, share in line if share > 1) for name, line in lines.items()}
+    names = {"first token": "the time to first token", "per token": "the time per token"}
+    said = ", ".join(f"{names[line]} from {per_s} requests/s on" for line, per_s in late.items())
+    return bands(
+        "One server under rising load: p99, times the promise",
+        f"p99 is above the promise: {said}.",
+        Row("times the promise", lines, {"promise": 1}, steps=False, top=8, height=160),
+        x_label="requests per second",
+    )
+
+
+def stalls(load: int, long: int, budget: str) -> Figure:
+    """The longest gap and the first token's p99 under two budgets of tokens a step, as multiples of the promises."""
+    budgets = {"8,192": 8192, "yours": int(budget.replace(",", ""))}
+    runs = {name: llm_server.chat_with_files(load, long, tokens) for name, tokens in budgets.items()}
+    gaps_s, firsts_s = ({name: late(run) for name, run in runs.items()} for late in (longest_gap_s, first_token_s))
+    said = "; ".join(
+        f"{name}: mean gap {1000 * mean_gap_s(run):.0f} ms, longest gap {1000 * gaps_s[name]:.0f} ms, "
+        f"first token p99 {firsts_s[name]:.2f} s"
+        for name, run in runs.items()
+    )
+    rows = {f"gap {name}": {"longest gap": times(gap_s, llm_server.TPOT_S)} for name, gap_s in gaps_s.items()}
+    rows |= {f"TTFT {name}": {"TTFT p99": times(ttft_s, llm_server.TTFT_S)} for name, ttft_s in firsts_s.items()}
+    title = f"{load} requests/s, {long} % with a file, {budget} tokens a step"
+    return bars(title, f"{said}.", rows, "times the promise", top=TOP_TIMES)
+
+
+def times(latency_s: float, promise_s: float) -> float:
+    """A latency as a multiple of its promise, cut at the end of the axis."""
+    return min(TOP_TIMES, round(latency_s / promise_s, 2))
+
+
+def longest_gap_s(run: LLMSimulation) -> float:
+    return run.gap_s(1) or 0.0
+
+
+def first_token_s(run: LLMSimulation) -> float:
+    return run.ttft_s(0.99) or 0.0
+
+
+def mean_gap_s(run: LLMSimulation) -> float:
+    """The mean gap between two tokens."""
+    gaps = sum(request.output_tokens - 1 for request in run.requests)
+    return sum(request.decode_s for request in run.requests) / max(1, gaps)

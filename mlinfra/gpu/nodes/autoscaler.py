@@ -37,7 +37,10 @@ NEVER = -math.inf
 
 
 class Machine(NamedTuple):
-    """A node of a pool, from the moment it was asked for; `deleting` is how it leaves: "", "empty" or "drain"."""
+    """A node of a pool, from the moment it was asked for; `deleting` is how it leaves, if it does.
+
+    That is "empty" or "drain", as the autoscaler deletes it, or "spot", when the cloud takes it back.
+    """
 
     name: str
     pool: str
@@ -275,10 +278,8 @@ def candidates(
 def verdicts_of(cluster: ClusterView, snapshot: ClusterSnapshot, flags: AutoscalerFlags) -> dict[str, str]:
     """Why each node is no candidate; what is known of one is still true when nothing was placed on it here."""
     placed_here = {name: "" for name in (*snapshot.changed, *snapshot.extra) if name in cluster.infos}
-    for verdicts, names in (
-        (cluster.verdicts, cluster.infos.keys() - cluster.verdicts.keys() - placed_here.keys()),
-        (placed_here, placed_here.keys()),
-    ):
+    unknown = [name for name in cluster.infos if name not in cluster.verdicts and name not in placed_here]
+    for verdicts, names in ((cluster.verdicts, unknown), (placed_here, list(placed_here))):
         for name in names:
             verdicts[name] = ineligible(snapshot.info(name), cluster.state(name), cluster.traits, flags)
     return cluster.verdicts | placed_here

@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mlinfra.admission import NotNegative, check
+from mlinfra.admission import NotNegative, accepted, check
+from mlinfra.manifest import Manifest
 
 REPLICATED = ("Job", "ReplicaSet", "ReplicationController", "StatefulSet")
 """Controllers that make a new pod in the place of one that was evicted. A Deployment's pods belong to a ReplicaSet."""
 EXTRA_GRACE_S = 30.0
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+SAFE_VOLUMES = f"{SAFE_TO_EVICT}-local-volumes"
+MIRROR = "kubernetes.io/config.mirror"
 SKIP, MOVE, DAEMONSET = "skip", "move", "daemonset"
 
 
@@ -42,10 +46,34 @@ class PodTraits:
     def __post_init__(self) -> None:
         check(self)
 
+    @classmethod
+    def of(cls, manifest: Manifest, disruptions_allowed: int | None = None) -> PodTraits:
+        """A running pod by its manifest; what its budget allows stands in the budget's status."""
+        obj = accepted("Pod", manifest)
+        metadata, spec = obj["metadata"], obj["spec"]
+        notes = metadata.get("annotations", {})
+        owners = [owner["kind"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
+        return cls(
+            next(iter(owners), ""),
+            metadata.get("namespace", "default"),
+            notes.get(SAFE_TO_EVICT, ""),
+            disruptions_allowed,
+            tuple(volume["name"] for volume in spec.get("volumes", ()) if is_local(volume)),
+            tuple(name for name in notes.get(SAFE_VOLUMES, "").split(",") if name),
+            MIRROR in notes,
+            restart_policy=spec.get("restartPolicy", "Always"),
+            grace_s=float(spec.get("terminationGracePeriodSeconds", 30)),
+        )
+
     @property
     def long_terminating(self) -> bool:
         """Whether it should be gone by now: it was told to stop, and its grace and half a minute are over."""
         return self.deleted_s_ago is not None and self.deleted_s_ago > self.grace_s + EXTRA_GRACE_S
+
+
+def is_local(volume: Manifest) -> bool:
+    """Whether a volume lies on the node's disk."""
+    return "hostPath" in volume or ("emptyDir" in volume and volume["emptyDir"].get("medium") != "Memory")
 
 
 OF_A_JOB = PodTraits()

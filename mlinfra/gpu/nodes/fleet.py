@@ -17,12 +17,16 @@ from mlinfra.simulation import Simulation
 
 @dataclass(frozen=True)
 class PodArrival:
-    """A pod, or a gang, that arrives and wants to run so long; `traits` say whether it may be moved."""
+    """A pod, or a gang, that arrives and wants to run so long; `traits` say whether it may be moved.
+
+    Its node pulls the image first, unless that is one which every node has, such as that of a pause pod.
+    """
 
     at_s: NotNegative
     request: Annotated[GPURequest, a(GPURequest)]
     runs_s: NotNegative
     traits: PodTraits = OF_A_JOB
+    pulls_image: bool = True
 
     def __post_init__(self) -> None:
         check(self)

@@ -131,16 +131,19 @@ class FleetRun:
         """What happens at one time happens together; then the scheduler, then the autoscaler."""
         self.pass_at(0.0)
         while self._heap:
-            self.now_s = self._heap[0][0]
-            while self._heap and self._heap[0][0] == self.now_s:
-                _, _, what, arguments = heapq.heappop(self._heap)
-                what(*arguments)
-            failed = self.schedule()
-            if self.now_s >= self._next_pass_s or (failed and self.flags.frequent_loops):
-                self.autoscale()
-            self.record()
-            self.plan_next_pass()
+            self.step()
         self.now_s = self.until_s
+
+    def step(self) -> None:
+        self.now_s = self._heap[0][0]
+        while self._heap and self._heap[0][0] == self.now_s:
+            _, _, what, arguments = heapq.heappop(self._heap)
+            what(*arguments)
+        failed = self.schedule()
+        if self.now_s >= self._next_pass_s or (failed and self.flags.frequent_loops):
+            self.autoscale()
+        self.record()
+        self.plan_next_pass()
 
     # --------------------------------------------------------------------------------------------- what happens
 
@@ -161,10 +164,14 @@ class FleetRun:
         run = self.runs.get(name)
         if run is None or run.attempt != attempt or name in self.pending:
             return
-        self.scheduler.release(name)
         self.used_gpus -= run.gpus
         self.finished[name] = self.now_s
-        for pod in run.arrival.request.pods():
+        self._forget(run.arrival.request)
+
+    def _forget(self, request: GPURequest) -> None:
+        """The request is no longer in the cluster."""
+        self.scheduler.release(request.name)
+        for pod in request.pods():
             self.owner.pop(pod.name)
             self.traits.pop(pod.name, None)
             self.expendable.discard(pod.name)
@@ -223,16 +230,19 @@ class FleetRun:
     def _bind(self, run: PodRun, nodes: Sequence[str]) -> None:
         """The pods start when the last of them has its image."""
         name = run.arrival.request.name
-        for node in nodes:
-            image_s = self.by_name[self.machines[node].pool].boot.image_s
-            self.image_s.setdefault(node, self.now_s + image_s)
-        run.started_s = max(self.now_s, *(self.image_s[node] for node in nodes))
+        images_s = [self._image_s(node) for node in nodes if run.arrival.pulls_image]
+        run.started_s = max([self.now_s, *images_s])
         run.first_started_s = min(run.first_started_s, run.started_s)
         run.attempt += 1
         self.pending.pop(name, None)
         self.used_gpus += run.gpus
         self.at(run.started_s + run.arrival.runs_s, self.end, name, run.attempt)
         self._changed = True
+
+    def _image_s(self, node: str) -> float:
+        """When a node has its image, which it pulls for the first pod that needs it."""
+        pool = self.by_name[self.machines[node].pool]
+        return self.image_s.setdefault(node, self.now_s + pool.boot.image_s)
 
     def _leave(self, names: Iterable[str]) -> None:
         """Requests that had to go wait again, and what they had done is lost."""
@@ -312,8 +322,12 @@ class FleetRun:
             self._remove(removal.node, "drain" if removal.moved else "empty")
 
     def _remove(self, name: str, way: str) -> None:
-        """The node takes no more pods; those that it has must go, and it is gone after the taint's delay."""
+        """The autoscaler's taint keeps new pods away, and the node is gone after the taint's delay."""
         self._event("ScaleDown", name, "node removed by cluster autoscaler")
+        self._retire(name, way, self.flags.delete_delay_after_taint_s)
+
+    def _retire(self, name: str, way: str, after_s: float) -> None:
+        """The node takes no more pods; those that it has must go, and it is gone after that time."""
         self.gpus -= self.scheduler.nodes[name].node.gpu_count
         owners = list(dict.fromkeys(self.owner[pod] for pod in self.scheduler.nodes[name].pods))
         before = len(self.scheduler.events)
@@ -325,8 +339,7 @@ class FleetRun:
         self.image_s.pop(name, None)
         self.complete.discard(name)
         self.machines[name] = self.machines[name]._replace(deleting=way)
-        gone_s = self.now_s + self.flags.delete_delay_after_taint_s
-        self.at(gone_s, self.vanish, name)
+        self.at(self.now_s + after_s, self.vanish, name)
 
     def _machine(self, pool: NodePool) -> Machine:
         """A new machine of the pool, from now on paid for."""

@@ -86,7 +86,8 @@ class ScaleUp:
         """The options, what the expander said of each, the choice, and the pods that nobody helps."""
         said = {pool: text for preference in self.preferences for pool, text in preference.said.items()}
         lines = [
-            f"{option.pool}: {option.nodes} nodes for {len(option.pods)} pods; {said.get(option.pool, '')}".rstrip("; ")
+            f"{option.pool}: {counted(option.nodes, 'node')} for {counted(len(option.pods), 'pod')}; "
+            f"{said.get(option.pool, '')}".rstrip("; ")
             for option in self.options
         ]
         if self.chosen:
@@ -96,6 +97,10 @@ class ScaleUp:
         lines += [f"{pool}: {old} -> {new} nodes (max: {top})" for pool, (old, new, top) in self.sizes.items()]
         lines += [f"{name}: pod didn't trigger scale-up: {reasons}" for name, reasons in self.rejected.items()]
         return "\n".join([*lines, *(f"{name}: awaits evaluation" for name in self.awaiting)])
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 # ------------------------------------------------------------------------------------------------ whom it would help

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mlinfra.autoscaling import hpa, knative, vpa
-from mlinfra.course import measured, predicted
+from mlinfra.course import llm_server, measured, predicted
 from mlinfra.interview.computations.computed import Numbers
 from mlinfra.manifest import ObjectReference
 
@@ -58,6 +58,7 @@ def llm_signal() -> Numbers:
         return max(0.0, 1000 * math.log(waiting_share(servers) / 0.01) / spare_per_s)
 
     in_queue_at_8 = waiting_share(8) * in_service / (8 - in_service)
+    light, broken = (llm_server.knee(rates=(per_s,))[per_s] for per_s in (1, 5))
     named = {
         "busy_share": {servers: f"{100 * in_service / servers:.0f} %" for servers in (8, 10, 14)},
         "table": {
@@ -66,6 +67,11 @@ def llm_signal() -> Numbers:
         },
         "in_service": in_service,
         "in_flight_at_8": in_service + in_queue_at_8,
+        "dial": llm_server.busy(light),
+        "per_token_ms": 1000 * (broken.tpot_s(0.99) or 0.0),
+        "running": llm_server.mean(broken.steps, "num_requests_running"),
+        "kv_use": llm_server.mean(broken.steps, "kv_cache_usage_perc"),
+        "waiting": llm_server.mean(broken.steps, "num_requests_waiting"),
     }
     return Numbers(round(p99_ms(8)), named)
 
@@ -109,11 +115,19 @@ def vpa_for_models() -> Numbers:
 
 def headroom() -> Numbers:
     """Replicas that must run before they are needed: what is missing while the first new one starts."""
-    whole_s = 30 + 150 + 172
-    rise_per_s = 30 / 60
-    missing_per_s = whole_s * rise_per_s
-    ahead = math.ceil(missing_per_s / 10)
-    return Numbers(ahead, {"whole_s": whole_s, "missing_per_s": missing_per_s, "ahead": ahead})
+    node_s, without_node_s = 150, 30 + 172
+    rise_per_s, per_replica = 30 / 60, 10
+    missing_per_s = (node_s + without_node_s) * rise_per_s
+    ahead = math.ceil(missing_per_s / per_replica)
+    named = {
+        "whole_s": node_s + without_node_s,
+        "missing_per_s": missing_per_s,
+        "ahead": ahead,
+        "without_node_s": without_node_s,
+        "warm": math.ceil(without_node_s * rise_per_s / per_replica),
+        "free": math.ceil(node_s * rise_per_s / per_replica),
+    }
+    return Numbers(ahead, named)
 
 
 def slo_and_cost() -> Numbers:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from mlinfra.course import measured, predicted, shared_gpu
+from mlinfra.course import measured, node_pools, predicted, racks, shared_gpu
 from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, mig, profile, sharing
+from mlinfra.gpu.nodes.drain import PodTraits
 from mlinfra.interview.computations.computed import Numbers
 
 
@@ -152,3 +153,86 @@ def busy_but_slow() -> Numbers:
     at_least_ms = weights_gb / (bandwidth_tb_s * 1000) * 1000
     named = {"ridge": ridge, "share_of_peak": 1 / ridge, "weights_gb": weights_gb, "at_least_ms": at_least_ms}
     return Numbers(round(at_least_ms, 1), named)
+
+
+def node_autoscaler() -> Numbers:
+    """Nodes of four that cluster-autoscaler keeps for 20 pods of one GPU, five on each node."""
+
+    def nodes_left(scoring: profile.Profile) -> int:
+        cluster = node_pools.twenty_jobs(scoring)
+        return len(cluster.nodes) - len(node_pools.pass_after_ten_minutes(cluster).removals)
+
+    left = nodes_left(profile.DEFAULT_PROFILE)
+    named = {"left": left, "packed": nodes_left(profile.packing()), "share": 5 / 8, "enough": math.ceil(20 / 8)}
+    return Numbers(left, named)
+
+
+def stuck_node() -> Numbers:
+    """Nodes of six that can go: all pods fit elsewhere and none objects."""
+    cases = {
+        "a": (4, PodTraits()),
+        "b": (1, PodTraits(controller="")),
+        "c": (1, PodTraits("ReplicaSet", disruptions_allowed=0)),
+        "d": (0, PodTraits("DaemonSet")),
+        "e": (1, PodTraits("ReplicaSet", local_volumes=("cache",))),
+        "f": (5, PodTraits()),
+    }
+    cluster = GPUScheduler(node_pools.A100.node(name) for name in cases)
+    pods = {name: node_pools.training(f"pod-{name}", gpus) for name, (gpus, _) in cases.items()}
+    for name, pod in pods.items():
+        cluster.add_bound_pod(pod, name)
+    traits = {f"pod-{name}": each for name, (_, each) in cases.items()}
+    staying, gone = node_pools.pass_after_ten_minutes(cluster, traits).staying, list[str]()
+    while removals := node_pools.pass_after_ten_minutes(cluster, traits).removals:
+        for removal in removals:
+            for pod_name, node in removal.moved.items():
+                cluster.release(pod_name)
+                cluster.add_bound_pod(pods[removal.node], node)
+            cluster.remove_node(removal.node)
+            gone.append(removal.node.upper())
+    reasons = ", ".join(f"{node.upper()} {why.partition(':')[0]}" for node, why in sorted(staying.items()))
+    return Numbers(len(gone), {"gone": " and ".join(sorted(gone)), "reasons": reasons})
+
+
+def node_boot() -> Numbers:
+    """Seconds from pending to the first answer of an 8B model on a new node."""
+    decision_s, vm_s, driver_s, load_s = 5, 90, 120, 40
+    image_s, weights_s = 15 / 0.25, 16 / 1.0
+    node_s, warm_s = decision_s + vm_s + driver_s, weights_s + load_s
+    named = {
+        "total_s": node_s + image_s + warm_s,
+        "node_s": node_s,
+        "weights_s": weights_s,
+        "baked_s": decision_s + vm_s + warm_s,
+        "headroom_s": image_s + warm_s,
+        "warm_s": warm_s,
+    }
+    return Numbers(named["total_s"], named)
+
+
+def spot_serving() -> Numbers:
+    """Spot replicas of which at least 12 serve 99.9 % of the time, if each is away 6 minutes in 20 hours."""
+    needed, away = 12, 0.1 / 20.1
+
+    def short(replicas: int) -> float:
+        """The share of time in which fewer than the needed ones serve."""
+        serving = range(needed)
+        return sum(math.comb(replicas, n) * (1 - away) ** n * away ** (replicas - n) for n in serving)
+
+    replicas = next(n for n in range(needed, 2 * needed) if short(n) <= 0.001)
+    named = {
+        "away": away,
+        "without": short(needed),
+        "replicas": replicas,
+        "short": short(replicas),
+        "spot": replicas * 1,
+        "on_demand": needed * 3,
+    }
+    return Numbers(replicas, named)
+
+
+def racks_for_training() -> Numbers:
+    """Seconds of one ring all-reduce of 14 GB over 64 GPUs, across racks."""
+    inside_s, across_s = (racks.all_reduce_s(14, hosts=8, racks=count) for count in (1, 2))
+    named = {"inside_s": inside_s, "across_s": across_s, "slowdown": (1.0 + across_s) / (1.0 + inside_s)}
+    return Numbers(round(across_s, 1), named)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+from mlinfra.autoscaling.llm.config import GPU_MEMORY_UTILIZATION, kv_bytes_per_token
 from mlinfra.interview.computations.computed import Numbers
 from mlinfra.kserve import InferenceService, Model, Predictor, canary, reconcile
 from mlinfra.manifest import Resources
@@ -92,11 +93,10 @@ def many_small_models() -> Numbers:
 
 def fits_and_users() -> Numbers:
     """Sequences of 4,096 tokens whose KV cache fits beside a 70B model on two H200."""
-    layers, kv_heads, head_size, bytes_per_value = 80, 8, 128, 2
-    kv_bytes = 2 * layers * kv_heads * head_size * bytes_per_value  # a token's keys and values
+    kv_bytes = kv_bytes_per_token(layers=80, kv_heads=8, head_size=128)  # a token's keys and values
 
-    def room_gb(memory_gb: float, weights_gb: float) -> float:
-        return 0.9 * memory_gb - weights_gb
+    def room_gb(memory_gb: float, weights_gb: float, utilization: float = 0.9) -> float:
+        return utilization * memory_gb - weights_gb
 
     def sequences(cache_gb: float, tokens: int) -> int:
         return math.floor(cache_gb * 1e9 / (kv_bytes * tokens))
@@ -106,6 +106,8 @@ def fits_and_users() -> Numbers:
     named = {
         "kv_bytes": kv_bytes,
         "on_two_h200": on_two_h200,
+        "cache_gb": cache_gb,
+        "at_92": sequences(room_gb(2 * 141, 140, GPU_MEMORY_UTILIZATION), 4096),
         "on_eight_h100": sequences(room_gb(8 * 80, 140), 4096),
         "fp8_on_one": sequences(room_gb(141, 70), 8192),
         "step_ms": (140 + cache_gb) / (2 * 4800) * 1000,

@@ -18,6 +18,7 @@ from mlinfra.admission.rules import real, whole
 from mlinfra.kserve.picker.endpoint import InferenceRequest, PoolEndpoint
 from mlinfra.kserve.picker.saturation import ConcurrencyDetector, UtilizationDetector
 from mlinfra.kserve.picker.scorers import SCORERS
+from mlinfra.tables import verdicts
 
 Totals = dict[str, float]
 """The weighted sum of each candidate, by name, in the order of the candidates."""
@@ -127,15 +128,7 @@ class PickExplanation:
         return [endpoint for endpoint in self.points if self.total(endpoint) == highest]
 
     def __str__(self) -> str:
-        endpoints = [*self.points, *self.refused]
-        width = max(map(len, endpoints), default=0)
-        return "\n".join(f"{endpoint:{width}}  {self._row(endpoint)}" for endpoint in endpoints)
-
-    def _row(self, endpoint: str) -> str:
-        if endpoint in self.refused:
-            return f"   no  {self.refused[endpoint]}"
-        parts = ", ".join(f"{scorer} {points:.2f}" for scorer, points in self.points[endpoint].items())
-        return f"{self.total(endpoint):5.2f}  {parts}"
+        return verdicts(self.points, self.total, self.refused, ".2f")
 
 
 @dataclass(frozen=True)
