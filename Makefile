@@ -1,5 +1,6 @@
 # make lab        the environment, then JupyterLab on your own copies of the notebooks, in work/
 # make test       every check, with one summary
+# make site       the course as static files, in build/site: pages to read, and 04 and 05 to run in a browser
 # make manifests  every manifest that the notebooks show, in build/manifests
 # make mock       five interview questions, 45 minutes (SEED=7); make answers, make paper
 # make review     the interview cards that are due, from what your copies remember
@@ -29,7 +30,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 new_only = { grep -v '^Requirement already satisfied' || true; }
 say = printf '\n%s\n' $(1) >&2
 
-.PHONY: lab test mock answers review paper bench manifests refresh facts mutants format environment everything chromium
+.PHONY: lab test site mock answers review paper bench manifests refresh facts mutants format environment everything chromium
 
 FIRST := $(if $(ONLY),05_autoscaling,01_kserve)
 lab: environment
@@ -51,6 +52,9 @@ paper: environment
 
 bench: everything
 	@PYTHONPATH=tests $(PY) -m benchmarks
+
+site: environment
+	@$(PY) -m web
 
 manifests: environment
 	@$(PY) -m mlinfra.study.manifests

@@ -67,6 +67,7 @@ def pytest_part(name: str, *arguments: str) -> Part:
 
 
 TWO = ("-n", "2")
+SITE = ("tests/browser/test_site.py", "tests/browser/test_site_pages.py")
 BY_FILE = (*TWO, "--dist", "loadfile")
 """Two processes; by file, so that the cells of a notebook stay in one, in their order."""
 
@@ -79,7 +80,10 @@ COMPUTING = [
     pytest_part("notebooks answered; long trials; commands of the README", *TWO, "-m", "slow", "tests"),
 ]
 WAITING = [
-    pytest_part("notebooks in the browser", "-rs", "tests/browser"),
+    pytest_part("notebooks in the browser", "-rs", "tests/browser/test_lab.py"),
+    pytest_part(
+        "the site, without installation", "-rs", "tests/browser/test_site.py", "tests/browser/test_site_pages.py"
+    ),
     pytest_part("engines for real", "-rs", "tests/engines"),
 ]
 PARTS = COMPUTING + WAITING

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlinfra.course.exercises import gpu as exercises
 from mlinfra.gpu import fragmentation, placement, shapes
 
 NODES = [
@@ -165,3 +166,9 @@ def test_best_fit_and_the_dot_product_by_hand() -> None:
     """On the first node: C 64,000 and G 2000 of 128,000 and 8000, for c 32,000 and g 1000."""
     assert ranked(placement.best_fit, ONE)[0] == int(100 * (1 - (0.25 * 0.5 + 0.125 * 0.5)))
     assert ranked(placement.dot_product, ONE)[0] == int(100 * (1 - (0.5 * 0.25 + 0.25 * 0.125) / 2))
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=8), st.lists(st.integers(1, 1000), min_size=1, max_size=4))
+def test_the_one_node_of_the_exercise_is_the_measure(free: list[int], typical: list[int]) -> None:
+    mean = sum(wasted(free, milli) for milli in typical) / len(typical)
+    assert exercises.fragmentation_milli(free, typical) == int(mean + 1e-6)

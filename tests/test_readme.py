@@ -39,6 +39,8 @@ RUN = (
 SERVE = ("make lab", "jupyter lab work/01_kserve.ipynb")
 GATE = {
     "make test": "is the gate",
+    "make site": "is what the site's test builds",
+    "python -m http.server --bind 127.0.0.1 --directory build/site": "is how the site's test serves it",
     "python tests/summary.py": "is what `make test` runs",
     "pytest --nbval": "is a part of the gate",
     "pytest tests/conformance --cases DIR": "is a part of the gate, on the project's own folder",

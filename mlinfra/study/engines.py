@@ -8,16 +8,30 @@ import logging
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
+
+from mlinfra.study.offer import OFFERED, in_browser, offer, register
 
 INSTALL = 'pip install "mlinfra[notebooks,engines]" (on Linux first torch from PyTorch\'s CPU wheel index, see README)'
+AT_HOME = "run it on a machine of your own, see README"
 LAST_LINES = 10
 
 
-def needs(*packages: str) -> str:
-    """What the notebook runs on; ModuleNotFoundError says what is missing and how to install it."""
-    if missing := [package for package in packages if find_spec(package) is None]:
+def needs(*packages: str) -> Any:
+    """What the notebook runs on; ModuleNotFoundError says what is missing and how to install it.
+
+    In a browser, where pip installs nothing, one package that can be added is offered instead.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if in_browser():
+        register()
+    if not missing:
+        return f"installed: {', '.join(packages)}"
+    if not in_browser():
         raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}: {INSTALL}")
-    return f"installed: {', '.join(packages)}"
+    if len(missing) == 1 and missing[0] in OFFERED:
+        return offer(missing[0])
+    raise ModuleNotFoundError(f"this notebook needs {', '.join(missing)}, which does not run in a browser: {AT_HOME}")
 
 
 @contextlib.contextmanager

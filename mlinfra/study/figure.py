@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mlinfra.study.offer import in_browser
+
 MIME = "application/vnd.mlinfra.svg"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe-Ito, dark enough for lines on white
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -54,11 +56,18 @@ class Figure:
         return small.getvalue()
 
     def bundle(self) -> dict[str, str]:
-        """The description, the SVG under a private type, and the PNG that every viewer can show."""
-        return {"text/plain": self.description, MIME: self.svg, "image/png": base64.b64encode(self.png()).decode()}
+        """The description, the SVG under a private type, and the PNG that every viewer can show.
+
+        In a browser there is nothing that draws a PNG, and the page shows the SVG itself.
+        """
+        still = {"text/plain": self.description, MIME: self.svg}
+        if in_browser():
+            return {**still, "text/html": self.svg}
+        return {**still, "image/png": base64.b64encode(self.png()).decode()}
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-        return self.bundle(), {"image/png": {"width": WIDTH}}
+        bundle = self.bundle()
+        return bundle, {"image/png": {"width": WIDTH}} if "image/png" in bundle else {}
 
 
 def _reduced(picture: Any, svg: str) -> Any:

@@ -142,7 +142,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
         widget = super()._repr_mimebundle_(**kwargs)
         still = self._figure.bundle() if self._figure else {}
-        return {**widget, **still}, {"image/png": {"width": WIDTH}} if still else {}
+        still.pop("text/html", None)  # in a browser: the widget itself is there
+        return {**widget, **still}, {"image/png": {"width": WIDTH}} if "image/png" in still else {}
 
 
 def panel(draw: Callable[..., Figure], live: bool = True, **controls: Control) -> Panel:

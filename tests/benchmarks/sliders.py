@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.rows import Row
-from browser.test_lab import CHROMIUM, NOTEBOOKS, PRESSES, QUIET, SANDBOX, jupyterlab, open_and_run, panels, step_times
+from browser.hands import CHROMIUM, QUIET, SANDBOX, panels
+from browser.test_lab import NOTEBOOKS, PRESSES, jupyterlab, open_and_run, step_times
 from playwright.sync_api import Page, sync_playwright
 
 TIME_CALLBACKS = """

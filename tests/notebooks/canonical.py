@@ -43,12 +43,12 @@ def canonical(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEPT})
         if cell.cell_type == "code":
-            cell.outputs = _merged(cell.outputs)
+            cell.outputs = merged(cell.outputs)
     nbformat.validate(notebook)
     return notebook
 
 
-def _merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+def merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """Adjacent chunks of one stream joined: where they were cut is timing, their order is content."""
     merged: list[nbformat.NotebookNode] = []
     for output in outputs:

@@ -264,15 +264,12 @@ pool_that_fits = Exercise(
 
 
 def fragmentation_milli(free: Sequence[int], typical: Sequence[int]) -> int:
-    """F of a node with these free shares, when the typical pods want so much of one GPU, each equally often."""
-    import numpy as np
+    """F of a node with these free shares, when the typical pods want so much of one GPU, each equally often.
 
-    from mlinfra.gpu.fragmentation import Expected
-    from mlinfra.gpu.shapes import DEVICES, TypicalPod
-
-    expected = Expected([TypicalPod(0, 1, milli, (), 1 / len(typical)) for milli in typical], ["any"])
-    devices = np.array([[*free, *[0] * (DEVICES - len(free))]])
-    return int(expected.fragmentation(np.array([1]), devices, np.array([0]))[0])
+    One node by hand; `mlinfra.gpu.fragmentation` computes the same for whole clusters.
+    """
+    lost = [sum(share for share in free if share < wanted) for wanted in typical]
+    return sum(lost) // len(typical)
 
 
 hurts = Exercise(
