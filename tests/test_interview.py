@@ -238,7 +238,7 @@ ANSWERS: dict[str, dict[str, object]] = {
         "watts[8]": 589.8,
         "bfloat16_times": 7.35145,
     },
-    "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 240},
+    "rayservice-upgrade": {"new_cluster_peak": 16, "incremental_peak": 10, "until_more": 270},
     "which-server": {"added_ms": 16, "between_services": 0.8},
     "compiled-pipeline": {"chain_pods[3]": "step-2-driver", "chain_pods[4]": "step-2", "chain_drivers": 5},
     "parameter-or-artifact": {"times_too_large": 7629, "one_way_s": 10.0},

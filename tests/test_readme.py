@@ -30,6 +30,7 @@ RUN = (
     "make paper",
     "make manifests",
     "make refresh NB=06",
+    "make facts",
     "python -m mlinfra.study.copies work",
     "python -m mlinfra.interview chain release",
     "python -m mlinfra validate examples/hpa.yaml",
@@ -51,9 +52,11 @@ PARSED = {
     "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu": "another index than CI has",
     "pip install -r requirements.txt -e .": "is what the Makefile did to make the environment of this run",
     'pip install -e ".[notebooks]"': "another environment; the extra is a part of the lock",
+    "pip install .": "is what `test_wheel.py` does, without the network",
     "make lab TORCH=pypi": "another environment, of several GB",
     "make lab ONLY=notebooks": "another environment",
     "make bench": "measures for minutes, on a machine that does nothing else",
+    "make mutants": "runs the tests some two hundred times",
     "make refresh": "is `make refresh NB=06`, six times",
 }
 

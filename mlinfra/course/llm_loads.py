@@ -98,7 +98,7 @@ def race(mix: Mix, pickers: Iterable[str] = FIVE) -> Race:
 
 def standings(results: Race) -> str:
     """A line for each picker: times to first token and per token, cached prompt tokens, the busiest replica's share."""
-    columns = ["PICKER", "TTFT p50", "TTFT p99", "PER TOKEN p99", "CACHED", "BUSIEST REPLICA"]
+    columns = ["PICKER", "TTFT p50", "TTFT p99", "TPOT p99", "CACHED", "BUSIEST REPLICA"]
     return table(columns, [[picker, *figures(result)] for picker, result in results.items()])
 
 

@@ -111,7 +111,7 @@ def run_all() -> Results:
 def standings(results: Results) -> str:
     """A line a signal: when it first asked, its replicas when the wave begins, both latencies, promises kept, cost."""
     latencies = ["TTFT p99", "KEPT", "TPOT p99", "KEPT", "BOTH KEPT"]
-    head = ["SIGNAL", "ASKS", f"AT {RISE_S} s", *latencies, "GPU HOURS", "$ PER MILLION"]
+    head = ["SIGNAL", "ASKS", f"AT {RISE_S} s", *latencies, "GPU HOURS", "$ PER M TOKENS"]
     return "\n".join(columns([head, *([name, *figures(run)] for name, run in results.items())]))
 
 

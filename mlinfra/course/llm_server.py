@@ -70,7 +70,7 @@ def readings(run: LLMSimulation) -> list[str]:
 
 def capacity_table(dollars_an_hour: float = GPU_DOLLARS, context_tokens: int = 3200) -> str:
     """What users who decode at the same time cost: the step, the tokens of all, dollars a million, and the cache."""
-    lines = [["USERS", "A STEP", "TOKENS/S", "$ PER MILLION", "KV USE"]]
+    lines = [["USERS", "A STEP", "TOKENS/S", "$ PER M TOKENS", "KV USE"]]
     for users in (1, 8, 32, 64, 128):
         step_ms = H100.step_ms(users, users * context_tokens)
         per_s, usage = 1000 * users / step_ms, users / max_concurrency(SERVER.num_blocks, context_tokens, BLOCK)

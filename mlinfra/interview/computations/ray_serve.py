@@ -102,7 +102,7 @@ def rayservice_upgrade() -> Numbers:
     """GPUs at the peak of an upgrade that starts a second cluster of eight."""
     workers = 8
     new_cluster_peak = 2 * workers
-    up_s = {"Serve": 30, "Ray autoscaler and pod": 30, "node": 180}
+    up_s = {"Serve": 30, "Ray autoscaler and pod": 30, "node": 210}
     named = {
         "new_cluster_peak": new_cluster_peak,
         "incremental_peak": workers + math.ceil(workers * 20 / 100),
