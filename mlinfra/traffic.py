@@ -136,7 +136,10 @@ def _csv(text: str) -> list[Series]:
         rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error}") from None
-    lines = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, 1) if any(row)]
+    stripped = [[cell.strip() for cell in row] for row in rows]
+    lines = [(number, row) for number, row in enumerate(stripped, 1) if any(row)]
+    if not lines:
+        raise ValueError("has empty cells and no values")
     first = lines[0][1]
     names = [f"column {i}" for i in range(1, len(first) + 1)]
     if not _is_time(first[0]):

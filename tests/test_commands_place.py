@@ -156,6 +156,104 @@ def test_a_pod_without_a_class_gets_the_lowest_global_default(place: Any) -> Non
     assert evicted.startswith("small: Preempted by pod new")
 
 
+def budget(name: str, selector: Manifest, allowed: int = 0, namespace: str = "") -> Manifest:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    kind: Manifest = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata}
+    return kind | {"spec": {"minAvailable": 1, "selector": selector}, "status": {"disruptionsAllowed": allowed}}
+
+
+LABELLED = {"app": "web"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "namespace", "victim"),
+    [
+        ({"matchLabels": LABELLED}, "", "b"),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}, "", "b"),
+        ({"matchLabels": LABELLED, "matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, "", "a"),
+        ({"matchLabels": LABELLED}, "elsewhere", "a"),
+        ({}, "", "a"),
+    ],
+)
+def test_a_budget_protects_the_pods_of_its_namespace_that_it_selects(
+    selector: Manifest, namespace: str, victim: str, place: Any
+) -> None:
+    """On node b the victim is more important, so only a budget moves the choice from a to b. An empty selector covers
+    nothing for kube-scheduler (`filterPodsWithPDBViolation`), whatever it does for an eviction.
+    """
+    small = pod("small", "4", nodeName="a", priority=1, metadata={"labels": LABELLED})
+    large = pod("large", "4", nodeName="b", priority=2)
+    covering = budget("web", selector, namespace=namespace)
+    _, answer = place(node("a"), node("b"), covering, small, large, pod("new", "4", priority=9, priorityClassName="x"))
+    assert answer["placed"] == {"new": victim}
+
+
+def test_the_classes_of_the_system_are_there_without_being_listed(place: Any) -> None:
+    _, answer = place(
+        node("a"), pod("low", "4", nodeName="a", priority=0), pod("new", "4", priorityClassName="system-node-critical")
+    )
+    assert answer["placed"] == {"new": "a"}
+
+
+def test_a_pod_of_a_daemonset_goes_to_its_node_by_name(place: Any) -> None:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    _, answer = place(node("a"), node("b"), pod("agent", affinity={"nodeAffinity": required}))
+    assert answer["placed"] == {"agent": "b"}
+
+
+def test_objects_that_make_pods_are_said_to_be_left_aside(place: Any) -> None:
+    template = {"metadata": {"labels": LABELLED}, "spec": pod("x")["spec"]}
+    spec = {"selector": {"matchLabels": LABELLED}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+    _, answer = place(node("a"), deployment, pod("new"))
+    assert any("1 Deployment: only pods are placed here" in note for note in answer["leftAside"]), answer
+
+
+def test_what_a_pod_requests_beyond_what_is_counted_is_said(place: Any) -> None:
+    large = pod("large", schedulingGroup={"podGroupName": "train"})
+    large["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"] = "500Gi"
+    _, answer = place(node("a"), large)
+    assert answer["notUsed"] == ["spec.schedulingGroup (1 pod)", "requests of ephemeral-storage (1 pod)"]
+
+
+@pytest.fixture
+def bought(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What is said of pods that fit nowhere, with one pool of CPU nodes."""
+    pool = {"apiVersion": "mlinfra.example/v1", "kind": "NodePool", "metadata": {"name": "web"}}
+    pool |= {"spec": {"shape": {"cpu": 8, "memory": "32Gi"}, "maxSize": 2}}
+
+    def call(*objects: Manifest) -> Any:
+        cluster, pools = tmp_path / "cluster.json", tmp_path / "pools.json"
+        cluster.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        pools.write_text(json.dumps(pool))
+        return placed(capsys, cluster, "--pools", pools)[1]
+
+    return call
+
+
+def test_no_node_comes_for_expendable_pods_and_those_of_daemonsets(bought: Any) -> None:
+    """cluster-autoscaler's `--expendable-pods-priority-cutoff` is -10; a DaemonSet's pod belongs to a node that is."""
+    owner = [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "1", "controller": True}]
+    answer = bought(
+        node("a", "1"),
+        pod("wanted", "6"),
+        pod("expendable", "6", priority=-20, priorityClassName="filler"),
+        pod("agent", "6", metadata={"ownerReferences": owner}),
+    )
+    (line,) = answer["nodeAutoscaler"]
+    assert line.startswith("TriggeredScaleUp wanted: pod triggered scale-up: [{web 0->1 (max: 2)}]")
+
+
+def test_nodes_of_a_pool_are_known_by_the_label_of_the_cloud(bought: Any) -> None:
+    labels = {"cloud.google.com/gke-nodepool": "web"}
+    nodes = [node(name, "1") for name in "ab"]
+    for each in nodes:
+        each["metadata"]["labels"] = labels
+    (line,) = bought(*nodes, pod("wanted", "6"))["nodeAutoscaler"]
+    assert "1 max node group size reached" in line
+
+
 def test_what_the_simulator_does_not_know_is_named(place: Any) -> None:
     spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
     claim = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]

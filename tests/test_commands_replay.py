@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from builders import RAY_SERVICE, autoscaler
+from builders import BERT, RAY_SERVICE, autoscaler
 
 from mlinfra.__main__ import main
-from mlinfra.autoscaling import hpa
+from mlinfra.autoscaling import hpa, keda
 from mlinfra.autoscaling.hpa import HorizontalPodAutoscaler
 from mlinfra.manifest import Manifest
 
@@ -123,6 +123,18 @@ def test_a_metric_reads_what_the_flag_says(burst: Path, capsys: pytest.CaptureFi
         return int(answered(capsys, "replay", EXAMPLES / "hpa.yaml", *flags)["replays"][0]["scale events"])
 
     assert len({events("in-flight"), events("queued"), events("rate"), events("busy")}) > 1
+
+
+def test_two_triggers_without_names_are_told_apart(
+    burst: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By KEDA's own names of their metrics."""
+    triggers = tuple(keda.Trigger("prometheus", {"query": query}, 3) for query in ("kv_usage", "in_flight"))
+    path = written(tmp_path, keda.ScaledObject("b", BERT, triggers, max_replica_count=20).manifest())
+    chosen = ("--measure", "s0-prometheus=busy", "--measure", "s1-prometheus=in-flight")
+    assumed = answered(capsys, "replay", path, "--traffic", burst, *chosen, *SERVICE)["assumed"]
+    assert any(line.startswith("metric s0-prometheus reads ") for line in assumed)
+    assert any(line.startswith("metric s1-prometheus reads requests in flight") for line in assumed)
 
 
 def test_a_request_that_waits_too_long_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -317,9 +317,8 @@ def test_whose_priority_a_pod_has() -> None:
 
 
 def test_terms_that_are_not_read() -> None:
-    fields = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [fields]}}}
-    with pytest.raises(admission.Invalid, match=r"nodeSelectorTerms\[0\]: Forbidden: only matchExpressions are read"):
+    affinity: Any = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}}
+    with pytest.raises(admission.Invalid, match=r"nodeSelectorTerms\[0\]: Forbidden: only matchExpressions and match"):
         GPURequest.of(live_pod(container("a"), affinity=affinity))
 
 

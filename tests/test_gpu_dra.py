@@ -192,6 +192,13 @@ def class_with(expression: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- round trips
 
 
+@pytest.mark.parametrize("nodes", [("n", "m"), ()])
+def test_slices_of_two_pools_are_no_pool(nodes: tuple[str, ...]) -> None:
+    slices_of_nodes = [each for name in nodes for each in mig_pool(name, [A100]).manifests()]
+    with pytest.raises(Invalid, match="must be those of one pool of one driver"):
+        DevicePool.of(slices_of_nodes)
+
+
 def test_objects_are_read_as_they_are_written() -> None:
     assert DeviceClass.of(mig.device_class()) == MIG_CLASS
     assert MIG_CLASS.manifest() == mig.device_class()

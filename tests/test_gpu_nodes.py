@@ -171,6 +171,19 @@ def test_a_chain_of_expanders_and_the_last_tie() -> None:
         expand(options, AutoscalerFlags(expander="cheapest"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"priorities": {5: ["("]}}, r"priorities\[5\]\[0\]: Invalid value: \"\(\": is no regular expression"),
+        ({"priorities": {5: "gpu"}}, r"priorities\[5\]: Invalid value: \"gpu\": must be a list of regular expressions"),
+        ({"scan_interval_s": 0}, "scan_interval_s"),
+    ],
+)
+def test_flags_that_the_autoscaler_cannot_work_with(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        AutoscalerFlags(**changes)
+
+
 def test_similar_pools_grow_together_when_asked() -> None:
     here, there = (
         replace(L4, name=name, shape=replace(L4.shape, labels={"topology.kubernetes.io/zone": name})) for name in "ab"

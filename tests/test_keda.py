@@ -183,7 +183,7 @@ def test_what_kubectl_shows_is_read_and_the_defaults_filled_in() -> None:
     [
         (
             {"triggers": [{"type": "kafka", "metadata": {"lagThreshold": "5"}}]},
-            "spec.triggers[0].metadata.threshold: Required value",
+            "spec.triggers[0].type: Forbidden: kafka: not read here: only triggers whose target is threshold",
         ),
         (
             {"triggers": [{"type": "cron", "metadata": {"threshold": "5", "activationThreshold": "few"}}]},

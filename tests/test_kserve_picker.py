@@ -274,6 +274,11 @@ def test_a_request_is_warm_when_one_of_the_endpoints_has_its_prefix() -> None:
     assert picker.pick(request("cold", "p" * 640), IDLE) == "a"
 
 
+def test_a_block_has_a_token_at_least() -> None:
+    with pytest.raises(Invalid, match="block_size_tokens: Invalid value: 0"):
+        EndpointPicker(block_size_tokens=0)
+
+
 def test_the_only_endpoint_is_the_best_for_a_cold_request() -> None:
     assert SCORERS["no-hit-lru-scorer"](request("r"), [PoolEndpoint("a")]) == [1.0]
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlinfra import traffic
@@ -163,6 +163,8 @@ def test_a_random_answer_is_read_or_refused_in_one_sentence(metric: object, valu
     read_or_refused(matrix({"metric": metric, "values": values}))
 
 
+@example([["", ""]], "")
+@example([[" "], [" ", "\t"]], "")
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=1, max_size=5), st.sampled_from(["", *traffic.KINDS]))
 def test_a_random_table_is_read_or_refused_in_one_sentence(rows: list[list[str]], kind: str) -> None:
     read_or_refused("\n".join(",".join(row) for row in rows), kind)

@@ -93,11 +93,18 @@ def accepted(kind: str, obj: Manifest, *limits: Check) -> Manifest:
     if isinstance(obj, Mapping) and "kind" in obj:
         refuse(kind, one_of(kind)(Field(obj)["kind"]))
         refuse(kind, _unknown_version(obj))
-    refuse(kind, validate(obj))
+    refuse(named(kind, obj), validate(obj))
     known: Manifest = decoded(obj)
     for limit in limits:
         refuse(kind, limit(Field(known)))
     return known
+
+
+def named(kind: str, obj: Manifest) -> str:
+    """The object as a refusal names it where there may be many: `NodePool "a100"`."""
+    metadata = obj.get("metadata") if isinstance(obj, Mapping) else None
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return f'{kind} "{name}"' if isinstance(name, str) and name else kind
 
 
 def _unknown_version(obj: Manifest) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ by default, does not serve the first two at all. Fields behind other gates, such
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mlinfra.admission.common import distinct, exactly_one
@@ -84,8 +85,12 @@ PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 
 def one_place(spec: Field) -> Iterator[Problem]:
     """The slice says in one way for which nodes it is."""
-    if sum(bool(spec[place].value) for place in PLACES) != 1:
-        yield spec.required(f"exactly one of {', '.join(f'`{place}`' for place in PLACES)} is required")
+    places = [f"`{place}`" for place in PLACES if spec[place].value]
+    need = f"exactly one of {', '.join(f'`{place}`' for place in PLACES)} is required"
+    if not places:
+        yield spec.required(need)
+    elif len(places) > 1:
+        yield Field(f"{{{', '.join(places)}}}", spec.path).invalid(f"{need}, but multiple fields are set")
 
 
 def devices_or_counters(spec: Field) -> Iterator[Problem]:
@@ -94,7 +99,24 @@ def devices_or_counters(spec: Field) -> Iterator[Problem]:
         yield spec.invalid("only one of `sharedCounters` or `devices` is allowed")
 
 
+SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
+    r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
+)
+
+
+def one_value(attribute: Field) -> Iterator[Problem]:
+    """An attribute has one value, and a version is one of semver."""
+    if len(attribute.value) != 1:
+        yield attribute.invalid("exactly one value must be specified")
+    version = attribute["version"]
+    if version.value is not None and not SEMVER.fullmatch(version.value):
+        yield version.invalid("must be a string compatible with semver.org spec 2.0.0")
+
+
 SLICE: Rules = [
+    ("devices[].attributes[]", one_value),
     ("driver", Needed(), dns_subdomain),
     ("pool.name", Needed()),
     ("pool.generation", whole(0)),

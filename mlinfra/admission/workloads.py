@@ -156,7 +156,27 @@ DEVICES: Rules = [
     ("", device_count),
 ]
 
+
+UNKNOWN_REQUEST = (
+    "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+)
+
+
+def known_requests(devices: Field) -> Iterator[Problem]:
+    """Constraints and configurations name requests of the claim, or `request/alternative`."""
+    names = set()
+    for request in devices["requests"].each():
+        name = request["name"].value
+        names |= {name, *(f"{name}/{each['name'].value}" for each in request["firstAvailable"].each())}
+    for part in ("constraints", "config"):
+        for each in devices[part].each():
+            for reference in each["requests"].each():
+                if reference.value not in names:
+                    yield reference.invalid(UNKNOWN_REQUEST)
+
+
 CLAIM: Rules = [
+    ("devices", known_requests),
     ("devices.requests[].name", Needed(), dns_label),
     ("devices.requests[]", request_kind),
     ("devices.requests", distinct("name", "name")),

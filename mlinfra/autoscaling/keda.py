@@ -226,7 +226,10 @@ def trigger_problems(obj: Field) -> Iterator[Problem]:
     for trigger in obj["spec"]["triggers"].each():
         target = trigger["metadata"][target_field(trigger["type"].value)]
         if target.value is None:
-            yield target.required("no other name of a trigger's target is read")
+            kind = trigger["type"].value
+            yield trigger["type"].forbidden(
+                f"{kind}: not read here: only triggers whose target is {target.path.rpartition('.')[2]}"
+            )
         activation = trigger["metadata"]["activationThreshold"]
         yield from () if activation.value is None else is_number(activation)
 

@@ -21,14 +21,16 @@ from mlinfra.commands.report import (
     read,
     table,
 )
+from mlinfra.gpu.pod_spec import requests_of
 from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
-from mlinfra.manifest import Manifest
+from mlinfra.manifest import Manifest, extended
 
 EXAMPLE = """example:
   kubectl get nodes,pods,priorityclasses,poddisruptionbudgets -A -o json > cluster.json
   python -m mlinfra place cluster.json new-pods.yaml --profile scheduler.yaml"""
-CONSTRAINTS = ("topologySpreadConstraints", "resourceClaims")
+CONSTRAINTS = ("topologySpreadConstraints", "resourceClaims", "schedulingGroup")
+READ = ("cpu", "memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,7 @@ def grown(cluster: LoadedCluster, path: str | None) -> list[str]:
         return []
     from mlinfra.gpu.nodes.paper import scale_up_for
 
-    return scale_up_for(cluster.scheduler, of_kind(read(path), "NodePool"))
+    return scale_up_for(cluster.scheduler, of_kind(read(path), "NodePool"), of_daemonsets=cluster.of_daemonsets)
 
 
 def again(node: str | None) -> str:
@@ -117,6 +119,8 @@ def left_out(pods: Iterable[Manifest]) -> list[str]:
 
 def unknown_wishes(spec: Manifest) -> Iterator[str]:
     yield from (f"spec.{name}" for name in CONSTRAINTS if spec.get(name))
+    unread = sorted(name for name in requests_of(spec) if name not in READ and not extended(name))
+    yield from (f"requests of {name}" for name in unread)
     affinity = spec.get("affinity") or {}
     yield from (f"spec.affinity.{name}" for name in ("podAffinity", "podAntiAffinity") if affinity.get(name))
     if any(volume.get("persistentVolumeClaim") for volume in spec.get("volumes") or ()):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mlinfra.admission import Invalid, Problem, accepted, refuse
 from mlinfra.commands.report import UsageError, of_kind, plural
+from mlinfra.gpu.affinity import Requirement, term_matches
 from mlinfra.gpu.nodes import GPUNode
 from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.preemption import DisruptionBudget
@@ -22,6 +24,13 @@ OF_CONTAINER = ("image", "name", "resources", "restartPolicy")
 """What the scheduler reads of a pod that runs."""
 
 
+OF_THE_SYSTEM = (
+    PriorityClass("system-cluster-critical", 2_000_000_000),
+    PriorityClass("system-node-critical", 2_000_001_000),
+)
+"""Classes that every API server makes when it starts (`pkg/apis/scheduling/helpers.go`)."""
+
+
 @dataclass(frozen=True)
 class LoadedCluster:
     """A scheduler that knows the bound pods, and the accepted pods that it is to place, as it reads them and as they
@@ -33,6 +42,7 @@ class LoadedCluster:
     accepted: list[Manifest]
     refused: dict[str, str]
     notes: list[str]
+    of_daemonsets: frozenset[str] = frozenset()
 
 
 def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:
@@ -40,22 +50,58 @@ def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:
     nodes = [GPUNode.of(obj) for obj in of_kind(objects, "Node")]
     if not nodes:
         raise UsageError("no node in these files: kubectl get nodes,pods -A -o json has them")
-    scheduler = GPUScheduler(nodes, profile, budgets=list(map(budget, of_kind(objects, "PodDisruptionBudget"))))
-    classes = [PriorityClass.of(obj) for obj in of_kind(objects, "PriorityClass")]
+    disruption_budgets = of_kind(objects, "PodDisruptionBudget")
+    scheduler = GPUScheduler(
+        nodes, profile, budgets=list(map(budget, range(len(disruption_budgets)), disruption_budgets))
+    )
+    classes = [*(PriorityClass.of(obj) for obj in of_kind(objects, "PriorityClass")), *OF_THE_SYSTEM]
     pods = [pod for pod in map(shaped, of_kind(objects, "Pod")) if pod["status"].get("phase") not in DONE]
+    pods = [covered_by(pod, disruption_budgets) for pod in pods]
     names = unique_names(pods)
     lost = bind(pods, names, scheduler, classes)
     waiting, refused = requests_of(tried(pods), names, classes)
     accepted_pods = [pod for pod in tried(pods) if names[full_name(pod)] not in refused]
-    notes = [*nodes_without_room(nodes), *lost, *set_aside(pods), *of_other_schedulers(accepted_pods, profile)]
-    return LoadedCluster(scheduler, len(scheduler.running), waiting, accepted_pods, refused, notes)
+    notes = [
+        *other_workloads(objects),
+        *nodes_without_room(nodes),
+        *lost,
+        *set_aside(pods),
+        *of_other_schedulers(accepted_pods, profile),
+    ]
+    daemons = frozenset(names[full_name(pod)] for pod in accepted_pods if owner(pod) == "DaemonSet")
+    return LoadedCluster(scheduler, len(scheduler.running), waiting, accepted_pods, refused, notes, daemons)
 
 
-def budget(obj: Manifest) -> DisruptionBudget:
-    """How many of the selected pods may go now; expressions of the selector are not read."""
+def owner(pod: Manifest) -> str:
+    """The kind of its controller."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return next((each.get("kind", "") for each in owners if each.get("controller")), "")
+
+
+def budget(number: int, obj: Manifest) -> DisruptionBudget:
+    """How many of the pods that carry its mark may go now."""
     known = accepted("PodDisruptionBudget", obj)
-    selected = known.get("spec", {}).get("selector", {}).get("matchLabels", {})
-    return DisruptionBudget(selected, max(0, known.get("status", {}).get("disruptionsAllowed", 0)))
+    return DisruptionBudget({mark(number): "true"}, max(0, known.get("status", {}).get("disruptionsAllowed", 0)))
+
+
+def mark(number: int) -> str:
+    return f"mlinfra.example/budget-{number}"
+
+
+def covered_by(pod: Manifest, budgets: Sequence[Manifest]) -> Manifest:
+    """The pod with a mark for each budget that covers it: of its namespace, with a selector that is not empty."""
+    labels = pod["metadata"].get("labels") or {}
+    marks = {mark(i): "true" for i, each in enumerate(budgets) if labels and covers(each, full_name(pod)[0], labels)}
+    return {**pod, "metadata": {**pod["metadata"], "labels": {**labels, **marks}}} if marks else pod
+
+
+def covers(obj: Manifest, namespace: str, labels: Mapping[str, str]) -> bool:
+    """As `filterPodsWithPDBViolation` reads a selector, its expressions too."""
+    known = accepted("PodDisruptionBudget", obj)
+    selector = known.get("spec", {}).get("selector", {})
+    equal = tuple(Requirement(key, "In", (text,)) for key, text in selector.get("matchLabels", {}).items())
+    term = (*equal, *map(Requirement.of, selector.get("matchExpressions", ())))
+    return bool(term) and full_name(known)[0] == namespace and term_matches(term, labels)
 
 
 # ----------------------------------------------------------------------------------------------------------- the pods
@@ -161,6 +207,15 @@ def requests_of(
 
 
 # ------------------------------------------------------------------------------------------------ what is left aside
+
+
+MAKE_PODS = ("CronJob", "DaemonSet", "Deployment", "Job", "ReplicaSet", "StatefulSet")
+
+
+def other_workloads(objects: Iterable[Manifest]) -> list[str]:
+    """Objects of which a controller makes pods; here only pods are placed."""
+    kinds = Counter(obj["kind"] for obj in objects if obj.get("kind") in MAKE_PODS)
+    return [f"{plural(n, kind)}: only pods are placed here, not what makes them" for kind, n in sorted(kinds.items())]
 
 
 def nodes_without_room(nodes: Iterable[GPUNode]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -110,7 +111,11 @@ def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     if scaled.scaling_modifiers:
         names = [metric.name for metric in metrics]
     else:
-        names = [trigger.name or trigger.type for trigger in scaled.triggers]
+        types = Counter(trigger.type for trigger in scaled.triggers if not trigger.name)
+        names = [
+            each.name or (each.type if types[each.type] == 1 else f"s{i}-{each.type}")
+            for i, each in enumerate(scaled.triggers)
+        ]
     measures, words = measures_of(metrics, names, chosen)
     unused = tuple(unused_fields(obj, scaled.manifest()))
     by_keda = scalers.ByKEDA(scaled, measures)

@@ -100,12 +100,20 @@ def term_matches(term: Term, labels: Mapping[str, str]) -> bool:
     return all(requirement.matches(labels) for requirement in term)
 
 
+NODE_NAME = "metadata.name"
+"""The one field of a node that a term may match, and DaemonSets do."""
+
+
 def term_of(manifest: Manifest) -> Term:
-    return tuple(Requirement.of(requirement) for requirement in manifest.get("matchExpressions", ()))
+    parts = (*manifest.get("matchExpressions", ()), *manifest.get("matchFields", ()))
+    return tuple(Requirement.of(requirement) for requirement in parts)
 
 
 def term_manifest(term: Term) -> Manifest:
-    return {"matchExpressions": [requirement.manifest() for requirement in term]}
+    fields = [each.manifest() for each in term if each.key == NODE_NAME]
+    expressions = [each.manifest() for each in term if each.key != NODE_NAME]
+    parts = {"matchExpressions": expressions, "matchFields": fields}
+    return {part: requirements for part, requirements in parts.items() if requirements}
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,12 @@ class NodeInfo:
         return taken + [""] * self.free_gpus
 
 
+def plural_of(what: str) -> str:
+    return f"{what}es" if what.endswith("s") else f"{what}s"
+
+
 def not_found(what: str, name: str) -> Invalid:
-    return Invalid(what, [Problem("name", f'{what}s "{name}" not found')])
+    return Invalid(what, [Problem("name", f'{plural_of(what)} "{name}" not found')])
 
 
 def already_exists(what: str, name: str) -> Invalid:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Annotated
 
-from mlinfra.admission import accepted, check
+from mlinfra.admission import accepted, check, refuse
+from mlinfra.admission.nouns.gpu import of_one_pool
 from mlinfra.admission.rules import dns_label, dns_subdomain, one_of
 from mlinfra.gpu.affinity import Taint
 from mlinfra.gpu.mig import DRIVER, MIGProfile, profiles
@@ -95,6 +96,7 @@ class DevicePool:
     def of(cls, manifests: Iterable[Manifest]) -> DevicePool:
         """The pool of some slices, by name; of an older generation they are left out."""
         slices = sorted((accepted("ResourceSlice", each) for each in manifests), key=lambda s: s["metadata"]["name"])
+        refuse("DevicePool", of_one_pool(slices))
         newest = max(each["spec"]["pool"]["generation"] for each in slices)
         specs = [each["spec"] for each in slices if each["spec"]["pool"]["generation"] == newest]
         sets = [each for spec in specs for each in spec.get("sharedCounters", ())]

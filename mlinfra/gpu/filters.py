@@ -43,7 +43,7 @@ def taint_toleration(pod: GPURequest, info: NodeInfo) -> Refusal | None:
 
 def node_affinity(pod: GPURequest, info: NodeInfo) -> Refusal | None:
     """The labels must be those that the pod selects and requires."""
-    if pod.accepts(info.node.all_labels):
+    if pod.accepts(info.node.selectable):
         return None
     return Refusal(("node(s) didn't match Pod's node affinity/selector",))
 

@@ -190,7 +190,7 @@ class NodeAffinity:
     name: ClassVar[str] = "NodeAffinity"
 
     def score(self, pod: GPURequest, info: NodeInfo) -> int:
-        return sum(term.weight for term in pod.preferred if term_matches(term.preference, info.node.all_labels))
+        return sum(term.weight for term in pod.preferred if term_matches(term.preference, info.node.selectable))
 
     def normalize_score(self, pod: GPURequest, raw: list[int]) -> list[int]:
         return normalize(raw)

@@ -27,7 +27,7 @@ from mlinfra.admission.rules import (
     whole,
 )
 from mlinfra.admission.scheduler import STRATEGY, weight
-from mlinfra.manifest import extended
+from mlinfra.manifest import Manifest, extended
 from mlinfra.quantity import quantity
 
 WHOLE_GPU = 1000
@@ -104,6 +104,27 @@ def pod_shape(pod: Field) -> Iterator[Problem]:
 
 
 # ----------------------------------------------------------------------------------------------- a run of a fleet
+
+
+def autoscaler_flags(flags: Field) -> Iterator[Problem]:
+    """Priorities are lists of expressions that can be read."""
+    for priority, expressions in (flags["priorities"].value or {}).items():
+        place = f"priorities[{priority}]"
+        if isinstance(expressions, str):
+            yield Field(expressions, place).invalid("must be a list of regular expressions over the names of pools")
+            continue
+        for i, expression in enumerate(expressions):
+            try:
+                re.compile(expression)
+            except re.error as error:
+                yield Field(expression, f"{place}[{i}]").invalid(f"is no regular expression: {error}")
+
+
+def of_one_pool(slices: Iterable[Manifest]) -> Iterator[Problem]:
+    """ResourceSlices of one pool of one driver; a cluster has one for each node and driver."""
+    ids = sorted({f"{each['spec']['driver']}/{each['spec']['pool']['name']}" for each in slices})
+    if len(ids) != 1:
+        yield Problem("slices", f"must be those of one pool of one driver, and are of {', '.join(ids) or 'none'}")
 
 
 def node_loop(given: Field) -> Iterator[Problem]:
@@ -246,12 +267,12 @@ REQUIRED, PREFERRED = (f"{way}DuringSchedulingIgnoredDuringExecution" for way in
 
 
 def only_expressions(pod: Field) -> Iterator[Problem]:
-    """Affinity by the labels of nodes: no terms on their fields, and no empty ones."""
+    """Affinity by the labels and names of nodes: no empty terms."""
     affinity = pod["spec"]["affinity"]["nodeAffinity"]
     terms = [*select(affinity, f"{REQUIRED}.nodeSelectorTerms[]"), *select(affinity, f"{PREFERRED}[].preference")]
     for term in terms:
-        if set(term.value) != {"matchExpressions"}:
-            yield term.forbidden("only matchExpressions are read")
+        if not term.value or not term.value.keys() <= {"matchExpressions", "matchFields"}:
+            yield term.forbidden("only matchExpressions and matchFields are read")
 
 
 def one_flavor(queue: Field) -> Iterator[Problem]:
@@ -292,6 +313,7 @@ def table(rules: Rules) -> Check:
 
 
 RULES: Mapping[str, Check] = {
+    "AutoscalerFlags": autoscaler_flags,
     "Taint": table(TAINT),
     "Toleration": toleration,
     "GPUNode": table(NODE),

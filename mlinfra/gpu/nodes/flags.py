@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from mlinfra.admission import AtLeastOne, Count, NotNegative, Share, check
-from mlinfra.admission.rules import whole
+from mlinfra.admission.rules import real, whole
 
 Priorities = Mapping[int, Sequence[str]]
 """The priority expander's configuration: expressions over the names of pools, by priority; the highest wins."""
@@ -17,7 +17,7 @@ Priorities = Mapping[int, Sequence[str]]
 class AutoscalerFlags:
     """Times in seconds; a limit of 0 is none. `expander` is one, or a chain of several, joined by commas."""
 
-    scan_interval_s: NotNegative = 10.0
+    scan_interval_s: Annotated[float, real(0.001)] = 10.0
     frequent_loops: bool = True
 
     new_pod_scale_up_delay_s: NotNegative = 0.0

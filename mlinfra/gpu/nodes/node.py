@@ -13,7 +13,7 @@ from typing import Annotated
 
 from mlinfra.admission import Count, accepted, check
 from mlinfra.admission.rules import dns_subdomain, quantity_check
-from mlinfra.gpu.affinity import Taint
+from mlinfra.gpu.affinity import NODE_NAME, Taint
 from mlinfra.manifest import Manifest, extended
 from mlinfra.quantity import Quantity, milli_value, quantity, shown
 
@@ -82,6 +82,11 @@ class GPUNode:
         gpus = {PRODUCT: self.gpu_type, MEMORY: str(self.gpu_memory_gib * 1024), COUNT: str(self.gpu_count)}
         known = {key: text for key, text in gpus.items() if text not in ("", "0")}
         return {HOSTNAME: self.name} | known | dict(self.labels)
+
+    @cached_property
+    def selectable(self) -> Mapping[str, str]:
+        """What terms of affinity may read: its labels, and its name as a field."""
+        return {NODE_NAME: self.name} | dict(self.all_labels)
 
     def manifest(self) -> Manifest:
         """The node as the kubelet reports it."""

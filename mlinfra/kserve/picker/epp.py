@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mlinfra.admission import Field, refuse
 from mlinfra.admission.picker import open_request, unknown_request
+from mlinfra.admission.rules import whole
 from mlinfra.kserve.picker.config import EndpointPickerConfig, kserve_default
 from mlinfra.kserve.picker.endpoint import InferenceRequest, PoolEndpoint
 from mlinfra.kserve.picker.prefix import (
@@ -98,6 +100,7 @@ class EndpointPicker:
         block_size_tokens: int = BLOCK_SIZE_TOKENS,
         max_prefix_tokens: int = MAX_PREFIX_TOKENS,
     ) -> None:
+        refuse("EndpointPicker", whole(1)(Field(block_size_tokens, "block_size_tokens")))
         self.config, self.ties = config or kserve_default(), ties
         self.detector = detector or UtilizationDetector()
         self.block_size_tokens, self.max_prefix_tokens = block_size_tokens, max_prefix_tokens
