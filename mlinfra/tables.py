@@ -1,4 +1,4 @@
-"""Tables that the package ships as CSV (NOTICE names their sources), text in columns, and tables in Markdown."""
+"""Tables that the package ships as CSV (NOTICE names their sources); text in columns, tables in Markdown, counts."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def verdicts(
         lines[name] = f"{total(name):5{number}}  {shown}"
     width = max(map(len, lines), default=0)
     return "\n".join(f"{name:{width}}  {lines[name]}" for name in [*points, *refused])
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun, in the plural unless there is one."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -145,7 +145,7 @@ def mutants(file: str) -> list[Mutant]:
     source = (ROOT / "mlinfra" / file).read_bytes()
     lengths = [len(line) for line in source.splitlines(keepends=True)]
     starts = [sum(lengths[:number]) for number in range(len(lengths))]
-    found = []
+    faults = []
     for node in behaviour(ast.parse(source)):
         fault = changed(node)
         if fault is None or not isinstance(node, ast.expr | ast.stmt):
@@ -153,8 +153,8 @@ def mutants(file: str) -> list[Mutant]:
         text = ast.unparse(ast.fix_missing_locations(fault))
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
-        found.append(Mutant(file, node.lineno, start, end, f"({text})" if isinstance(node, ast.expr) else text))
-    return found
+        faults.append(Mutant(file, node.lineno, start, end, f"({text})" if isinstance(node, ast.expr) else text))
+    return faults
 
 
 def is_noticed(copy: Path, algorithm: Algorithm, mutant: Mutant) -> bool:
@@ -209,11 +209,11 @@ def main(names: list[str]) -> int:
         survivors = total = 0
         for name in names or ALGORITHMS:
             algorithm = ALGORITHMS[name]
-            known = [mutant for file in algorithm.files for mutant in mutants(file)]
-            sample = random.Random(seed).sample(known, min(count, len(known)))
+            faults = [mutant for file in algorithm.files for mutant in mutants(file)]
+            sample = random.Random(seed).sample(faults, min(count, len(faults)))
             noticed = list(pool.map(trial, [algorithm] * len(sample), sample))
             left = [mutant for mutant, seen in zip(sample, noticed, strict=True) if not seen]
-            print(f"{name}: {len(sample) - len(left)} of {len(sample)} noticed, out of {len(known)} known", flush=True)
+            print(f"{name}: {len(sample) - len(left)} of {len(sample)} noticed, out of {len(faults)} known", flush=True)
             for mutant in left:
                 print(f"    mlinfra/{mutant.file}:{mutant.line}: {mutant.text}", flush=True)
             survivors, total = survivors + len(left), total + len(sample)

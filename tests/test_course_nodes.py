@@ -13,7 +13,7 @@ from mlinfra import validate
 from mlinfra.admission import Invalid
 from mlinfra.autoscaling import loop
 from mlinfra.commands import flags
-from mlinfra.course import costs, node_pools, node_race, race, service_nodes
+from mlinfra.course import costs, gpu_terminal, node_pools, node_race, race, service_nodes
 from mlinfra.course.exercises import autoscaling as exercises
 from mlinfra.course.pictures import node_race as pictures
 from mlinfra.gpu.nodes.pool import NodePool
@@ -109,7 +109,7 @@ def test_what_kubectl_prints() -> None:
     nodes = node_race.watched_nodes().splitlines()
     assert nodes[0].split() == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
     assert [line.split()[3] for line in nodes[-4:]] == ["0s"] * 4
-    assert [node_race.age(seconds) for seconds in (0, 119, 150, 300, 660)] == ["0s", "119s", "2m30s", "5m", "11m"]
+    assert [gpu_terminal.age(seconds) for seconds in (0, 119, 150, 300, 660)] == ["0s", "119s", "2m30s", "5m", "11m"]
 
 
 def test_short_requests_outlive_any_notice_and_long_ones_need_grace() -> None:

@@ -81,7 +81,7 @@ NOUNS: dict[str, tuple[Callable[[Manifest], Any], Any]] = {
     "Pod": (
         GPURequest.of,
         GPURequest(
-            "bert-6f7b8-2hvlt", 1, cpu="4", memory="24Gi",
+            "bert-6f7b8-2hvlt", 1, namespace="ml", cpu="4", memory="24Gi",
             labels={"app": "bert", "pod-template-hash": "6f7b8"},
             node_selector={"nvidia.com/gpu.product": A100},
             tolerations=(

@@ -57,12 +57,7 @@ POD_GROUP: Rules = [
 
 
 def some_templates(spec: Field) -> Iterator[Problem]:
-    """From one to eight of one sort."""
-    yield from exactly_one(
-        ["podGroupTemplates", "compositePodGroupTemplates"],
-        "must specify one of: `podGroupTemplates`, `compositePodGroupTemplates`",
-        "must specify exactly one of: `podGroupTemplates`, `compositePodGroupTemplates`",
-    )(spec)
+    """From one to eight."""
     templates = spec["podGroupTemplates"]
     if templates.value == []:
         yield templates.required("must have at least one item")
@@ -71,6 +66,7 @@ def some_templates(spec: Field) -> Iterator[Problem]:
 
 
 WORKLOAD: Rules = [
+    *union("podGroupTemplates", "compositePodGroupTemplates"),
     ("", some_templates),
     ("podGroupTemplates[].name", Needed(), dns_label),
     ("podGroupTemplates", distinct("name", "name")),

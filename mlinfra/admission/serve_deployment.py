@@ -104,11 +104,11 @@ CODE = {"autoscaling_config": "policy", "request_router_config": "request_router
 
 def without_code(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a deployment without the names of code in them."""
-    kept = dict(options)
+    plain = dict(options)
     for name, code in CODE.items():
-        if isinstance(kept.get(name), Mapping):
-            kept[name] = {key: value for key, value in kept[name].items() if key != code}
-    return kept
+        if isinstance(plain.get(name), Mapping):
+            plain[name] = {key: value for key, value in plain[name].items() if key != code}
+    return plain
 
 
 def dropped_keys(place: Field, schema: Any) -> Iterator[Problem]:

@@ -1,8 +1,8 @@
 """Arguments of Ray Serve LLM's builder, `ray.serve.llm:build_openai_app`: what Ray 2.60 refuses when it builds.
 
 Follows ray 2.60.0, `python/ray/llm/_internal/serve/core/`: `configs/llm_config.py`, `{ingress,server}/builder.py`. They
-can be imported only beside vLLM; `serve_llm_models` has their fields. `engine_kwargs` are checked
-against vLLM's fields, when Ray builds the application (`vllm_models.py`, Ray 2.60).
+can be imported only beside vLLM; `serve_llm_models` has their fields. `engine_kwargs` are not looked at: Ray holds them
+against vLLM's own fields when it builds the application (`vllm_models.py`).
 """
 
 from __future__ import annotations

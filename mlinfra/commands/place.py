@@ -17,7 +17,6 @@ from mlinfra.commands.report import (
     bullets,
     of_kind,
     paragraphs,
-    plural,
     read,
     table,
 )
@@ -25,6 +24,7 @@ from mlinfra.gpu.pod_spec import requests_of
 from mlinfra.gpu.pods import GPURequest
 from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile
 from mlinfra.manifest import Manifest, extended
+from mlinfra.tables import plural
 
 EXAMPLE = """example:
   kubectl get nodes,pods,priorityclasses,poddisruptionbudgets -A -o json > cluster.json

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlinfra.admission import Invalid, Problem, accepted, refuse
-from mlinfra.commands.report import UsageError, of_kind, plural
-from mlinfra.gpu.affinity import Requirement, term_matches
+from mlinfra.commands.report import UsageError, of_kind
 from mlinfra.gpu.nodes import GPUNode
 from mlinfra.gpu.pods import GPURequest, PriorityClass
 from mlinfra.gpu.preemption import DisruptionBudget
 from mlinfra.gpu.profile import Profile
 from mlinfra.gpu.scheduler import GPUScheduler
 from mlinfra.manifest import Manifest
+from mlinfra.tables import plural
 
 DONE = ("Succeeded", "Failed")
 OF_SPEC = ("overhead", "preemptionPolicy", "priority", "priorityClassName", "resourceClaims", "resources")
@@ -50,13 +50,10 @@ def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:
     nodes = [GPUNode.of(obj) for obj in of_kind(objects, "Node")]
     if not nodes:
         raise UsageError("no node in these files: kubectl get nodes,pods -A -o json has them")
-    disruption_budgets = of_kind(objects, "PodDisruptionBudget")
-    scheduler = GPUScheduler(
-        nodes, profile, budgets=list(map(budget, range(len(disruption_budgets)), disruption_budgets))
-    )
+    budgets = [DisruptionBudget.of(obj) for obj in of_kind(objects, "PodDisruptionBudget")]
+    scheduler = GPUScheduler(nodes, profile, budgets=budgets)
     classes = [*(PriorityClass.of(obj) for obj in of_kind(objects, "PriorityClass")), *OF_THE_SYSTEM]
     pods = [pod for pod in map(shaped, of_kind(objects, "Pod")) if pod["status"].get("phase") not in DONE]
-    pods = [covered_by(pod, disruption_budgets) for pod in pods]
     names = unique_names(pods)
     lost = bind(pods, names, scheduler, classes)
     waiting, refused = requests_of(tried(pods), names, classes)
@@ -76,32 +73,6 @@ def owner(pod: Manifest) -> str:
     """The kind of its controller."""
     owners = pod["metadata"].get("ownerReferences") or ()
     return next((each.get("kind", "") for each in owners if each.get("controller")), "")
-
-
-def budget(number: int, obj: Manifest) -> DisruptionBudget:
-    """How many of the pods that carry its mark may go now."""
-    known = accepted("PodDisruptionBudget", obj)
-    return DisruptionBudget({mark(number): "true"}, max(0, known.get("status", {}).get("disruptionsAllowed", 0)))
-
-
-def mark(number: int) -> str:
-    return f"mlinfra.example/budget-{number}"
-
-
-def covered_by(pod: Manifest, budgets: Sequence[Manifest]) -> Manifest:
-    """The pod with a mark for each budget that covers it: of its namespace, with a selector that is not empty."""
-    labels = pod["metadata"].get("labels") or {}
-    marks = {mark(i): "true" for i, each in enumerate(budgets) if labels and covers(each, full_name(pod)[0], labels)}
-    return {**pod, "metadata": {**pod["metadata"], "labels": {**labels, **marks}}} if marks else pod
-
-
-def covers(obj: Manifest, namespace: str, labels: Mapping[str, str]) -> bool:
-    """As `filterPodsWithPDBViolation` reads a selector, its expressions too."""
-    known = accepted("PodDisruptionBudget", obj)
-    selector = known.get("spec", {}).get("selector", {})
-    equal = tuple(Requirement(key, "In", (text,)) for key, text in selector.get("matchLabels", {}).items())
-    term = (*equal, *map(Requirement.of, selector.get("matchExpressions", ())))
-    return bool(term) and full_name(known)[0] == namespace and term_matches(term, labels)
 
 
 # ----------------------------------------------------------------------------------------------------------- the pods
@@ -189,7 +160,7 @@ def bound_request(
     if key not in known:
         head = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
         known[key] = GPURequest.of({**head, "spec": kept}, classes)
-    return replace(known[key], name=name, labels=dict(labels), claims=())
+    return replace(known[key], name=name, labels=dict(labels), claims=(), namespace=full_name(pod)[0])
 
 
 def requests_of(

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from mlinfra import traffic
 from mlinfra.autoscaling import vpa
 from mlinfra.commands.flags import duration, read_traffic, traffic_words
-from mlinfra.commands.report import Report, UsageError, bullets, paragraphs, plural, table
+from mlinfra.commands.report import Report, UsageError, bullets, paragraphs, table
 from mlinfra.manifest import Manifest, unused_fields
 from mlinfra.quantity import canonical
+from mlinfra.tables import plural
 
 SAMPLE_S = 60
 

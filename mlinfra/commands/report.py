@@ -91,7 +91,3 @@ def bullets(title: str, lines: Sequence[str]) -> str:
 def paragraphs(*parts: str) -> str:
     """The parts that say something, with an empty line between them."""
     return "\n\n".join(part for part in parts if part)
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -105,17 +105,20 @@ def without_memory(scaler: hpa.HorizontalPodAutoscaler) -> tuple[hpa.HorizontalP
     return replace(scaler, metrics=tuple(kept)), ("its metric memory is left out: requests take none here",)
 
 
+def trigger_names(triggers: Sequence[keda.Trigger]) -> list[str]:
+    """A trigger's own name, or its type; KEDA's name of its metric where several have one type and no name."""
+    nameless = Counter(trigger.type for trigger in triggers if not trigger.name)
+    names = []
+    for number, trigger in enumerate(triggers):
+        alike = f"s{number}-{trigger.type}" if nameless[trigger.type] > 1 else trigger.type
+        names.append(trigger.name or alike)
+    return names
+
+
 def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     scaled = keda.ScaledObject.of(obj)
     metrics = scaled.metrics()
-    if scaled.scaling_modifiers:
-        names = [metric.name for metric in metrics]
-    else:
-        types = Counter(trigger.type for trigger in scaled.triggers if not trigger.name)
-        names = [
-            each.name or (each.type if types[each.type] == 1 else f"s{i}-{each.type}")
-            for i, each in enumerate(scaled.triggers)
-        ]
+    names = [metric.name for metric in metrics] if scaled.scaling_modifiers else trigger_names(scaled.triggers)
     measures, words = measures_of(metrics, names, chosen)
     unused = tuple(unused_fields(obj, scaled.manifest()))
     by_keda = scalers.ByKEDA(scaled, measures)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlinfra.admission import ApiWarning, Problem, validate
-from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, plural, read
+from mlinfra.commands.report import FINE, REFUSED, Report, UsageError, read
 from mlinfra.documents import parse, read_text
 from mlinfra.manifest import Manifest, loads
+from mlinfra.tables import plural
 
 EXAMPLE = """example:
   kubectl get hpa,deployments -o yaml | python -m mlinfra validate -

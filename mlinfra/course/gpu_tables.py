@@ -79,15 +79,16 @@ def multiprocessors(sizes: Iterable[tuple[str, str]]) -> Text:
 
 def who_stays(outcome: AutoscalerPass) -> Text:
     """For each of the seven nodes its pod and what becomes of it."""
-    gone = {
+    removals = {
         each.node: ", ".join(f"{pod} fits on {node}" for pod, node in each.moved.items()) for each in outcome.removals
     }
     rows = []
     for number, (pod, traits) in enumerate(node_pools.SEVEN_PODS, 1):
         node = f"node-{number}"
-        verdict = (
-            f"**is removed**: {gone[node]}" if node in gone else f"stays: `{outcome.staying[node].partition(':')[0]}`"
-        )
+        if node in removals:
+            verdict = f"**is removed**: {removals[node]}"
+        else:
+            verdict = f"stays: `{outcome.staying[node].partition(':')[0]}`"
         rows.append([node, f"`{pod.name}`, {pod.gpu_count} of 8 GPUs", traits.controller or "none", verdict])
     return Text(markdown_table(["node", "its pod", "controller", "verdict"], rows))
 

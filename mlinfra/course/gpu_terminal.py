@@ -33,10 +33,14 @@ def _wrapped(line: str) -> str:
     return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 6, break_on_hyphens=False))
 
 
-def _age(seconds: float) -> str:
-    return (
-        f"{seconds:.0f}s" if seconds < 120 else f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.0f}h"
-    )
+def age(seconds: float) -> str:
+    """As kubectl shows it: seconds up to two minutes, minutes and seconds up to ten, then minutes, then hours."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 2:
+        return f"{seconds:.0f}s"
+    if minutes >= 180:
+        return f"{minutes // 60}h"
+    return f"{minutes}m{rest}s" if minutes < 10 and rest else f"{minutes}m"
 
 
 def _entries(title: str, entries: Sequence[str]) -> list[str]:
@@ -88,7 +92,7 @@ def describe_pod(cluster: GPUScheduler, pod: GPURequest, now_s: float = 0.0) -> 
     nodes = {bound.request.name: bound.node for running in cluster.running.values() for bound in running.pods}
     events = [event for event in cluster.events if event.about == pod.name]
     head = ("Type", "Reason", "Age", "From", "Message")
-    rows = [(_kind(e), e.reason, _age(now_s - e.at_s), cluster.profile.scheduler_name, e.message) for e in events]
+    rows = [(_kind(e), e.reason, age(now_s - e.at_s), cluster.profile.scheduler_name, e.message) for e in events]
     return "\n".join(
         [
             *_entries("Name", [pod.name]),
@@ -108,7 +112,7 @@ def _kind(event: Event) -> str:
 def get_events(events: Iterable[Event], now_s: float = 0.0, kind: str = "pod") -> str:
     """The events as `kubectl get events` lists them."""
     head = ("LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE")
-    rows = [(_age(now_s - e.at_s), _kind(e), e.reason, f"{kind}/{e.about}", e.message) for e in events]
+    rows = [(age(now_s - e.at_s), _kind(e), e.reason, f"{kind}/{e.about}", e.message) for e in events]
     return columns([head, *rows], gap=3)
 
 
@@ -119,7 +123,7 @@ def events_of_pod(events: Iterable[Event], now_s: float = 0.0) -> str:
     """The end of `kubectl describe pod`: who says what."""
     head = ("Type", "Reason", "Age", "From", "Message")
     rows = [
-        (_kind(e), e.reason, _age(now_s - e.at_s), _sender(e), e.message) for e in sorted(events, key=lambda e: e.at_s)
+        (_kind(e), e.reason, age(now_s - e.at_s), _sender(e), e.message) for e in sorted(events, key=lambda e: e.at_s)
     ]
     return "Events:\n" + columns([head, tuple("-" * len(word) for word in head), *rows], indent="  ")
 

@@ -117,11 +117,11 @@ def standings(results: Results) -> str:
 
 def figures(run: PoolSimulation) -> list[str]:
     first_s = asks_first_s(run)
-    asked = "never" if first_s is None else f"{first_s:.0f} s"
+    first = "never" if first_s is None else f"{first_s:.0f} s"
     ttft = [f"{run.ttft_s(0.99):.1f} s", f"{run.attained(TTFT_S, math.inf):.0%}"]
     tpot = [in_ms(run.tpot_s(0.99)), f"{run.attained(math.inf, TPOT_S):.0%}"]
     cost = [f"{gpu_hours(run):.2f}", f"{dollars_per_million(run):.2f}"]
-    return [asked, str(run.timeline[RISE_S][1]), *ttft, *tpot, f"{kept(run):.0%}", *cost]
+    return [first, str(run.timeline[RISE_S][1]), *ttft, *tpot, f"{kept(run):.0%}", *cost]
 
 
 def asks_first_s(run: PoolSimulation) -> float | None:
@@ -148,8 +148,8 @@ def ratio_table() -> str:
     """What an HPA makes of a cache that is 90 % full on average, with a target of 30 %, by target type and replicas."""
     lines = [["REPLICAS", "AverageValue ASKS FOR", "Value ASKS FOR"]]
     for replicas in (1, 2, 4):
-        asked = [proposal(replicas, goal) for goal in (hpa.AverageValue("0.3"), hpa.Value("0.3"))]
-        lines.append([str(replicas), *map(str, asked)])
+        counts = [proposal(replicas, goal) for goal in (hpa.AverageValue("0.3"), hpa.Value("0.3"))]
+        lines.append([str(replicas), *map(str, counts)])
     return "\n".join(columns(lines))
 
 

@@ -27,6 +27,7 @@ from mlinfra.autoscaling.step_time import H100
 from mlinfra.course import measured
 from mlinfra.course.predicted import dollars_per_million
 from mlinfra.course.service_nodes import GPU_DOLLARS
+from mlinfra.simulation import percentile
 from mlinfra.tables import columns
 
 BLOCK = 64
@@ -83,6 +84,11 @@ def in_ms(seconds: float | None) -> str:
     return f"{1000 * (seconds or 0):,.0f} ms"
 
 
+def with_budget(tokens: int) -> LLMConfig:
+    """The server with so many tokens in a step at most; a batch has no more requests than that."""
+    return replace(SERVER, max_num_batched_tokens=tokens, max_num_seqs=min(tokens, SERVER.max_num_seqs))
+
+
 def promised(results: Knee) -> int:
     """The highest rate at which 99 % of the answers keep each of the promises."""
     return max(per_s for per_s, run in results.items() if keeps(run))
@@ -132,9 +138,7 @@ def stalled(budget: int) -> LLMSimulation:
     """32 users who decode, and eight long prompts among them, with so many tokens in a step at most."""
     users = [LLMRequest(f"user-{i}", CONTEXT, 1200) for i in range(DECODING)]
     long = [LLMRequest(f"long-{i}", LONG_PROMPT, 1, FIRST_S + i * EVERY_S) for i in range(LONG_PROMPTS)]
-    return simulate(
-        [*users, *long], replace(SERVER, max_num_batched_tokens=budget, max_num_seqs=min(budget, SERVER.max_num_seqs))
-    )
+    return simulate([*users, *long], with_budget(budget))
 
 
 def gaps_s(run: LLMSimulation) -> list[float]:
@@ -156,7 +160,7 @@ def stalls_table() -> str:
     for budget in BUDGETS:
         run = stalled(budget)
         gaps, long = gaps_s(run), [request.ttft_s for request in run.requests if request.name.startswith("long")]
-        figures = (sum(gaps) / len(gaps), gaps[int(0.99 * len(gaps))], gaps[-1], max(long))
+        figures = (sum(gaps) / len(gaps), percentile(gaps, 0.99), gaps[-1], max(long))
         lines.append([f"{budget:,}", *map(in_ms, figures)])
     return "\n".join(columns(lines))
 
@@ -164,10 +168,7 @@ def stalls_table() -> str:
 def chat_with_files(per_s: int, long_percent: int, budget: int) -> LLMSimulation:
     """20 s of short questions, some of them with a file of some 5,000 tokens, with so many tokens in a step."""
     mix = Mix(per_s, per_s * 20, conversations=0, long=long_percent / 100, message=500, long_prompt=5000, answer=300)
-    return simulate(
-        [each.request for each in requests(mix)],
-        replace(SERVER, max_num_batched_tokens=budget, max_num_seqs=min(budget, SERVER.max_num_seqs)),
-    )
+    return simulate([each.request for each in requests(mix)], with_budget(budget))
 
 
 # ---------------------------------------------------------------------------------------------------- a full cache

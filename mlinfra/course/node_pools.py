@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mlinfra.course import clusters
-from mlinfra.course.service_nodes import GPU_DOLLARS
-from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler, Taint, Toleration
+from mlinfra.course.service_nodes import GPU_DOLLARS, TAINT, TOLERATION
+from mlinfra.gpu import GPUNode, GPURequest, GPUScheduler
 from mlinfra.gpu.batch import BatchScheduler
 from mlinfra.gpu.nodes.autoscaler import AutoscalerMemory, AutoscalerPass, ClusterView, Machine, reconcile
 from mlinfra.gpu.nodes.drain import OF_A_JOB, PodTraits
@@ -26,8 +26,7 @@ from mlinfra.gpu.profile import DEFAULT_PROFILE, Profile, packing
 from mlinfra.manifest import Manifest
 from mlinfra.simulation import Event
 
-TAINTS = (Taint("nvidia.com/gpu", "present"),)
-TOLERATES = (Toleration("nvidia.com/gpu", "Exists"),)
+TAINTS, TOLERATES = (TAINT,), (TOLERATION,)
 ZONE = "topology.kubernetes.io/zone"
 A100_NODE = GPUNode("n", clusters.A100, 8, 80, cpu="96", memory="768Gi", taints=TAINTS)
 A100 = NodePool("a100", A100_NODE, 8 * GPU_DOLLARS, max_size=4)

@@ -35,9 +35,9 @@ TEMPLATES = {each.name: each for each in map(claim, KEYS)}
 
 def slice_with(device: str) -> Manifest:
     """The ResourceSlice of the node's devices, cut down to one of them."""
-    found = next(each for each in POOL.manifests() if "devices" in each["spec"])
-    found["spec"]["devices"] = [each for each in found["spec"]["devices"] if each["name"] == device]
-    return found
+    published = next(each for each in POOL.manifests() if "devices" in each["spec"])
+    published["spec"]["devices"] = [each for each in published["spec"]["devices"] if each["name"] == device]
+    return published
 
 
 def in_order(keys: Sequence[str]) -> GPUScheduler:

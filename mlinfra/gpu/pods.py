@@ -106,6 +106,7 @@ class GPURequest:
     node_affinity: tuple[Term, ...] = ()
     preferred_terms: tuple[PreferredSchedulingTerm, ...] = ()
     claims: tuple[str, ...] = ()
+    namespace: str = "default"
 
     def __post_init__(self) -> None:
         for name in ("cpu", "memory"):
@@ -135,6 +136,7 @@ class GPURequest:
             devices={name: int(amount) for name, amount in requests.items() if extended(name)},
             node_selector=spec.get("nodeSelector", {}),
             claims=pod_spec.claim_templates(spec),
+            namespace=obj["metadata"].get("namespace", "default"),
             **pod_spec.required_wishes(spec),
             **pod_spec.preferred_wishes(spec),
         )
@@ -238,7 +240,9 @@ class GPURequest:
             spec["nodeSelector"] = dict(self.node_selector)
         if affinity := self._affinity():
             spec["affinity"] = {"nodeAffinity": affinity}
-        metadata = {"name": self.name} | ({"labels": dict(self.labels)} if self.labels else {})
+        metadata: Manifest = {"name": self.name} | ({"labels": dict(self.labels)} if self.labels else {})
+        if self.namespace != "default":
+            metadata["namespace"] = self.namespace
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def job(self, image: str, command: tuple[str, ...], queue: str = "", checkpoints: str = "") -> Manifest:
@@ -272,9 +276,10 @@ def class_of(spec: Manifest, classes: Iterable[PriorityClass]) -> PriorityClass 
     In a live pod the priority is filled in. Of several defaults the lowest counts (`plugin/pkg/admission/priority`).
     """
     name = spec.get("priorityClassName")
+    if not name and "priority" in spec:
+        return None
     if not name:
-        defaults = [each for each in classes if each.global_default and "priority" not in spec]
-        return min(defaults, key=lambda each: each.value, default=None)
+        return min((each for each in classes if each.global_default), key=lambda each: each.value, default=None)
     for priority_class in classes:
         if priority_class.name == name:
             return priority_class

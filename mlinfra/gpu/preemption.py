@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mlinfra.admission import Count, check
+from mlinfra.admission import Count, accepted, check
+from mlinfra.gpu.affinity import Requirement, term_matches
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal, unavailable
 from mlinfra.gpu.pods import GPURequest
+from mlinfra.manifest import Manifest
 
 PRIORITY_OFFSET = 2**31
 """Makes every priority positive, so that one victim more always costs more."""
@@ -30,13 +32,33 @@ class DisruptionBudget:
 
     match_labels: Mapping[str, str]
     disruptions_allowed: Count
+    match_expressions: tuple[Requirement, ...] = ()
+    namespace: str = "default"
 
     def __post_init__(self) -> None:
         check(self)
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> DisruptionBudget:
+        """The budget of a PodDisruptionBudget and its status; Invalid when the API server would refuse it."""
+        obj = accepted("PodDisruptionBudget", manifest)
+        selector = obj.get("spec", {}).get("selector", {})
+        return cls(
+            selector.get("matchLabels", {}),
+            max(0, obj.get("status", {}).get("disruptionsAllowed", 0)),
+            tuple(map(Requirement.of, selector.get("matchExpressions", ()))),
+            obj["metadata"].get("namespace", "default"),
+        )
+
     def covers(self, pod: BoundPod) -> bool:
+        """As `filterPodsWithPDBViolation` decides: an empty selector, and a pod without labels, match nothing."""
         labels = pod.request.labels
-        return bool(self.match_labels) and all(labels.get(key) == value for key, value in self.match_labels.items())
+        return (
+            self.namespace == pod.request.namespace
+            and bool(labels and (self.match_labels or self.match_expressions))
+            and all(labels.get(key) == value for key, value in self.match_labels.items())
+            and term_matches(self.match_expressions, labels)
+        )
 
 
 Budgets = Sequence[DisruptionBudget]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from html import escape
 from importlib.util import find_spec
@@ -30,6 +29,8 @@ def why(package: str) -> str:
 
 def offer(package: str) -> Any:
     """The reason and a button; nothing is asked of another host before it is pressed."""
+    import asyncio
+
     import ipywidgets as widgets
 
     button = widgets.Button(description=f"Get {package} from {PLACE}", layout={"width": "max-content"})

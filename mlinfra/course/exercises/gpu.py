@@ -60,7 +60,6 @@ packing = Exercise(
 # ----------------------------------------------------------------------------------------------------- a pending pod
 
 WANTS = GPURequest("wants-h100", 1, required_gpu_type=clusters.H100, cpu=100, memory="64Gi")
-TOLERATIONS = (Toleration("nvidia.com/gpu", "Exists"),)
 
 
 def where_it_runs(answer: GPURequest | Manifest) -> str:
@@ -79,7 +78,7 @@ def where_it_runs(answer: GPURequest | Manifest) -> str:
 
 tolerant = Exercise(
     "tolerant",
-    right=replace(WANTS, tolerations=TOLERATIONS),
+    right=replace(WANTS, tolerations=node_pools.TOLERATES),
     mistakes=[
         (WANTS, "That is the old pod. Which node has an H100 and 192 cores, and what keeps the pod away?"),
         (replace(WANTS, cpu=90), "The pod needs its 100 cores."),
@@ -98,8 +97,8 @@ def refused_after_toleration() -> int:
     """Nodes with too few GPUs, once the pod tolerates the taint of one of four equal nodes."""
     taint = (Taint("nvidia.com/gpu"),)
     nodes = [GPUNode(f"n{i}", clusters.A100, 8, 80, taints=taint if i == 3 else ()) for i in range(4)]
-    five = [GPURequest(f"five-{i}", 5, tolerations=TOLERATIONS) for i in range(4)]
-    refused = clusters.scheduled(five, nodes).explain(GPURequest("four", 4, tolerations=TOLERATIONS)).refused
+    five = [GPURequest(f"five-{i}", 5, tolerations=node_pools.TOLERATES) for i in range(4)]
+    refused = clusters.scheduled(five, nodes).explain(GPURequest("four", 4, tolerations=node_pools.TOLERATES)).refused
     return sum("Insufficient nvidia.com/gpu" in each.reasons for each in refused.values())
 
 

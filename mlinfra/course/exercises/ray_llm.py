@@ -43,8 +43,8 @@ def _routed(text: str) -> str:
 def _outcome(threshold: float) -> str:
     hot, chats = (llm_routers.with_prefix_router(mix, threshold) for mix in (FIRST_HOT, FIRST_CHATS))
     spread = "is answered soon" if (hot.ttft_s(0.99) or 0) <= 0.1 else "queues"
-    kept = "stay" if chats.prefix_cache_hit_rate >= 0.5 else "do not stay"
-    return f"the hot prompt {spread}, conversations {kept} with their cache"
+    fate = "stay" if chats.prefix_cache_hit_rate >= 0.5 else "do not stay"
+    return f"the hot prompt {spread}, conversations {fate} with their cache"
 
 
 imbalanced_threshold = Exercise(

@@ -25,6 +25,7 @@ from mlinfra.gpu.nodes.pool import CAPACITY, POOL, NodePool
 from mlinfra.gpu.nodes.snapshot import ClusterSnapshot
 from mlinfra.gpu.pods import GPURequest
 from mlinfra.simulation import Event
+from mlinfra.tables import plural
 
 BACKED_OFF, MAX_SIZE = "in backoff after failed scale-up", "max node group size reached"
 MAX_NODES_TOTAL = "max total nodes in cluster reached"
@@ -86,7 +87,7 @@ class ScaleUp:
         """The options, what the expander said of each, the choice, and the pods that nobody helps."""
         said = {pool: text for preference in self.preferences for pool, text in preference.said.items()}
         lines = [
-            f"{option.pool}: {counted(option.nodes, 'node')} for {counted(len(option.pods), 'pod')}; "
+            f"{option.pool}: {plural(option.nodes, 'node')} for {plural(len(option.pods), 'pod')}; "
             f"{said.get(option.pool, '')}".rstrip("; ")
             for option in self.options
         ]
@@ -97,10 +98,6 @@ class ScaleUp:
         lines += [f"{pool}: {old} -> {new} nodes (max: {top})" for pool, (old, new, top) in self.sizes.items()]
         lines += [f"{name}: pod didn't trigger scale-up: {reasons}" for name, reasons in self.rejected.items()]
         return "\n".join([*lines, *(f"{name}: awaits evaluation" for name in self.awaiting)])
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 # ------------------------------------------------------------------------------------------------ whom it would help

@@ -9,6 +9,7 @@ from mlinfra.autoscaling.llm.config import LLAMA_8B_BYTES_PER_TOKEN, kv_blocks, 
 from mlinfra.autoscaling.step_time import H100
 from mlinfra.course import llm_loads, llm_server, measured, predicted
 from mlinfra.interview.computations.computed import Numbers
+from mlinfra.simulation import percentile
 
 
 def prefill_and_decode() -> Numbers:
@@ -92,7 +93,7 @@ def llm_monitoring() -> Numbers:
     """Milliseconds of the p99 of the gaps between tokens while long prompts come in whole."""
     gaps = llm_server.gaps_s(llm_server.stalled(8192))
     in_chunks = llm_server.gaps_s(llm_server.stalled(512))
-    p99_ms, chunked_ms = (1000 * each[int(0.99 * len(each))] for each in (gaps, in_chunks))
+    p99_ms, chunked_ms = (1000 * (percentile(each, 0.99) or 0) for each in (gaps, in_chunks))
     named = {
         "mean_ms": 1000 * sum(gaps) / len(gaps),
         "p99_ms": p99_ms,
