@@ -53,7 +53,7 @@ ALGORITHMS = {
     ),
     "kube-scheduler's cycle": Algorithm(
         ("gpu/scheduler.py", "gpu/filters.py", "gpu/scoring.py"),
-        ("test_gpu_scheduler.py", "test_gpu_scoring.py", "test_gpu_batch.py"),
+        ("test_gpu_scheduler.py", "test_gpu_scoring.py", "test_gpu_batch.py", "test_gpu_node_devices.py"),
         "nodefit",
     ),
     "preemption": Algorithm(

@@ -245,6 +245,16 @@ def test_no_node_comes_for_expendable_pods_and_those_of_daemonsets(bought: Any) 
     assert line.startswith("TriggeredScaleUp wanted: pod triggered scale-up: [{web 0->1 (max: 2)}]")
 
 
+def test_a_pool_of_karpenter_is_refused_with_the_version_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = tmp_path / "pool.json"
+    pool.write_text(json.dumps({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "gpu"}}))
+    _, complaint = placed(capsys, EXAMPLES / "cluster.json", "--pools", pool)
+    assert "karpenter.sh/v1" in complaint
+    assert complaint.endswith("NodePool is known here in mlinfra.example/v1\n")
+
+
 def test_nodes_of_a_pool_are_known_by_the_label_of_the_cloud(bought: Any) -> None:
     labels = {"cloud.google.com/gke-nodepool": "web"}
     nodes = [node(name, "1") for name in "ab"]

@@ -61,6 +61,13 @@ def test_a_node_that_is_more_than_full() -> None:
     assert RequestedToCapacityRatio({"cpu": 1}, ((0, 0), (100, 10))).score(over, NODE, over) == 100
 
 
+def test_one_point_counts_and_no_point_does_not() -> None:
+    strategy = RequestedToCapacityRatio({"cpu": 1, "memory": 1}, ((0, 0), (100, 10)))
+    for cpu, points in ((1, (1 + 21) // 2), (0, 21)):
+        used = {"cpu": cpu, "memory": 21}
+        assert strategy.score(used, {"cpu": 100, "memory": 100}, used) == points
+
+
 def test_a_falling_line_is_cut_toward_zero_as_go_does() -> None:
     assert broken_linear([(0, 100), (30, 0)], 10) == 67
 

@@ -147,9 +147,46 @@ def test_at_zero_pods_that_somebody_else_set_scaling_is_inactive() -> None:
     ]
 
 
-def test_the_last_pass_is_at_the_end_of_the_simulated_time() -> None:
-    run = hpa.simulate(autoscaler(), lambda now_s, replicas: observe(replicas, 500), 2, 60)
-    assert [decision.at_s for decision in run] == [0, 15, 30, 45, 60]
+@pytest.mark.parametrize(("duration_s", "passes"), [(60, [0, 15, 30, 45, 60]), (59, [0, 15, 30, 45])])
+def test_the_last_pass_is_at_the_end_of_the_simulated_time(duration_s: int, passes: list[int]) -> None:
+    run = hpa.simulate(autoscaler(), lambda now_s, replicas: observe(replicas, 500), 2, duration_s)
+    assert [decision.at_s for decision in run] == passes
+
+
+def test_a_fleet_at_its_maximum_or_minimum_still_follows_its_metrics() -> None:
+    """Only a count outside [min, max] goes back without a look at them."""
+    scaler = autoscaler(min_replicas=2, max_replicas=8, metrics=(hpa.Resource("cpu", hpa.Utilization(60)),))
+    assert hpa.reconcile(scaler, observe(8, 8 * 150), hpa.ScaleHistory()).desired == 8  # the window still holds it
+    free = hpa.ScaleHistory(recommendations=())
+    assert hpa.reconcile(scaler, observe(8, 8 * 150), free).desired == 4
+    assert hpa.reconcile(scaler, observe(2, 2 * 600), free).desired == 4
+
+
+@pytest.mark.parametrize(
+    ("low", "metric", "reading", "desired", "reason"),
+    [
+        (0, hpa.External("q", hpa.AverageValue(4)), [8000], 2, "ValidMetricFound"),
+        (1, hpa.External("q", hpa.AverageValue(4)), [8000], 2, "ValidMetricFound"),
+        (2, hpa.Resource("cpu", hpa.Utilization(60)), None, 0, "FailedGetResourceMetric"),  # no pods, no CPU
+    ],
+)
+def test_an_hpa_that_scaled_to_zero_reads_its_metrics_there(
+    low: int, metric: hpa.Metric, reading: hpa.Reading, desired: int, reason: str
+) -> None:
+    flags, history = hpa.ControllerFlags(hpa_scale_to_zero=True), hpa.ScaleHistory(scaled_to_zero=True)
+    scaler = autoscaler(min_replicas=low, metrics=(metric,))
+    decision = hpa.reconcile(scaler, hpa.Observation(0, (), (reading,)), history, 0, flags)
+    assert decision.scaling_active is not None
+    assert (decision.desired, decision.scaling_active.reason) == (desired, reason)
+
+
+def test_a_change_of_one_pod_is_an_event_of_its_direction() -> None:
+    """One pod a minute upwards: the second has to wait until the first is a minute old."""
+    up = hpa.ScalingRules((hpa.ScalingPolicy("Pods", 1, 60),), None, 0)
+    scaler = autoscaler(behavior=hpa.Behavior(scale_up=up))
+    run = hpa.simulate(scaler, lambda now_s, replicas: observe(replicas, replicas * 600), 2, 60)
+    assert [decision.desired for decision in run] == [3, 3, 3, 3, 4]
+    assert hpa.reconcile(scaler, observe(2, 1200)).history.scale_up_events == (hpa.Stamped(1, 0.0),)
 
 
 def test_defaults_are_those_of_the_api() -> None:
@@ -335,6 +372,27 @@ def test_a_missing_pod_uses_all_of_its_request_or_the_target(target: int, replic
     metric = hpa.Resource("cpu", hpa.Utilization(target))
     proposal = hpa.compute_replicas_for_metric(metric, hpa.evenly(150, pods[:3]), view)
     assert proposal.replicas == replicas
+
+
+def test_a_missing_pod_uses_no_more_than_its_request_where_the_target_is_below() -> None:
+    """One of four pods uses 5m, the others count with 500m: 75.25 % of 2000m, and a target of 100 % asks for three."""
+    pods = hpa.running_pods(4, cpu="500m")
+    view = hpa.View(4, 4, pods, 0, hpa.Tolerances(0.0, 0.0), hpa.ControllerFlags())
+    metric = hpa.Resource("cpu", hpa.Utilization(100))
+    assert hpa.compute_replicas_for_metric(metric, hpa.evenly(5, pods[:1]), view).replicas == 3
+
+
+def test_for_a_target_in_amounts_a_missing_pod_uses_the_target() -> None:
+    """Two of four pods use 150m each, the others count with the target of 300m: 900m are exactly three times 300m."""
+    pods = hpa.running_pods(4, cpu="500m")
+    view = hpa.View(4, 4, pods, 0, hpa.Tolerances(0.0, 0.0), hpa.ControllerFlags())
+    metric = hpa.Resource("cpu", hpa.AverageValue("300m"))
+    assert hpa.compute_replicas_for_metric(metric, hpa.evenly(300, pods[:2]), view).replicas == 3
+
+
+def test_a_sum_of_zero_asks_for_no_pods() -> None:
+    decision = reconciled(hpa.External("q", hpa.AverageValue(4)), [0, 0])()
+    assert decision.proposals[0].replicas == 0
 
 
 def test_the_pods_own_request_counts_and_the_containers_for_the_rest() -> None:

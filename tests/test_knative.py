@@ -42,6 +42,21 @@ def test_a_burst_from_zero_is_answered_in_one_tick() -> None:
     assert tick.excess_burst_capacity < 0
 
 
+@pytest.mark.parametrize(
+    ("revision", "target", "total"),
+    [
+        (knative.Revision(), 70, 100),
+        (knative.Revision(target_utilization_percentage=80), 80, 100),
+        (knative.Revision(container_concurrency=8, target=20, target_utilization_percentage=50), 4, 8),
+        (knative.Revision(metric="rps"), 140, 200),
+        (knative.Revision(metric="rps", container_concurrency=8, target=50, target_utilization_percentage=50), 25, 50),
+    ],
+)
+def test_the_target_is_a_share_of_what_a_pod_can_take(revision: knative.Revision, target: float, total: float) -> None:
+    """`ResolveMetricTarget` in `pkg/reconciler/autoscaling/resources/target.go`."""
+    assert knative.metric_target(revision, knative.Config()) == pytest.approx((target, total))
+
+
 def test_the_delay_says_that_it_holds_the_count() -> None:
     spec, ticks = knative.Decider(10, 14, scale_down_delay_s=30), []
     state = knative.State.at_start(1, spec)

@@ -423,7 +423,11 @@ def test_of_several_containers_kserves_own_is_read() -> None:
     [
         ("spec predictor minReplicas", "2", "must be of type integer"),
         ("kind", "Service", 'kind: Unsupported value: "Service"'),
-        ("apiVersion", "example.com/v1", "apiVersion: Invalid value: .* is known here"),
+        (
+            "apiVersion",
+            "example.com/v1",
+            "apiVersion: Invalid value: .* InferenceService is known here in serving.kserve.io/v1beta1",
+        ),
     ],
 )
 def test_what_is_refused_is_not_read(path: str, value: Any, why: str) -> None:

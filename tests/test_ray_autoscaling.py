@@ -82,6 +82,10 @@ def test_aggregates_as_rays_own_merge(function: str) -> None:
         assert math.isclose(autoscaling.total_requests(series, now_s, function), expected, abs_tol=1e-9)
 
 
+def test_handles_and_replicas_that_have_nothing_to_do_add_up_to_nothing() -> None:
+    assert autoscaling.total_requests([[(1.0, 0.0)], [(2.0, 0.0), (3.0, 0.0)]], 10.0) == 0.0
+
+
 def test_the_last_value_holds_until_now_even_for_less_than_a_millisecond() -> None:
     assert math.isclose(autoscaling.total_requests([[(0.0, 0.0), (1.0, 10.0)]], 1.0005), 0.005 / 1.0005)
 

@@ -74,6 +74,10 @@ def test_two_choices_beat_one() -> None:
     assert tails[shorter_of_two] < tails[any_one] / 2
 
 
+def test_without_batching_requests_of_one_moment_follow_one_another() -> None:
+    assert simulate([Stage("s", takes(1.0))], [0.0, 0.0, 0.0]).latencies_s == [1.0, 2.0, 3.0]
+
+
 def test_a_closed_batch_never_grows() -> None:
     """Ray's decorator, size 4, wait 10 ms, 100 ms a batch, a request every 20 ms: eight batches of one."""
     simulated = simulate(

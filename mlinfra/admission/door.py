@@ -110,8 +110,17 @@ def named(kind: str, obj: Manifest) -> str:
 def _unknown_version(obj: Manifest) -> Iterator[Problem]:
     from mlinfra.admission import schema
 
-    if not _custom_kind(obj) and schema.of_kind(str(obj.get("apiVersion")), str(obj["kind"])) is None:
-        yield Field(obj)["apiVersion"].invalid(f"must be a version in which {obj['kind']} is known here")
+    kind, version = str(obj["kind"]), str(obj.get("apiVersion"))
+    if not _custom_kind(obj) and schema.of_kind(version, kind) is None:
+        known = schema.versions(kind) + _custom_versions(kind)
+        yield Field(obj)["apiVersion"].invalid(f"{kind} is known here in {', '.join(known)}")
+
+
+def _custom_versions(kind: str) -> list[str]:
+    """The versions of a custom resource that are known here."""
+    modules = [import_module(f"mlinfra.admission.{name}") for name in sorted(set(CUSTOM.values()))]
+    kinds = [module.KINDS[kind] for module in modules if kind in module.KINDS]
+    return [version for each in kinds for version in (each.api_version, *each.older)]
 
 
 def _group(obj: Manifest) -> str:

@@ -217,6 +217,12 @@ def of_kind(api_version: str, kind: str) -> Schema | None:
     return schema if served in schema.get("x-kubernetes-group-version-kind", []) else None
 
 
+def versions(kind: str) -> list[str]:
+    """The versions in which an API server without custom resources has a kind."""
+    served = [gvk for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())]
+    return sorted("/".join(filter(None, (gvk["group"], gvk["version"]))) for gvk in served if gvk["kind"] == kind)
+
+
 @lru_cache(maxsize=1)
 def groups() -> set[str]:
     """The groups of an API server without custom resources."""
