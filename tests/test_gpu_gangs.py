@@ -93,6 +93,7 @@ def test_who_breaks_a_budget_is_given_back_first_then_the_most_important() -> No
     everybody = preempt(group("g", 3, priority_class=HIGH), cluster([3], bound), budgets=budgets)
     assert isinstance(everybody, GroupPreemption)
     assert everybody.budget_violations == 1
+    assert gone(everybody) == ["early", "covered", "late"], "the most important first, whoever a budget protects"
 
 
 def test_a_group_is_more_important_than_a_pod_and_a_larger_one_than_a_smaller() -> None:
@@ -100,6 +101,19 @@ def test_a_group_is_more_important_than_a_pod_and_a_larger_one_than_a_smaller() 
     bound = {p.name: (0, p) for p in (GPURequest("alone", 1), *two.pods, *three.pods)}
     assert gone(preempt(group("g", 1, priority_class=HIGH), cluster([6], bound), [two, three])) == ["alone"]
     assert gone(preempt(group("g", 3, priority_class=HIGH), cluster([6], bound), [two, three])) == ["two", "alone"]
+
+
+def test_even_a_group_of_one_is_more_important_than_a_pod_that_started_earlier() -> None:
+    one = group("one", 1, disruption_mode=ALL)
+    bound = dict([on(0, "alone"), ("one-0", (0, one.pods[0]))])
+    assert gone(preempt(group("g", 1, priority_class=HIGH), cluster([2], bound), [one])) == ["alone"]
+
+
+def test_a_group_is_as_old_as_its_oldest_pod() -> None:
+    old, middle = group("old", 2, disruption_mode=ALL), group("middle", 2, disruption_mode=ALL)
+    starts = (old.pods[0], *middle.pods, old.pods[1])
+    nodes = cluster([4], {pod.name: (0, pod) for pod in starts})
+    assert gone(preempt(group("g", 2, priority_class=HIGH), nodes, [old, middle])) == ["middle"]
 
 
 def test_a_group_that_cannot_return_as_a_whole_leaves_its_room_to_others() -> None:

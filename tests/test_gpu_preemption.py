@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,35 @@ def test_whom_a_budget_protects_comes_back_before_the_more_important() -> None:
     guarded, important = pod("guarded", 5, 0, app="a"), pod("important", 5, 1)
     assert victims_of(guarded, important) == ["guarded"]
     assert victims_of(guarded, important, budgets=(DisruptionBudget({"app": "a"}, 0),)) == ["important"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "namespace", "selector", "is_covered"),
+    [
+        ({"app": "web", "tier": "a"}, "ml", {"matchLabels": {"app": "web", "tier": "a"}}, True),
+        ({"app": "web"}, "ml", {"matchLabels": {"app": "web", "tier": "a"}}, False),
+        ({"app": "web"}, "other", {"matchLabels": {"app": "web"}}, False),
+        ({"app": "web"}, "ml", {}, False),
+        ({}, "ml", {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, False),
+        ({"a": "b"}, "ml", {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, True),
+        ({"app": "web"}, "ml", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web"]}]}, True),
+        ({"app": "web"}, "ml", {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}, False),
+    ],
+)  # fmt: skip
+def test_a_budget_covers_what_its_selector_says_in_its_namespace(
+    labels: dict[str, str], namespace: str, selector: dict[str, Any], is_covered: bool
+) -> None:
+    manifest = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web", "namespace": "ml"},
+        "spec": {"minAvailable": 1, "selector": selector},
+        "status": {"disruptionsAllowed": 2, "currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3},
+    }
+    budget = DisruptionBudget.of(manifest)
+    assert budget.disruptions_allowed == 2
+    running = BoundPod(GPURequest("web-1", labels=labels, namespace=namespace), "n", 0.0)
+    assert budget.covers(running) == is_covered
 
 
 def test_the_most_important_victim_stands_first_whoever_a_budget_protects() -> None:

@@ -412,6 +412,31 @@ def test_what_kueue_stores_is_read_back(made: Any) -> None:
     assert type(made).of(live) == made
 
 
+resource_names = st.sampled_from(["cpu", "memory", GPU, "nvidia.com/mig-1g.10gb"])
+amounts = st.none() | st.integers(0, 2**50)
+quotas = st.integers(0, 2**50).flatmap(
+    lambda nominal: st.builds(Quota, st.just(nominal), amounts, st.none() | st.integers(0, nominal))
+)
+
+
+@given(
+    st.dictionaries(resource_names, quotas, min_size=1),
+    st.sampled_from(["a100", "spot"]),
+    st.sampled_from(["BestEffortFIFO", "StrictFIFO"]),
+    st.sampled_from(["Never", "LowerPriority", "Any"]),
+)
+def test_a_queue_is_read_as_it_is_written(owned: dict[str, Quota], flavor: str, strategy: str, reclaim: str) -> None:
+    made = ClusterQueue("team", "ml", owned, flavor, strategy, reclaim)
+    assert [each for each in validate(made.manifest()) if isinstance(each, admission.Problem)] == []
+    assert ClusterQueue.of(made.manifest()) == made
+
+
+@pytest.mark.parametrize(("name", "cluster_queue"), [("Research", "a"), ("research", "")])
+def test_a_local_queue_that_kueue_would_not_store(name: str, cluster_queue: str) -> None:
+    with pytest.raises(admission.Invalid):
+        LocalQueue(name, "ml", cluster_queue)
+
+
 def test_what_one_queue_cannot_hold() -> None:
     two = LENDING["b"].manifest()
     (group,) = two["spec"]["resourceGroups"]

@@ -187,6 +187,24 @@ def test_the_index_credits_the_tail_of_a_prefix_while_another_endpoint_has_its_h
     assert (index.match(long), index.size("b")) == ({}, 0)
 
 
+def test_a_pod_that_comes_back_under_an_old_name_brings_its_own_capacity() -> None:
+    index, long = PrefixIndex(), block_hashes(request("r", "x" * 256), 16, 256)
+    index.add("a", long, 2)
+    index.add("a", long, 4)
+    assert index.size("a") == 2, "a pod's cache does not grow"
+    index.forget("a")
+    index.add("a", long, 4)
+    assert index.size("a") == 4
+
+
+def test_headroom_lets_an_endpoint_have_more_than_the_limit_before_it_is_passed_over() -> None:
+    """`saturation` still counts against the limit itself: twelve of two times eight are 75 %."""
+    endpoints = [PoolEndpoint("a", in_flight=9), PoolEndpoint("b", in_flight=10)]
+    detector = ConcurrencyDetector(8, headroom=0.25)
+    assert [endpoint.name for endpoint in detector.filter(endpoints)] == ["a"]
+    assert detector.saturation([PoolEndpoint("a", in_flight=4), PoolEndpoint("b", in_flight=8)]) == 0.75
+
+
 def test_hashes_depend_on_model_salt_and_everything_before() -> None:
     base = request("r", "x" * 100)
     assert len(block_hashes(base, 16, 256)) == 2
