@@ -137,6 +137,43 @@ def test_two_triggers_without_names_are_told_apart(
     assert any(line.startswith("metric s1-prometheus reads requests in flight") for line in assumed)
 
 
+def test_a_cron_trigger_is_outside_its_hours_and_the_queue_beside_it_scales(
+    burst: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hours = {"timezone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *", "desiredReplicas": "6"}
+    queue = keda.Trigger("kafka", {"topic": "prompts"}, 4)
+    office = keda.Trigger("cron", hours, name="office")
+    both, alone = (
+        written(tmp_path, keda.ScaledObject("b", BERT, triggers, max_replica_count=20).manifest(), name=name)
+        for triggers, name in (((office, queue), "both.yaml"), ((queue,), "alone.yaml"))
+    )
+    answer = answered(capsys, "replay", both, "--traffic", burst, *SERVICE)
+    assert any(line.startswith("metric office reads nothing: it is always 0") for line in answer["assumed"])
+    assert any(line.startswith("a cron trigger is always outside its hours here") for line in answer["assumed"])
+    assert any(line.startswith("metric kafka reads requests in flight") for line in answer["assumed"])
+    assert answer["replays"] == answered(capsys, "replay", alone, "--traffic", burst, *SERVICE)["replays"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reads"),
+    [
+        ("sum(vllm:num_requests_waiting)", "requests that wait"),
+        ("sum(vllm:num_requests_running)", "requests in flight"),
+        ("avg(vllm:kv_cache_usage_perc)", "nothing"),
+        ("sum(rate(vllm:request_success_total[1m]))", "requests a second"),
+        ("histogram_quantile(0.95, sum(rate(vllm:time_to_first_token_seconds_bucket[1m])) by (le))", "nothing"),
+        ("avg(DCGM_FI_DEV_GPU_UTIL)", "busy cores"),
+    ],
+)
+def test_a_query_tells_what_its_trigger_reads(
+    query: str, reads: str, burst: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trigger = keda.Trigger("prometheus", {"query": query}, 3)
+    path = written(tmp_path, keda.ScaledObject("b", BERT, (trigger,), 1, 4).manifest())
+    assumed = answered(capsys, "replay", path, "--traffic", burst, *SERVICE)["assumed"]
+    assert any(line.startswith(f"metric prometheus reads {reads}") for line in assumed)
+
+
 def test_a_request_that_waits_too_long_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "flood.csv").write_text("0,100\n10,100\n20,0\n")
     flags = ("--traffic", tmp_path / "flood.csv", "--service-time", "5", "--timeout", "1")

@@ -182,20 +182,43 @@ def test_what_kubectl_shows_is_read_and_the_defaults_filled_in() -> None:
     ("change", "message"),
     [
         (
-            {"triggers": [{"type": "kafka", "metadata": {"lagThreshold": "5"}}]},
-            "spec.triggers[0].type: Forbidden: kafka: not read here: only triggers whose target is threshold",
+            {"triggers": [{"type": "mysql", "metadata": {"queryValue": "5"}}]},
+            "spec.triggers[0].type: Forbidden: mysql: not read here: only triggers whose target is threshold",
         ),
         (
-            {"triggers": [{"type": "cron", "metadata": {"threshold": "5", "activationThreshold": "few"}}]},
+            {"triggers": [{"type": "datadog", "metadata": {"threshold": "5", "activationThreshold": "few"}}]},
             'activationThreshold: Invalid value: "few"',
         ),
-        ({"triggers": [{"type": "cron", "metadata": {"threshold": 5}}]}, "in body must be of type string"),
+        ({"triggers": [{"type": "datadog", "metadata": {"threshold": 5}}]}, "in body must be of type string"),
         ({"minReplicas": 1}, 'unknown field "spec.minReplicas"'),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(admission.Invalid, match=re.escape(message)):
         keda.ScaledObject.of(stored(**change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "metadata", "threshold", "activation"),
+    [
+        ("kafka", {"topic": "t", "lagThreshold": "50", "activationLagThreshold": "3"}, 50, 3),
+        ("kafka", {"topic": "t"}, 10, 0),
+        ("aws-sqs-queue", {"queueURL": "https://sqs.example.org/1/q", "queueLength": "30"}, 30, 0),
+        ("redis", {"listName": "l", "activationListLength": "2"}, 5, 2),
+        ("rabbitmq", {"mode": "QueueLength", "value": "20", "activationValue": "1"}, 20, 1),
+        ("cron", {"timezone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *", "desiredReplicas": "6"}, 1, 0),
+    ],
+)
+def test_scalers_that_do_not_say_threshold_are_read_by_their_own_fields(
+    kind: str, metadata: dict[str, str], threshold: int, activation: float
+) -> None:
+    read = keda.ScaledObject.of(stored(triggers=[{"type": kind, "metadata": metadata}]))
+    (trigger,) = read.triggers
+    assert (trigger.threshold, trigger.activation_threshold) == (threshold, activation)
+    assert read.metrics() == (hpa.External(f"s0-{kind}", hpa.AverageValue(threshold)),)
+    written = trigger.manifest()["metadata"]
+    assert written.items() >= metadata.items()
+    assert keda.Trigger.of(trigger.manifest()) == trigger
 
 
 def prometheus(**more: Any) -> manifest.Manifest:

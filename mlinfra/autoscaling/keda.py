@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mlinfra.admission import Field, Finite, Problem, accepted, check
 from mlinfra.admission.go_values import go_number, number
@@ -19,6 +20,38 @@ from mlinfra.admission.keda import RESOURCE_TRIGGERS
 from mlinfra.autoscaling import hpa
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity
+
+
+class TargetFields(NamedTuple):
+    """The entries of a trigger's metadata that hold its target and its activation, and the target without one."""
+
+    target: str = "threshold"
+    activation: str = "activationThreshold"
+    default: str = ""
+
+
+LAG = TargetFields("lagThreshold", "activationLagThreshold", "10")
+QUEUE_LENGTH = TargetFields("queueLength", "activationQueueLength", "5")
+TARGET_FIELDS = {
+    "apache-kafka": LAG,
+    "aws-sqs-queue": QUEUE_LENGTH,
+    "azure-queue": QUEUE_LENGTH,
+    "azure-servicebus": TargetFields("messageCount", "activationMessageCount", "5"),
+    "cpu": TargetFields("value", ""),
+    "cron": TargetFields("", "", "1"),
+    "gcp-pubsub": TargetFields("value", "activationValue", "10"),
+    "kafka": LAG,
+    "memory": TargetFields("value", ""),
+    "nats-jetstream": LAG,
+    "rabbitmq": TargetFields("value", "activationValue"),
+    "redis": TargetFields("listLength", "activationListLength", "5"),
+}
+"""Of the scalers that do not say `threshold` (`pkg/scalers/*_scaler.go`). A cron trigger's value is its desiredReplicas
+for a target of 1."""
+
+
+def fields_of(kind: str) -> TargetFields:
+    return TARGET_FIELDS.get(kind, TargetFields())
 
 
 @dataclass(frozen=True)
@@ -40,22 +73,24 @@ class Trigger:
     def of(cls, manifest: Manifest) -> Trigger:
         """The trigger, its target and activation taken out of the metadata."""
         kind, metadata = manifest["type"], manifest["metadata"]
-        own = {target_field(kind), "activationThreshold"}
+        fields = fields_of(kind)
         return cls(
             kind,
-            {name: text for name, text in metadata.items() if name not in own},
-            metadata[target_field(kind)],
-            float(metadata.get("activationThreshold", 0)),
+            {name: text for name, text in metadata.items() if name not in (fields.target, fields.activation)},
+            metadata.get(fields.target, fields.default),
+            float(metadata.get(fields.activation, 0)),
             manifest.get("metricType", "AverageValue"),
             manifest.get("name", ""),
         )
 
     def manifest(self) -> Manifest:
-        target = {target_field(self.type): str(self.threshold)}
-        if self.type not in RESOURCE_TRIGGERS:
-            target["activationThreshold"] = go_number(self.activation_threshold)
+        fields, metadata = fields_of(self.type), dict(self.metadata)
+        if fields.target:
+            metadata[fields.target] = str(self.threshold)
+        if fields.activation:
+            metadata[fields.activation] = go_number(self.activation_threshold)
         name = {"name": self.name} if self.name else {}
-        return {"type": self.type, **name, "metricType": self.metric_type, "metadata": {**self.metadata, **target}}
+        return {"type": self.type, **name, "metricType": self.metric_type, "metadata": metadata}
 
     def active(self, value: float) -> bool:
         """Whether the value wakes the workload: strictly above the activation threshold."""
@@ -77,11 +112,6 @@ def plain(threshold: Quantity) -> Quantity:
     """A whole number as one, anything else as text: in a manifest 8 and "8" are the same."""
     text = str(threshold)
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
-
-
-def target_field(kind: str) -> str:
-    """The entry of the metadata that holds the target."""
-    return "value" if kind in RESOURCE_TRIGGERS else "threshold"
 
 
 @dataclass(frozen=True)
@@ -224,13 +254,11 @@ class ScaledObject:
 def trigger_problems(obj: Field) -> Iterator[Problem]:
     """Targets that are no numbers, or stand under a name that only this scaler gives them."""
     for trigger in obj["spec"]["triggers"].each():
-        target = trigger["metadata"][target_field(trigger["type"].value)]
-        if target.value is None:
-            kind = trigger["type"].value
-            yield trigger["type"].forbidden(
-                f"{kind}: not read here: only triggers whose target is {target.path.rpartition('.')[2]}"
-            )
-        activation = trigger["metadata"]["activationThreshold"]
+        kind = trigger["type"].value
+        fields = fields_of(kind)
+        if trigger["metadata"][fields.target].value is None and not fields.default:
+            yield trigger["type"].forbidden(f"{kind}: not read here: only triggers whose target is {fields.target}")
+        activation = trigger["metadata"][fields.activation]
         yield from () if activation.value is None else is_number(activation)
 
 

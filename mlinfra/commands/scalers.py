@@ -22,13 +22,17 @@ MEASURES: dict[str, tuple[str, Callable[[scalers.Snapshot], float]]] = {
     "queued": ("requests that wait", lambda seen: seen.queued),
     "rate": ("requests a second", lambda seen: seen.arrivals_per_s),
     "busy": ("busy cores, one for each replica", lambda seen: seen.busy * seen.ready),
+    "nothing": ("nothing: it is always 0", lambda seen: 0.0),
 }
 NAMES = (
+    ("nothing", r" s\d+-cron$|quantile|latenc|time_to_first|ttft|kv_?cache"),
     ("rate", r"rate|rps|qps|per_?second|requests_total|throughput"),
-    ("queued", r"queue|wait|pending|lag|backlog|length"),
+    ("queued", r"queue|wait|pending|lag|backlog|length|redis"),
     ("busy", r"cpu|util|busy|duty"),
 )
-"""What a metric is taken for by its name; any other is requests in flight."""
+"""What a metric is taken for by its name or its query; any other is requests in flight. Latencies, caches and the clock
+are not in the loop."""
+OUTSIDE = "a cron trigger is always outside its hours here: raise minReplicaCount to see those inside"
 MOST_SLOTS = 1_000_000
 
 
@@ -91,7 +95,8 @@ def measured(
 ) -> tuple[hpa.HorizontalPodAutoscaler, tuple[scalers.Measure, ...], tuple[str, ...]]:
     """The HPA with the metrics that follow requests, what each of them reads, and the sentences that say so."""
     known, assumed = without_memory(scaler)
-    measures, words = measures_of(known.metrics, [metric.name for metric in known.metrics], chosen)
+    names = [metric.name for metric in known.metrics]
+    measures, words = measures_of(names, names, chosen)
     return known, measures, (*assumed, *words)
 
 
@@ -119,10 +124,13 @@ def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     scaled = keda.ScaledObject.of(obj)
     metrics = scaled.metrics()
     names = [metric.name for metric in metrics] if scaled.scaling_modifiers else trigger_names(scaled.triggers)
-    measures, words = measures_of(metrics, names, chosen)
+    queries = names if scaled.scaling_modifiers else [trigger.metadata.get("query", "") for trigger in scaled.triggers]
+    hints = [f"{query} {name} {metric.name}" for query, name, metric in zip(queries, names, metrics, strict=True)]
+    measures, words = measures_of(names, hints, chosen)
+    assumed = (*words, OUTSIDE) if any(trigger.type == "cron" for trigger in scaled.triggers) else words
     unused = tuple(unused_fields(obj, scaled.manifest()))
     by_keda = scalers.ByKEDA(scaled, measures)
-    return Candidate(scaled.name, by_keda, scaled.min_replica_count, scaled.max_replica_count, words, unused)
+    return Candidate(scaled.name, by_keda, scaled.min_replica_count, scaled.max_replica_count, assumed, unused)
 
 
 def of_ray_service(obj: Manifest, chosen: dict[str, str]) -> Candidate:
@@ -157,12 +165,15 @@ def scales(entry: Manifest) -> bool:
 
 
 def measures_of(
-    metrics: Sequence[hpa.Metric], names: Sequence[str], chosen: dict[str, str]
+    names: Sequence[str], hints: Sequence[str], chosen: dict[str, str]
 ) -> tuple[tuple[scalers.Measure, ...], tuple[str, ...]]:
-    """What each metric reads here, and the sentences that say so; UsageError for a choice that no metric takes."""
+    """What the metrics of these names read here, and the sentences that say so: as chosen, or as the hints suggest.
+
+    UsageError for a choice that no metric takes.
+    """
     if unknown := sorted(chosen.keys() - set(names)):
         raise UsageError(f"--measure {unknown[0]}: there is no such metric, but {', '.join(names)}")
-    kinds = [chosen.get(name) or guessed(f"{name} {metric.name}") for metric, name in zip(metrics, names, strict=True)]
+    kinds = [chosen.get(name) or guessed(hint) for name, hint in zip(names, hints, strict=True)]
     words = (
         f"metric {name} reads {MEASURES[kind][0]} (--measure {name}={'|'.join(MEASURES)})"
         for name, kind in zip(names, kinds, strict=True)
@@ -170,8 +181,8 @@ def measures_of(
     return tuple(MEASURES[kind][1] for kind in kinds), tuple(words)
 
 
-def guessed(name: str) -> str:
-    return next((kind for kind, pattern in NAMES if re.search(pattern, name.lower())), "in-flight")
+def guessed(hint: str) -> str:
+    return next((kind for kind, pattern in NAMES if re.search(pattern, hint.lower())), "in-flight")
 
 
 READERS: dict[str, Callable[[Manifest, dict[str, str]], Candidate]] = {
