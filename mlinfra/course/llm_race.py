@@ -29,7 +29,6 @@ START_S = race.COLD_START.total_s
 CORES, BUSY_CORES = 8, 1
 """What a pod requests, and what the server's own loop keeps busy while it works: an assumption."""
 
-SIGNALS = ("CPU", "GPU-Util", "KV use", "waiting", "in flight")
 Results = Mapping[str, PoolSimulation]
 
 
