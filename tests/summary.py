@@ -71,7 +71,7 @@ SITE = ("tests/browser/test_site.py", "tests/browser/test_site_pages.py")
 BY_FILE = (*TWO, "--dist", "loadfile")
 """Two processes; by file, so that the cells of a notebook stay in one, in their order."""
 BY_GROUP = (*TWO, "--dist", "loadgroup")
-"""Two processes; what a notebook is executed for once stays in one."""
+"""Two processes; what shares an executed notebook, or a clean copy of the project, stays in one."""
 
 COMPUTING = [
     Part("style", ["ruff", "check", "."]),
