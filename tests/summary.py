@@ -70,8 +70,6 @@ TWO = ("-n", "2")
 SITE = ("tests/browser/test_site.py", "tests/browser/test_site_pages.py")
 BY_FILE = (*TWO, "--dist", "loadfile")
 """Two processes; by file, so that the cells of a notebook stay in one, in their order."""
-BY_GROUP = (*TWO, "--dist", "loadgroup")
-"""Two processes; what shares an executed notebook, or a clean copy of the project, stays in one."""
 
 COMPUTING = [
     Part("style", ["ruff", "check", "."]),
@@ -79,7 +77,7 @@ COMPUTING = [
     Part("types", ["mypy"]),
     pytest_part("unit, property and conformance tests", *TWO, "tests"),
     pytest_part("notebooks compared cell by cell, and corrupted", *BY_FILE, "--nbval", "--corrupted", "notebooks"),
-    pytest_part("notebooks answered; long trials; commands of the README", *BY_GROUP, "-m", "slow", "tests"),
+    pytest_part("notebooks answered; long trials; commands of the README", *TWO, "-m", "slow", "tests"),
 ]
 WAITING = [
     pytest_part("notebooks in the browser", "-rs", "tests/browser/test_lab.py"),

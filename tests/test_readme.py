@@ -109,7 +109,6 @@ def started(command: str, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("clone")
 @pytest.mark.parametrize("command", RUN)
 def test_a_command_of_the_readme_runs_in_a_clean_copy(command: str, clone: Path) -> None:
     process = started(command, clone)
@@ -121,7 +120,6 @@ def test_a_command_of_the_readme_runs_in_a_clean_copy(command: str, clone: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("clone")
 @pytest.mark.parametrize("command", SERVE)
 def test_a_command_that_serves_does_so(command: str, clone: Path) -> None:
     process = started(command if command.startswith("make") else f"{command} {AS_ROOT}", clone)

@@ -1,7 +1,4 @@
-"""Run again, in the kernel that has seen the whole notebook: every section in any order, and every exercise answered.
-
-A notebook is executed once for both, since executing is what takes long.
-"""
+"""Run again, in the kernel that has seen the whole notebook: sections in any order, and exercises answered."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +85,6 @@ def sections_again(cells: Cells) -> Cells:
     return copies
 
 
-@cache
 def executed(path: Path) -> Cells:
     """The cells of the notebook, of its sections again, and of its exercises answered, with their outputs."""
     cells = stored(path)
@@ -110,9 +105,6 @@ def outputs(cells: Cells) -> dict[str, str]:
 
 
 of_each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.stem))
-executing = pytest.mark.parametrize(
-    "path", [pytest.param(path, marks=pytest.mark.xdist_group(path.stem), id=path.stem) for path in NOTEBOOKS]
-)
 
 
 @of_each_notebook
@@ -130,20 +122,20 @@ def test_stored_unanswered_with_a_hint_and_a_solution(path: Path) -> None:
 
 
 @pytest.mark.slow
-@executing
-def test_every_section_gives_the_same_again_after_the_later_ones(path: Path) -> None:
-    fresh, known = outputs([cell for cell in executed(path) if cell.id.endswith(AGAIN)]), outputs(stored(path))
-    assert not [name for name in known if fresh[name] != known[name]]
-
-
-@pytest.mark.slow
-@executing
-def test_wrong_answers_are_told_what_is_wrong_and_the_folded_solution_is_right(
+@of_each_notebook
+def test_sections_give_the_same_again_and_exercises_tell_right_from_wrong(
     path: Path, record_property: Callable[..., None]
 ) -> None:
-    """What the reader would open is what is checked; every likely mistake gets its own message."""
-    answers = [cell for cell in executed(path) if cell.id.endswith(ANSWERED)]
+    """After the later sections, in one kernel, since executing is what takes long.
+
+    The folded solution is what is checked, as the reader would open it; every likely mistake gets its own message.
+    """
+    cells = executed(path)
+    fresh, known = outputs([cell for cell in cells if cell.id.endswith(AGAIN)]), outputs(stored(path))
+    assert not [name for name in known if fresh[name] != known[name]]
+    answers = [cell for cell in cells if cell.id.endswith(ANSWERED)]
     for cell in answers:
         assert cell.outputs[0].text.startswith("Not yet"), cell.id
         assert cell.outputs[-1].data["text/plain"].startswith("Right"), cell.id
+    assert len(answers) == len(exercises(stored(path)))
     record_property("exercises tried in three states", len(answers))
