@@ -88,12 +88,14 @@ def test_what_is_only_parsed_names_what_there_is() -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean copy of the project, which shares the environment: its files are as old as the originals."""
+    """A clean copy of the project, which shares the environment and is older than it: make installs nothing there."""
     folder = tmp_path_factory.mktemp("clone") / "mlinfra"
     unwanted = shutil.ignore_patterns(
         ".git", ".venv", "build", "work", ".hypothesis", ".*_cache", "*.egg-info", "__pycache__"
     )
     shutil.copytree(ROOT, folder, ignore=unwanted)
+    for name in ("pyproject.toml", "requirements.txt"):
+        os.utime(folder / name, (0, 0))
     (folder / ".venv").symlink_to(Path(sys.prefix))
     return folder
 
@@ -117,6 +119,13 @@ def test_a_command_of_the_readme_runs_in_a_clean_copy(command: str, clone: Path)
     assert output.strip()
     if command in CHECKS:
         CHECKS[command](clone, output)
+
+
+@pytest.mark.slow
+def test_a_clean_copy_leaves_the_environment_to_the_project(clone: Path) -> None:
+    """Else `mlinfra` would be imported from a folder that is gone after the tests."""
+    output, _ = started("make --dry-run environment", clone).communicate()
+    assert "pip" not in output, output
 
 
 @pytest.mark.slow
