@@ -54,6 +54,14 @@ def test_fewer_than_min_count_give_everything_back_and_more_are_placed_where_the
     assert [pod.request.name for pod in placed if isinstance(pod, BoundPod)] == ["g-0", "g-1", "g-2"]
 
 
+def test_each_pod_of_a_gang_goes_to_the_node_with_the_most_points() -> None:
+    """One by one, and each counts for the next: the default profile spreads cpu, so the smaller node comes last."""
+    nodes = [NodeInfo(GPUNode("small", cpu=8)), NodeInfo(GPUNode("large", cpu=32))]
+    pods = tuple(GPURequest(f"g-{i}", cpu=4) for i in range(3))
+    placed = schedule_pod_group(PodGroup("g", pods, 3), nodes)
+    assert [pod.node for pod in placed if isinstance(pod, BoundPod)] == ["large", "large", "large"]
+
+
 def test_never_means_never_and_nobody_less_important_means_nobody() -> None:
     nodes = cluster([1], dict((on(0, "low"),)))
     assert preempt(group("g", 1, priority_class=POLITE), nodes) == (

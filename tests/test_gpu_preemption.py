@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlinfra.admission import Invalid
 from mlinfra.gpu.cluster import BoundPod, NodeInfo
 from mlinfra.gpu.filters import Refusal, refusal
 from mlinfra.gpu.nodes import GPUNode
@@ -163,6 +164,26 @@ def test_a_budget_covers_what_its_selector_says_in_its_namespace(
     assert budget.disruptions_allowed == 2
     running = BoundPod(GPURequest("web-1", labels=labels, namespace=namespace), "n", 0.0)
     assert budget.covers(running) == is_covered
+
+
+@pytest.mark.parametrize(
+    ("status", "allowed"), [({}, 0), ({"disruptionsAllowed": 0}, 0), ({"disruptionsAllowed": 3}, 3)]
+)
+def test_a_budget_allows_what_its_status_says(status: dict[str, int], allowed: int) -> None:
+    counts = {"currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3}
+    manifest = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+        "status": counts | status if status else {},
+    }
+    assert DisruptionBudget.of(manifest).disruptions_allowed == allowed
+
+
+def test_a_budget_allows_no_negative_number() -> None:
+    with pytest.raises(Invalid, match="disruptions_allowed"):
+        DisruptionBudget({"app": "web"}, -1)
 
 
 def test_the_most_important_victim_stands_first_whoever_a_budget_protects() -> None:

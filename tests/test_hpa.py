@@ -163,6 +163,19 @@ def test_a_fleet_at_its_maximum_or_minimum_still_follows_its_metrics() -> None:
 
 
 @pytest.mark.parametrize(
+    ("queues", "named"), [((4, 4), "first"), ((4, 8), "second"), ((8, 4), "first"), ((0, 0), "second")]
+)
+def test_of_equal_proposals_the_first_is_named_unless_they_are_zero(queues: tuple[int, int], named: str) -> None:
+    """`computeReplicasForMetrics` takes a later one also where the count so far is 0."""
+    goals = tuple(hpa.External(name, hpa.AverageValue(4)) for name in ("first", "second"))
+    readings = tuple([queue * 1000] for queue in queues)
+    pods = hpa.running_pods(2)
+    decision = hpa.reconcile(autoscaler(metrics=goals), hpa.Observation(2, pods, readings))
+    assert decision.scaling_active is not None
+    assert f"external metric {named}(nil)" in decision.scaling_active.message
+
+
+@pytest.mark.parametrize(
     ("low", "metric", "reading", "desired", "reason"),
     [
         (0, hpa.External("q", hpa.AverageValue(4)), [8000], 2, "ValidMetricFound"),

@@ -57,6 +57,13 @@ def test_the_target_is_a_share_of_what_a_pod_can_take(revision: knative.Revision
     assert knative.metric_target(revision, knative.Config()) == pytest.approx((target, total))
 
 
+@pytest.mark.parametrize(("burst", "excess"), [(-1, -1), (0, 0), (211, 3 * 100 - 211 - 50), (0.5, 3 * 100 - 51)])
+def test_what_the_pods_could_take_beyond_a_burst(burst: float, excess: float) -> None:
+    """Three ready pods of 100 each, 50 in the panic window."""
+    spec = knative.Decider(70, 100, target_burst_capacity=burst)
+    assert knative.scale(spec, knative.State(), 0.0, 3, 50.0, 50.0).excess_burst_capacity == excess
+
+
 def test_the_delay_says_that_it_holds_the_count() -> None:
     spec, ticks = knative.Decider(10, 14, scale_down_delay_s=30), []
     state = knative.State.at_start(1, spec)
