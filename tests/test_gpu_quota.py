@@ -211,6 +211,8 @@ def test_what_changes_nothing() -> None:
         Quota(-1)
     with pytest.raises(admission.Invalid, match='workloads "y" not found'):
         kueue.finish("y")
+    with pytest.raises(admission.Invalid, match='clusterqueues "b" not found'):
+        kueue.pending("b")
     assert kueue.pending("a") == []
     assert kueue.usage.used["a"][GPU] == 1
 

@@ -148,6 +148,7 @@ def test_a_threshold_that_is_not_positive_is_the_default() -> None:
     for name, parameter, score in (("load-aware", "threshold", 0.25), ("token-load", "queue_threshold_tokens", 0.5)):
         for value in (0, -1):
             assert WeightedScorer(f"{name}-scorer", 1, {parameter: value}).points(request("r"), pool) == [score]
+    assert WeightedScorer("load-aware-scorer", 1, {"threshold": 1}).points(request("r"), pool) == [0]
 
 
 def test_the_explanation_says_who_is_out_and_why_and_changes_nothing() -> None:
@@ -295,6 +296,7 @@ def test_a_request_is_warm_when_one_of_the_endpoints_has_its_prefix() -> None:
 def test_a_block_has_a_token_at_least() -> None:
     with pytest.raises(Invalid, match="block_size_tokens: Invalid value: 0"):
         EndpointPicker(block_size_tokens=0)
+    assert EndpointPicker(block_size_tokens=1).pick(request("r", "x" * 8), [PoolEndpoint("a")]) == "a"
 
 
 def test_the_only_endpoint_is_the_best_for_a_cold_request() -> None:
