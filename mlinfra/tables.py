@@ -44,4 +44,8 @@ def verdicts(
 
 def plural(count: int, noun: str) -> str:
     """The count with its noun, in the plural unless there is one."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun if count == 1 else plural_of(noun)}"
+
+
+def plural_of(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"

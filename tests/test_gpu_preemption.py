@@ -25,6 +25,7 @@ from mlinfra.gpu.preemption import (
     select_victims,
     violating,
 )
+from mlinfra.manifest import Manifest
 
 CAPACITY = 10
 SMALL = GPUNode("n", cpu=CAPACITY)
@@ -137,6 +138,16 @@ def test_whom_a_budget_protects_comes_back_before_the_more_important() -> None:
     assert victims_of(guarded, important, budgets=(DisruptionBudget({"app": "a"}, 0),)) == ["important"]
 
 
+def stored_budget(namespace: str, selector: dict[str, Any], status: dict[str, int]) -> Manifest:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"minAvailable": 1, "selector": selector},
+        "status": status,
+    }
+
+
 @pytest.mark.parametrize(
     ("labels", "namespace", "selector", "is_covered"),
     [
@@ -153,14 +164,8 @@ def test_whom_a_budget_protects_comes_back_before_the_more_important() -> None:
 def test_a_budget_covers_what_its_selector_says_in_its_namespace(
     labels: dict[str, str], namespace: str, selector: dict[str, Any], is_covered: bool
 ) -> None:
-    manifest = {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": "web", "namespace": "ml"},
-        "spec": {"minAvailable": 1, "selector": selector},
-        "status": {"disruptionsAllowed": 2, "currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3},
-    }
-    budget = DisruptionBudget.of(manifest)
+    status = {"disruptionsAllowed": 2, "currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3}
+    budget = DisruptionBudget.of(stored_budget("ml", selector, status))
     assert budget.disruptions_allowed == 2
     running = BoundPod(GPURequest("web-1", labels=labels, namespace=namespace), "n", 0.0)
     assert budget.covers(running) == is_covered
@@ -171,14 +176,8 @@ def test_a_budget_covers_what_its_selector_says_in_its_namespace(
 )
 def test_a_budget_allows_what_its_status_says(status: dict[str, int], allowed: int) -> None:
     counts = {"currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3}
-    manifest = {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": "web"},
-        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
-        "status": counts | status if status else {},
-    }
-    assert DisruptionBudget.of(manifest).disruptions_allowed == allowed
+    budget = stored_budget("default", {"matchLabels": {"app": "web"}}, counts | status if status else {})
+    assert DisruptionBudget.of(budget).disruptions_allowed == allowed
 
 
 def test_a_budget_allows_no_negative_number() -> None:

@@ -118,9 +118,14 @@ def _unknown_version(obj: Manifest) -> Iterator[Problem]:
 
 def _custom_versions(kind: str) -> list[str]:
     """The versions of a custom resource that are known here."""
-    modules = [import_module(f"mlinfra.admission.{name}") for name in sorted(set(CUSTOM.values()))]
-    kinds = [module.KINDS[kind] for module in modules if kind in module.KINDS]
+    kinds = [_kinds(module)[kind] for module in sorted(set(CUSTOM.values())) if kind in _kinds(module)]
     return [version for each in kinds for version in (each.api_version, *each.older)]
+
+
+def _kinds(module: str) -> Mapping[str, CustomKind]:
+    """The custom kinds of a module of rules, which is imported now."""
+    kinds: Mapping[str, CustomKind] = import_module(f"mlinfra.admission.{module}").KINDS
+    return kinds
 
 
 def _group(obj: Manifest) -> str:
@@ -133,7 +138,7 @@ def _custom_kind(obj: Manifest) -> CustomKind | None:
     group = _group(obj)
     if group not in CUSTOM:
         return None
-    kind: CustomKind | None = import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS.get(str(obj.get("kind")))
+    kind = _kinds(CUSTOM[group]).get(str(obj.get("kind")))
     served = kind and obj.get("apiVersion") in (kind.api_version, *kind.older)
     return kind if served else None
 
@@ -143,7 +148,7 @@ def _unknown_kind(obj: Manifest) -> Problem | ApiWarning:
     from mlinfra.admission import schema
 
     version, kind, group = str(obj.get("apiVersion")), str(obj.get("kind")), _group(obj)
-    another_version = group in CUSTOM and kind in import_module(f"mlinfra.admission.{CUSTOM[group]}").KINDS
+    another_version = group in CUSTOM and kind in _kinds(CUSTOM[group])
     if another_version or "." not in group or group in schema.groups():
         return Problem("kind", f'no matches for kind "{kind}" in version "{version}"')
     return ApiWarning("kind", f"not checked here: {kind} in {version}; {DRY_RUN}")

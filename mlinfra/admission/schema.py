@@ -219,11 +219,15 @@ def of_kind(api_version: str, kind: str) -> Schema | None:
 
 def versions(kind: str) -> list[str]:
     """The versions in which an API server without custom resources has a kind."""
-    served = [gvk for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())]
-    return sorted("/".join(filter(None, (gvk["group"], gvk["version"]))) for gvk in served if gvk["kind"] == kind)
+    return sorted("/".join(filter(None, (gvk["group"], gvk["version"]))) for gvk in _served() if gvk["kind"] == kind)
 
 
 @lru_cache(maxsize=1)
 def groups() -> set[str]:
     """The groups of an API server without custom resources."""
-    return {gvk["group"] for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())}
+    return {gvk["group"] for gvk in _served()}
+
+
+def _served() -> list[dict[str, str]]:
+    """Group, version and kind of all that an API server without custom resources has."""
+    return [gvk for each in definitions().values() for gvk in each.get("x-kubernetes-group-version-kind", ())]

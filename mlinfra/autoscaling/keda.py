@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from mlinfra.admission import Field, Finite, Problem, accepted, check
 from mlinfra.admission.go_values import go_number, number
-from mlinfra.admission.keda import RESOURCE_TRIGGERS
+from mlinfra.admission.keda import RESOURCE_TRIGGERS, reads
 from mlinfra.autoscaling import hpa
 from mlinfra.manifest import Manifest, ObjectReference
 from mlinfra.quantity import Quantity
@@ -252,21 +252,14 @@ class ScaledObject:
 
 
 def trigger_problems(obj: Field) -> Iterator[Problem]:
-    """Targets that are no numbers, or stand under a name that only this scaler gives them."""
+    """An activation that is no number, and a target that stands under a name that only this scaler gives it."""
     for trigger in obj["spec"]["triggers"].each():
         kind = trigger["type"].value
         fields = fields_of(kind)
         if trigger["metadata"][fields.target].value is None and not fields.default:
             yield trigger["type"].forbidden(f"{kind}: not read here: only triggers whose target is {fields.target}")
         activation = trigger["metadata"][fields.activation]
-        yield from () if activation.value is None else is_number(activation)
-
-
-def is_number(field: Field) -> Iterator[Problem]:
-    try:
-        number(field.value)
-    except ValueError as error:
-        yield field.invalid(str(error))
+        yield from () if activation.value is None else reads(activation, number)
 
 
 @dataclass(frozen=True)

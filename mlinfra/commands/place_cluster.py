@@ -42,7 +42,7 @@ class LoadedCluster:
     accepted: list[Manifest]
     refused: dict[str, str]
     notes: list[str]
-    of_daemonsets: frozenset[str] = frozenset()
+    of_daemonsets: frozenset[str]
 
 
 def cluster_of(objects: Sequence[Manifest], profile: Profile) -> LoadedCluster:

@@ -122,15 +122,22 @@ def trigger_names(triggers: Sequence[keda.Trigger]) -> list[str]:
 
 def of_scaled_object(obj: Manifest, chosen: dict[str, str]) -> Candidate:
     scaled = keda.ScaledObject.of(obj)
-    metrics = scaled.metrics()
-    names = [metric.name for metric in metrics] if scaled.scaling_modifiers else trigger_names(scaled.triggers)
-    queries = names if scaled.scaling_modifiers else [trigger.metadata.get("query", "") for trigger in scaled.triggers]
-    hints = [f"{query} {name} {metric.name}" for query, name, metric in zip(queries, names, metrics, strict=True)]
+    names, hints = names_and_hints(scaled)
     measures, words = measures_of(names, hints, chosen)
     assumed = (*words, OUTSIDE) if any(trigger.type == "cron" for trigger in scaled.triggers) else words
     unused = tuple(unused_fields(obj, scaled.manifest()))
     by_keda = scalers.ByKEDA(scaled, measures)
     return Candidate(scaled.name, by_keda, scaled.min_replica_count, scaled.max_replica_count, assumed, unused)
+
+
+def names_and_hints(scaled: keda.ScaledObject) -> tuple[list[str], list[str]]:
+    """What the metrics are called here, and the texts that suggest what each reads; a formula's have one name alone."""
+    metrics = [metric.name for metric in scaled.metrics()]
+    if scaled.scaling_modifiers:
+        return metrics, metrics
+    names = trigger_names(scaled.triggers)
+    queries = [trigger.metadata.get("query", "") for trigger in scaled.triggers]
+    return names, [" ".join(words) for words in zip(queries, names, metrics, strict=True)]
 
 
 def of_ray_service(obj: Manifest, chosen: dict[str, str]) -> Candidate:

@@ -136,9 +136,9 @@ def watched_nodes() -> str:
     now_s = first_eviction(run).at_s
     machines = sorted(fleet_of(run).machines, key=lambda machine: (machine[0].created_s, machine[0].name))
     since_s = {m.name: m.created_s + boot_s if m.created_s else 0.0 for m, gone_s in machines if gone_s > now_s}
-    there = [(name, gpu_terminal.age(now_s - at_s)) for name, at_s in since_s.items() if at_s < now_s]
-    coming = [(m.name, gpu_terminal.age(0)) for m, _ in machines if m.created_s == now_s]
-    rows = [(name, "Ready", "<none>", since, "v1.37.0") for name, since in there + coming]
+    standing = [(name, gpu_terminal.age(now_s - at_s)) for name, at_s in since_s.items() if at_s < now_s]
+    arriving = [(m.name, gpu_terminal.age(0)) for m, _ in machines if m.created_s == now_s]
+    rows = [(name, "Ready", "<none>", since, "v1.37.0") for name, since in standing + arriving]
     return "\n".join(columns([("NAME", "STATUS", "ROLES", "AGE", "VERSION"), *rows]))
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from mlinfra.admission import Invalid, Problem
 from mlinfra.gpu.nodes import GPU, Amounts, GPUNode
 from mlinfra.gpu.pods import GPURequest
+from mlinfra.tables import plural_of
 
 NONZERO_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
 
@@ -75,10 +76,6 @@ class NodeInfo:
         """Which pod has each GPU, "" for a free one; the kubelet picks the devices, here they are taken in order."""
         taken = [pod.request.name for pod in self.pods.values() for _ in range(pod.request.requests.get(GPU, 0))]
         return taken + [""] * self.free_gpus
-
-
-def plural_of(what: str) -> str:
-    return f"{what}es" if what.endswith("s") else f"{what}s"
 
 
 def not_found(what: str, name: str) -> Invalid:

@@ -48,7 +48,7 @@ KNOWN_DIFFERENCES = [
     "KubeRay: feature gates are at their defaults, and a field behind one that is off is a warning.",
     "KEDA: pausing, forced activation and fallback are not modelled; a formula is checked and not computed.",
     "KEDA: the required metadata of single scalers, and rules that need other objects, are not known.",
-    "KEDA: targets are read as `threshold` or under the names of nine queues; `replay` keeps no hours for cron.",
+    "KEDA: targets are read as `threshold` or under the names of known queues; `replay` keeps no hours for cron.",
     "VPA: the recommender only; the updater's evictions are not modelled; one confidence interval for both resources.",
     "LLM server: no asynchronous scheduling, speculative decoding, adapters, images, KV transfer, impatient clients.",
     "Ray Serve LLM: `engine_kwargs` are not checked, which Ray holds against vLLM; nor are its other two builders.",

@@ -43,9 +43,10 @@ def scale_up_for(
     """
     pools = [NodePool.of(manifest) for manifest in manifests]
     refuse("pools", [] if pools else [Field(None, "NodePool").required("the file has none")])
-    refuse("pools", twice("NodePool", [pool.name for pool in pools]))
+    names = [pool.name for pool in pools]
+    refuse("pools", twice("NodePool", names))
     nodes = [info.node for info in scheduler.nodes.values()]
-    sizes = Counter(pool_of(node, [pool.name for pool in pools]) for node in nodes)
+    sizes = Counter(pool_of(node, names) for node in nodes)
     waiting = {
         pod.name: pod
         for request in scheduler.pending
